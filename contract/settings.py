@@ -1,0 +1,181 @@
+"""Where settings come from, and what both processes read.
+
+Environment over ``.env`` over the table ``[channels_config.dingtalk]`` of the TOML file that
+``DINGTALK_CONFIG`` names. Each process reads its own subclass once, in its entry module, and
+passes values down. No variable's value is ever part of an error.
+"""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from dotenv import dotenv_values
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+__all__ = [
+    "EMBEDDED_BROKER",
+    "CommaSeparated",
+    "Settings",
+    "SettingsError",
+    "is_local_url",
+]
+
+EMBEDDED_BROKER = "embedded://"
+TABLE = ("channels_config", "dingtalk")
+
+
+class SettingsError(ValueError):
+    """The settings cannot be read; the text names every faulty variable and shows no value."""
+
+
+def _split(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return tuple(part for part in (p.strip() for p in value.split(",")) if part)
+
+
+CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+"""``a, b`` in the environment, an array in TOML."""
+
+
+class _TomlTable(PydanticBaseSettingsSource):
+    """The table of the TOML file, its keys being the field names."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        raise AssertionError("values are read as a whole in __call__")
+
+    def __call__(self) -> dict[str, Any]:
+        """Read the table; an empty one when ``DINGTALK_CONFIG`` names no file."""
+        name = os.environ.get("DINGTALK_CONFIG") or dotenv_values(".env").get("DINGTALK_CONFIG")
+        if not name:
+            return {}
+        try:
+            table: Any = tomllib.loads(Path(name).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise SettingsError(f"DINGTALK_CONFIG: {name}: {error.strerror}") from None
+        except ValueError:
+            raise SettingsError(f"DINGTALK_CONFIG: {name}: not a TOML file") from None
+        for key in TABLE:
+            table = table.get(key, {}) if isinstance(table, dict) else {}
+        return {key: value for key, value in table.items() if key in self.settings_cls.model_fields}
+
+
+def _variable(field: FieldInfo, name: str) -> str:
+    alias = field.validation_alias
+    choices = alias.choices if isinstance(alias, AliasChoices) else [alias or name]
+    return str(choices[0])
+
+
+class Settings(BaseSettings):
+    """What both processes read."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+        populate_by_name=True,
+        case_sensitive=True,
+    )
+
+    client_id: str | None = Field(
+        validation_alias="DINGTALK_CLIENT_ID", default=None, description="The bot's app key."
+    )
+    client_secret: SecretStr | None = Field(
+        validation_alias="DINGTALK_CLIENT_SECRET", default=None, description="The app secret."
+    )
+    openapi_endpoint: str = Field(
+        validation_alias="DINGTALK_OPENAPI_ENDPOINT",
+        default="https://api.dingtalk.com",
+        description="Base address of DingTalk's API.",
+    )
+    broker_url: str = Field(
+        validation_alias=AliasChoices(
+            "BROKER_URL", "CLOUDAMQP_URL", "REDIS_TLS_URL", "REDIS_URL"
+        ),
+        default=EMBEDDED_BROKER,
+        description="Where tasks go: redis://, rediss:// or amqp(s)://; else the embedded broker.",
+    )
+    data_dir: Path = Field(
+        validation_alias="DATA_DIR",
+        default=Path(".data"),
+        description="Folder of the embedded broker, the SQLite store and the spool.",
+    )
+    log_format: Literal["text", "json"] | None = Field(
+        validation_alias="LOG_FORMAT",
+        default=None,
+        description="text or json; unset: text on a terminal, else json.",
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        validation_alias="LOG_LEVEL", default="INFO", description="Least severe level logged."
+    )
+
+    @field_validator("broker_url")
+    @classmethod
+    def _known_broker(cls, value: str) -> str:
+        if not value.startswith(("redis://", "rediss://", "amqp://", "amqps://", EMBEDDED_BROKER)):
+            raise ValueError("must start with redis://, rediss://, amqp:// or amqps://")
+        return value
+
+    @field_validator("openapi_endpoint")
+    @classmethod
+    def _endpoint(cls, value: str) -> str:
+        if not value.startswith(("https://", "http://")):
+            raise ValueError("must start with https:// (or http:// for a simulator)")
+        return value.rstrip("/")
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether tasks go through the embedded broker in ``data_dir``."""
+        return self.broker_url.startswith(EMBEDDED_BROKER)
+
+    @classmethod
+    def load(cls, **values: Any) -> Self:
+        """Read the settings; ``values`` (by field name) win over every source.
+
+        Raises:
+            SettingsError: Naming all that is wrong, one ``VARIABLE: reason`` a line.
+        """
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            raise SettingsError(
+                "\n".join(
+                    f"{cls._named(e['loc'])}: {e['msg'].removeprefix('Value error, ')}"
+                    for e in error.errors(include_input=False, include_url=False)
+                )
+            ) from None
+        except UnicodeDecodeError:
+            raise SettingsError(".env: not UTF-8 text") from None
+
+    @classmethod
+    def _named(cls, loc: tuple[int | str, ...]) -> str:
+        first = str(loc[0]) if loc else "settings"
+        field = cls.model_fields.get(first)
+        return _variable(field, first) if field else first
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Order the sources, first wins."""
+        return init_settings, env_settings, dotenv_settings, _TomlTable(settings_cls)
+
+
+def is_local_url(url: str) -> bool:
+    """Whether only this machine can reach what the URL names (a file, or the embedded broker)."""
+    return url.startswith(("sqlite", EMBEDDED_BROKER))

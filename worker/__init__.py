@@ -1,0 +1,1 @@
+"""The worker: runs the agent and delivers its answer before the webhook dies."""

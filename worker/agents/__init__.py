@@ -1,0 +1,1 @@
+"""Agents: what one is, and those that come with the worker."""

@@ -1,0 +1,1 @@
+"""What is remembered: who is answering what, kept answers, missed replies."""
