@@ -30,9 +30,7 @@ class Timeliness(StrEnum):
     EXPIRED = "expired"  # webhook dead: LATE_POLICY decides (drop, flag, rescue)
 
 
-def reply_deadline(
-    webhook_expires_at: datetime, *, margin: timedelta = POST_MARGIN
-) -> datetime:
+def reply_deadline(webhook_expires_at: datetime, *, margin: timedelta = POST_MARGIN) -> datetime:
     """Last moment, on DingTalk's clock, at which a post can still arrive in time.
 
     Args:

@@ -36,7 +36,7 @@ class _TextFormatter(logging.Formatter):
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
 
-    def formatMessage(self, record: logging.LogRecord) -> str:
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802, the base's name
         fields = " ".join(f"{k}={v}" for k, v in _fields(record).items())
         line = super().formatMessage(record)
         return f"{line}  {fields}" if fields else line

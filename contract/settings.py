@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from dotenv import dotenv_values
-from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -99,9 +106,7 @@ class Settings(BaseSettings):
         description="Base address of DingTalk's API.",
     )
     broker_url: str = Field(
-        validation_alias=AliasChoices(
-            "BROKER_URL", "CLOUDAMQP_URL", "REDIS_TLS_URL", "REDIS_URL"
-        ),
+        validation_alias=AliasChoices("BROKER_URL", "CLOUDAMQP_URL", "REDIS_TLS_URL", "REDIS_URL"),
         default=EMBEDDED_BROKER,
         description="Where tasks go: redis://, rediss:// or amqp(s)://; else the embedded broker.",
     )

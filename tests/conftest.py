@@ -1,0 +1,43 @@
+"""Fixtures shared by all tests: real servers, started once a run when a test first asks."""
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from tests import servers
+
+
+class _Server(Protocol):
+    def __call__(self, folder: Path) -> AbstractContextManager[str]: ...
+
+
+def _serve(server: _Server, folder: Path) -> Iterator[str]:
+    try:
+        with server(folder) as url:
+            yield url
+    except servers.MissingServerError as missing:
+        if os.environ.get("CI"):
+            pytest.fail(f"CI must run every test: {missing}")
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Redis for the whole run; tests use databases or keys of their own."""
+    yield from _serve(servers.redis, tmp_path_factory.mktemp("redis"))
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real RabbitMQ for the whole run; tests use queues of their own or purge."""
+    yield from _serve(servers.rabbitmq, tmp_path_factory.mktemp("rabbitmq"))
+
+
+@pytest.fixture(scope="session")
+def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real PostgreSQL for the whole run; tests use schemas of their own."""
+    yield from _serve(servers.postgresql, tmp_path_factory.mktemp("postgresql"))

@@ -1,0 +1,244 @@
+"""What a store remembers about a message, whatever keeps it.
+
+``worker/answering.py`` and ``worker/delivery.py`` claim and finish messages through this
+interface; ``worker/sweep.py`` asks it what is due; ``worker/commands/late.py`` reads what was
+missed.
+
+**Time is the store's.** Callers pass durations; what "now" is, the store's own server says
+(Redis ``TIME``, PostgreSQL's clock, this machine's for SQLite), so that workers whose clocks
+differ still agree on which lease is alive.
+
+**Every unfinished message is due at some moment**: when its lease runs out, or when its next
+attempt was set. :meth:`Store.due` hands those out, and one mechanism covers retries, crashed
+workers and drained ones.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Protocol
+
+__all__ = [
+    "Claim",
+    "Claimed",
+    "DueMessage",
+    "Finished",
+    "Held",
+    "Lease",
+    "LeaseLostError",
+    "MissedReply",
+    "Reason",
+    "Store",
+    "StoreError",
+    "StoreSchemaError",
+    "StoreUnavailableError",
+]
+
+
+class StoreError(Exception):
+    """The store could not do what was asked."""
+
+
+class StoreUnavailableError(StoreError):
+    """The store cannot be reached now; nothing was decided and trying again is safe."""
+
+
+class StoreSchemaError(StoreError):
+    """The store's schema is of another release than this code can work with."""
+
+
+class LeaseLostError(StoreError):
+    """Somebody else holds the message by now, or it is finished: what we wanted to write is not."""
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(task_id)
+        self.task_id = task_id
+
+    def __str__(self) -> str:
+        return f"lease on task {self.task_id} is lost"
+
+
+class Reason(StrEnum):
+    """Why a reply was missed; the words an operator sees in Flower, logs and ``late``."""
+
+    EXPIRED_IN_QUEUE = "expired_in_queue"
+    EXPIRED_RUNNING = "expired_running"
+    EXPIRED_AT_SEND = "expired_at_send"
+    REJECTED_BY_DINGTALK = "rejected_by_dingtalk"
+    THROTTLED = "throttled"
+    AGENT_FAILED = "agent_failed"
+    AGENT_TIMEOUT = "agent_timeout"
+    NO_ROUTE = "no_route"
+    TOO_MANY_WAITING = "too_many_waiting"
+    SPOOL_FULL = "spool_full"
+    WEBHOOK_NOT_ALLOWED = "webhook_not_allowed"
+    UNSUPPORTED_VERSION = "unsupported_version"
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to work on one message, until it runs out or is taken over.
+
+    ``token`` grows with every claim of the message (a fencing token): a write with an old one is
+    refused by :class:`LeaseLostError`, however late it comes.
+    """
+
+    task_id: str
+    owner: str
+    token: int
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """The message is ours.
+
+    ``answer`` is the kept answer when the agent has already run (then only delivery is left);
+    ``attempts`` counts delivery attempts made so far; ``takeovers`` how often a lease on this
+    message died before.
+    """
+
+    lease: Lease
+    envelope: dict[str, Any] = field(repr=False)
+    answer: str | None = field(default=None, repr=False)
+    attempts: int = 0
+    takeovers: int = 0
+
+
+@dataclass(frozen=True)
+class Held:
+    """A living lease: the store will say when it dies, so this copy can go."""
+
+    owner: str
+
+
+@dataclass(frozen=True)
+class Finished:
+    """Done, missed, or not known (any more): there is nothing to do."""
+
+    outcome: str | None
+
+
+Claim = Claimed | Held | Finished
+
+
+@dataclass(frozen=True)
+class DueMessage:
+    """An unfinished message that nobody works on and whose time has come."""
+
+    task_id: str
+    message_id: str
+    has_answer: bool
+    envelope: dict[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class MissedReply:
+    """What the operator can see, and send after all.
+
+    ``state`` is the final state in Flower (FLAGGED or FAILURE); ``detail`` one safe line, such as
+    an error's class.
+    """
+
+    task_id: str
+    bot: str
+    message_id: str
+    conversation_id: str
+    state: str
+    reason: Reason
+    errcode: int | None
+    detail: str
+    missed_at: datetime
+    envelope: dict[str, Any] = field(repr=False)
+    answer: str | None = field(default=None, repr=False)
+
+
+class Store(Protocol):
+    """One of ``RedisStore`` and ``SqlStore``; safe to share between threads, not over a fork.
+
+    Every method may raise :class:`StoreUnavailableError`.
+    """
+
+    def prepare(self) -> None:
+        """Create the schema, or check that it is one this code knows; safe to call at once by many.
+
+        Raises:
+            StoreSchemaError: It was made by a release this one cannot work with.
+        """
+
+    def check(self) -> None:
+        """Write, read and remove a value; raise when any of it fails."""
+
+    def claim(
+        self, task_id: str, *, owner: str, lease_s: float, envelope: dict[str, Any] | None
+    ) -> Claim:
+        """Claim a message, in one atomic step.
+
+        Nobody has it → ours. A lease that ran out, or was released → ours, with a new token.
+        A living lease → :class:`Held`, also when it is our own. Done or missed → :class:`Finished`.
+
+        Args:
+            task_id: From :func:`contract.routing.task_id`.
+            owner: Names this process in logs.
+            lease_s: Life of the lease without a renewal.
+            envelope: Kept until the message is finished (that of the first claim wins). With None
+                (the task carried none) an unknown message is :class:`Finished`.
+        """
+
+    def renew(self, leases: Sequence[Lease], *, lease_s: float) -> list[Lease]:
+        """Prolong leases; return those that are not ours any more."""
+
+    def keep_answer(self, lease: Lease, answer: str) -> None:
+        """Store what the agent said, before any of it is sent.
+
+        Raises:
+            LeaseLostError: Another worker took over; do not send.
+        """
+
+    def release(self, lease: Lease, *, due_in_s: float, attempts: int | None = None) -> None:
+        """Give the message back, unfinished, to be worked on in ``due_in_s`` (0: at once).
+
+        Args:
+            lease: Ours.
+            due_in_s: When :meth:`due` returns it.
+            attempts: New count of delivery attempts; None leaves it.
+
+        Raises:
+            LeaseLostError: Another worker took over.
+        """
+
+    def finish(self, lease: Lease, outcome: str) -> None:
+        """Record that the message is done; forget its envelope and answer, keep its id.
+
+        The id is kept for the store's ``done_ttl_s``, so that a redelivery is known as one.
+
+        Raises:
+            LeaseLostError: Another worker took over.
+        """
+
+    def miss(
+        self, lease: Lease, *, state: str, reason: Reason, errcode: int | None, detail: str
+    ) -> None:
+        """Record that the reply was missed; keep envelope and answer for ``missed_ttl_s``.
+
+        Raises:
+            LeaseLostError: Another worker took over.
+        """
+
+    def due(self, *, limit: int, hold_s: float) -> list[DueMessage]:
+        """Take up to ``limit`` messages whose time has come, oldest first.
+
+        Each is handed to one caller only; if nobody claims it, it is due again after ``hold_s``.
+        """
+
+    def missed(self, *, limit: int = 1000) -> list[MissedReply]:
+        """Return missed replies, newest first."""
+
+    def find_missed(self, id_: str) -> MissedReply | None:
+        """Return the missed reply with this task id or ``message_id``."""
+
+    def prune(self) -> int:
+        """Forget what is past its time; return how many records went, where we do it ourselves."""
+
+    def close(self) -> None:
+        """Close connections; the store can be used again after it."""
