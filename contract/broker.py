@@ -1,0 +1,74 @@
+"""How both sides reach the broker: one address, the options that go with it, the same queues.
+
+``listener/enqueue.py`` and ``celeryconfig.py`` must declare queues alike to the letter, so they
+take them from here.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import kombu
+from kombu.transport import TRANSPORT_ALIASES
+
+from contract.routing import QUEUES, queue_arguments
+from contract.settings import EMBEDDED_BROKER
+
+__all__ = ["Broker"]
+
+# kombu's way to add a transport; the module is loaded only when the scheme is used.
+TRANSPORT_ALIASES["embedded"] = "contract.embedded:Transport"
+
+
+@dataclass(frozen=True)
+class Broker:
+    """Where tasks go.
+
+    ``url`` may hold a password: it stays out of ``repr``; ``name`` is for logs.
+    """
+
+    url: str = field(repr=False)
+    name: str
+    transport_options: dict[str, Any] = field(repr=False)
+    queue_arguments: dict[str, str] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def from_url(cls, broker_url: str, data_dir: Path) -> Self:
+        """Fit the options to the kind of broker."""
+        parts = urlsplit(broker_url)
+        if broker_url.startswith(EMBEDDED_BROKER):
+            folder = data_dir.absolute() / "broker"
+            # Two idle workers that look 20 times a second cost 1 % of a core.
+            options: dict[str, Any] = {"folder": str(folder), "polling_interval": 0.05}
+            return cls(EMBEDDED_BROKER, f"embedded in {folder}", options)
+        if parts.scheme in {"amqp", "amqps"}:
+            options = {"confirm_publish": True, "login_method": "PLAIN"}
+        else:
+            options = {"socket_keepalive": True, "health_check_interval": 25}
+        name = f"{parts.scheme} at {parts.hostname}:{parts.port or 'default port'}"
+        return cls(broker_url, name, options, queue_arguments(broker_url))
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether tasks are files on this machine."""
+        return self.url == EMBEDDED_BROKER
+
+    def queues(self) -> list[kombu.Queue]:
+        """Return the queues of :mod:`contract.routing`, declared alike by both sides."""
+        return [
+            kombu.Queue(
+                name,
+                kombu.Exchange(name, type="direct", durable=True),
+                routing_key=name,
+                durable=True,
+                queue_arguments=self.queue_arguments or None,
+            )
+            for name in QUEUES
+        ]
+
+    def connection(self, **arguments: Any) -> kombu.Connection:
+        """Return a connection, not yet opened; ``arguments`` are kombu's."""
+        return kombu.Connection(
+            self.url, transport_options=self.transport_options.copy(), **arguments
+        )
