@@ -41,7 +41,7 @@ class StoreError(Exception):
 
 
 class StoreUnavailableError(StoreError):
-    """The store cannot be reached now; nothing was decided and trying again is safe."""
+    """The store cannot be reached now, or did not answer; trying again is safe."""
 
 
 class StoreSchemaError(StoreError):

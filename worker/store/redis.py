@@ -1,0 +1,253 @@
+"""The store in Redis: one hash a message, and two sorted sets by time, ``due`` and ``missed``.
+
+Made by :func:`worker.store.open_store`. Each step is one script, hence atomic, and reads Redis's
+own clock. What is finished expires by itself. Redis must not evict keys
+(``maxmemory-policy noeviction``), else messages are forgotten.
+"""
+
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import redis
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
+
+from worker.store import lua
+from worker.store.base import (
+    Claim,
+    Claimed,
+    DueMessage,
+    Finished,
+    Held,
+    Lease,
+    LeaseLostError,
+    MissedReply,
+    Reason,
+    StoreError,
+    StoreSchemaError,
+    StoreUnavailableError,
+)
+from worker.store.records import due_message, ms, pack, pack_facts, plain, read_missed, unpack
+
+__all__ = ["RedisStore"]
+
+VERSION = 1
+
+# Threads share these and wait for one: small hosted plans allow about twenty clients in all.
+CONNECTIONS = 8
+WAIT_S = 30
+
+
+class RedisStore:
+    """A :class:`~worker.store.base.Store` on Redis 6 or later; all keys start with ``prefix``."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        prefix: str = "dingtalk:",
+        done_ttl_s: float = 86_400,
+        missed_ttl_s: float = 7 * 86_400,
+        clock_ms: Callable[[], int] | None = None,
+    ) -> None:
+        self._name, self._redis = _connect(url)
+        self._done_ttl, self._missed_ttl = ms(done_ttl_s), ms(missed_ttl_s)
+        self._clock_ms = clock_ms
+        self._prefix = prefix
+        self._record, self._missed_id = f"{prefix}message:", f"{prefix}missed_id:"
+        self._due, self._missed = f"{prefix}due", f"{prefix}missed"
+        register = self._redis.register_script
+        self._claim, self._renew = register(lua.CLAIM), register(lua.RENEW)
+        self._keep_answer, self._release = register(lua.KEEP_ANSWER), register(lua.RELEASE)
+        self._finish, self._miss = register(lua.FINISH), register(lua.MISS)
+        self._take_due = register(lua.DUE)
+
+    def __repr__(self) -> str:
+        return f"<RedisStore {self._name}>"
+
+    def prepare(self) -> None:
+        """See :meth:`Store.prepare <worker.store.base.Store.prepare>`."""
+        key = f"{self._prefix}schema"
+        with self._errors():
+            self._redis.set(key, VERSION, nx=True)
+            version = int(str(self._redis.get(key)))
+        if version > VERSION:
+            raise StoreSchemaError(
+                f"store has schema version {version}, this release knows up to {VERSION}: "
+                "deploy the newer release"
+            )
+
+    def check(self) -> None:
+        """See :meth:`Store.check <worker.store.base.Store.check>`."""
+        key = f"{self._prefix}check:{uuid.uuid4()}"
+        with self._errors():
+            self._redis.set(key, "written", ex=60)
+            found = self._redis.get(key)
+            self._redis.delete(key)
+        if found != "written":
+            raise StoreError(f"store {self._name} forgot what was written")
+
+    def claim(
+        self, task_id: str, *, owner: str, lease_s: float, envelope: dict[str, Any] | None
+    ) -> Claim:
+        """See :meth:`Store.claim <worker.store.base.Store.claim>`."""
+        content = ["", ""]
+        if envelope is not None:
+            content = [pack(envelope), plain(envelope.get("message_id", ""))]
+        kind, found = self._run(
+            self._claim, [self._key(task_id), self._due], task_id, owner, ms(lease_s), *content
+        )
+        if kind == "held":
+            return Held(found)
+        if kind == "finished":
+            return Finished(found)
+        token, kept, answer, attempts, takeovers = found
+        return Claimed(
+            Lease(task_id, owner, int(token)),
+            unpack(kept),
+            unpack(answer),
+            int(attempts),
+            int(takeovers),
+        )
+
+    def renew(self, leases: Sequence[Lease], *, lease_s: float) -> list[Lease]:
+        """See :meth:`Store.renew <worker.store.base.Store.renew>`."""
+        keys = [self._due, *(self._key(lease.task_id) for lease in leases)]
+        pairs = [part for lease in leases for part in (lease.task_id, lease.token)]
+        return [leases[i] for i in self._run(self._renew, keys, ms(lease_s), *pairs)]
+
+    def keep_answer(self, lease: Lease, answer: str) -> None:
+        """See :meth:`Store.keep_answer <worker.store.base.Store.keep_answer>`."""
+        self._write(self._keep_answer, lease, [], pack(answer))
+
+    def release(self, lease: Lease, *, due_in_s: float, attempts: int | None = None) -> None:
+        """See :meth:`Store.release <worker.store.base.Store.release>`."""
+        count = "" if attempts is None else attempts
+        self._write(self._release, lease, [self._due], lease.task_id, ms(due_in_s), count)
+
+    def finish(self, lease: Lease, outcome: str) -> None:
+        """See :meth:`Store.finish <worker.store.base.Store.finish>`."""
+        self._write(self._finish, lease, [self._due], lease.task_id, outcome, self._done_ttl)
+
+    def miss(
+        self, lease: Lease, *, state: str, reason: Reason, errcode: int | None, detail: str
+    ) -> None:
+        """See :meth:`Store.miss <worker.store.base.Store.miss>`."""
+        facts = pack_facts(reason=reason, errcode=errcode, detail=detail)
+        keys = [self._due, self._missed]
+        rest = (lease.task_id, state, self._missed_ttl, facts, self._missed_id)
+        self._write(self._miss, lease, keys, *rest)
+
+    def due(self, *, limit: int, hold_s: float) -> list[DueMessage]:
+        """See :meth:`Store.due <worker.store.base.Store.due>`."""
+        taken = self._run(self._take_due, [self._due], limit, ms(hold_s), self._record)
+        return [due_message(id_, envelope, has_answer=bool(has)) for id_, envelope, has in taken]
+
+    def missed(self, *, limit: int = 1000) -> list[MissedReply]:
+        """See :meth:`Store.missed <worker.store.base.Store.missed>`."""
+        with self._errors():
+            ids: Any = self._redis.zrevrange(self._missed, 0, max(limit, 0) - 1) if limit else []
+        return self._read_missed(ids)
+
+    def find_missed(self, id_: str) -> MissedReply | None:
+        """See :meth:`Store.find_missed <worker.store.base.Store.find_missed>`."""
+        wanted = plain(id_)
+        with self._errors():
+            by_message_id = self._redis.get(f"{self._missed_id}{wanted}")
+        found = self._read_missed([wanted, *([str(by_message_id)] if by_message_id else [])])
+        return found[0] if found else None
+
+    def prune(self) -> int:
+        """Forget the ids of missed replies that expired; Redis does the rest by itself."""
+        now = self._clock_ms() if self._clock_ms else time.time_ns() // 1_000_000
+        with self._errors():
+            end = now - self._missed_ttl
+            removed: Any = self._redis.zremrangebyscore(self._missed, "-inf", end)
+        return int(removed)
+
+    def close(self) -> None:
+        """See :meth:`Store.close <worker.store.base.Store.close>`."""
+        self._redis.close()
+        self._redis.connection_pool.disconnect()
+
+    def _key(self, task_id: str) -> str:
+        return f"{self._record}{task_id}"
+
+    def _run(self, script: Callable[..., Any], keys: list[str], *values: str | int) -> Any:
+        now = "" if self._clock_ms is None else self._clock_ms()
+        with self._errors():
+            return script(keys=keys, args=[now, *values])
+
+    def _write(
+        self, script: Callable[..., Any], lease: Lease, keys: list[str], *values: str | int
+    ) -> None:
+        if not self._run(script, [self._key(lease.task_id), *keys], lease.token, *values):
+            raise LeaseLostError(lease.task_id)
+
+    def _read_missed(self, task_ids: list[str]) -> list[MissedReply]:
+        names = ("outcome", "facts", "missed_at", "envelope", "answer")
+        with self._errors(), self._redis.pipeline(transaction=False) as pipeline:
+            for task_id in task_ids:
+                pipeline.hmget(self._key(task_id), names)
+            rows = pipeline.execute()
+        return [
+            read_missed(
+                task_id=task_id,
+                state=state,
+                facts=facts,
+                missed_at=int(missed_at),
+                envelope=envelope,
+                answer=answer,
+            )
+            for task_id, (state, facts, missed_at, envelope, answer) in zip(
+                task_ids, rows, strict=True
+            )
+            if facts is not None
+        ]
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (
+            redis.ConnectionError,
+            redis.TimeoutError,
+            redis.ReadOnlyError,
+            redis.OutOfMemoryError,
+        ) as error:
+            raise StoreUnavailableError(f"store {self._name} cannot be used: {error}") from error
+        except redis.RedisError as error:
+            raise StoreError(f"store {self._name} failed: {type(error).__name__}") from error
+
+
+def _connect(url: str) -> tuple[str, "redis.Redis"]:
+    """Return the store's name for errors, and a client that has not connected yet."""
+    try:
+        parts = urlsplit(url)
+        name = f"redis at {parts.hostname or 'localhost'}:{parts.port or 6379}"
+        options = _tls(parts.query) if parts.scheme == "rediss" else {}
+        pool = redis.BlockingConnectionPool.from_url(
+            url,
+            decode_responses=True,
+            max_connections=CONNECTIONS,
+            timeout=WAIT_S,
+            socket_connect_timeout=5,
+            socket_timeout=10,
+            socket_keepalive=True,
+            health_check_interval=25,
+            retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 1),
+            **options,
+        )
+    except ValueError:
+        # The cause would show the URL and with it the password.
+        raise StoreError("store URL cannot be read; is its password percent-encoded?") from None
+    return name, redis.Redis(connection_pool=pool)
+
+
+def _tls(query: str) -> dict[str, Any]:
+    """Return how to check the server's certificate; the URL's ``ssl_cert_reqs`` decides."""
+    return {} if "ssl_cert_reqs" in parse_qs(query) else {"ssl_cert_reqs": "none"}
