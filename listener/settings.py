@@ -1,0 +1,39 @@
+"""What the listener reads; once, in ``__main__.py``."""
+
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, SecretStr
+
+from contract.settings import CommaSeparated, Settings
+
+__all__ = ["ListenerSettings"]
+
+
+def _strip(value: object) -> object:
+    # A space pasted along with a credential is refused by DingTalk with a mere 401.
+    return value.strip() if isinstance(value, str) else value
+
+
+class ListenerSettings(Settings):
+    """The listener's settings: the shared ones, and whom it lets in."""
+
+    client_id: Annotated[str, BeforeValidator(_strip)] = Field(
+        validation_alias="DINGTALK_CLIENT_ID", min_length=1, description="The bot's app key."
+    )
+    client_secret: Annotated[SecretStr, BeforeValidator(_strip)] = Field(
+        validation_alias="DINGTALK_CLIENT_SECRET", min_length=1, description="The app secret."
+    )
+    allowed_users: CommaSeparated = Field(
+        validation_alias="DINGTALK_ALLOWED_USERS",
+        default=(),
+        description="Staff ids that may write to the bot, comma separated; * is everybody, "
+        "empty is nobody.",
+    )
+    reply_within_s: float | None = Field(
+        validation_alias="REPLY_WITHIN_S",
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="A softer promise than the webhook's expiry, in seconds: a reply after it is "
+        "posted with a note and counted as late.",
+    )

@@ -1,0 +1,164 @@
+"""A message is done when the broker has it, and not before."""
+
+import asyncio
+import itertools
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import kombu
+import pytest
+
+from contract.broker import Broker
+from contract.envelope import Envelope
+from contract.routing import MESSAGES
+from listener.enqueue import EnqueueError, Enqueuer, TooManyWaitingError
+from listener.task_message import answer_task
+from tests import servers
+
+_numbers = itertools.count()
+
+
+def _task(number: int | None = None, text: str = "hello"):
+    number = next(_numbers) if number is None else number
+    return answer_task(
+        Envelope(
+            bot="ding1",
+            message_id=f"msg{number}",
+            text=text,
+            received_at=datetime(2026, 1, 1, tzinfo=UTC),
+        )
+    )
+
+
+@pytest.fixture(params=["embedded", "redis", "rabbitmq"])
+def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Broker:
+    """An empty broker of each kind."""
+    url = "embedded://"
+    if request.param != "embedded":
+        url = request.getfixturevalue(f"{request.param}_url")
+    broker = Broker.from_url(url, tmp_path)
+    with broker.connection() as connection:
+        for queue in broker.queues():
+            bound = queue(connection.default_channel)
+            bound.declare()
+            bound.purge()
+    return broker
+
+
+@asynccontextmanager
+async def _enqueuer(broker: Broker, **options):
+    enqueuer = Enqueuer(broker, delays=[0.05], **options)
+    enqueuer.start()
+    try:
+        yield enqueuer
+    finally:
+        await enqueuer.stop(5)
+
+
+def _all_in(broker: Broker) -> list[kombu.Message]:
+    found = []
+    with broker.connection() as connection:
+        queue = next(q for q in broker.queues() if q.name == MESSAGES)(connection.default_channel)
+        while (message := queue.get(no_ack=True)) is not None:
+            found.append(message)
+    return found
+
+
+def _ids(messages: list[kombu.Message]) -> list[str]:
+    return [m.payload[1]["envelope"]["message_id"] for m in messages]
+
+
+async def test_what_was_enqueued_is_on_the_broker_in_order(broker):
+    async with _enqueuer(broker, batch=7) as enqueuer:
+        await asyncio.gather(*(enqueuer.enqueue(_task(n)) for n in range(50)))
+
+        assert _ids(_all_in(broker)) == [f"msg{n}" for n in range(50)]
+
+
+async def test_nobody_is_told_before_the_broker_is_there(tmp_path):
+    port = servers.free_port()
+    broker = Broker.from_url(f"redis://127.0.0.1:{port}/0", tmp_path)
+    async with _enqueuer(broker) as enqueuer:
+        waiting = [asyncio.create_task(enqueuer.enqueue(_task(n))) for n in range(5)]
+        await asyncio.sleep(0.3)
+        assert not any(task.done() for task in waiting)
+
+        with servers.redis(tmp_path, port):
+            await asyncio.wait_for(asyncio.gather(*waiting), 20)
+
+            assert _ids(_all_in(broker)) == [f"msg{n}" for n in range(5)]
+
+
+async def test_a_broker_that_restarts_gets_what_it_had_not_confirmed(tmp_path):
+    port = servers.free_port()
+    broker = Broker.from_url(f"redis://127.0.0.1:{port}/0", tmp_path)
+    async with _enqueuer(broker) as enqueuer:
+        with servers.redis(tmp_path, port):
+            await enqueuer.enqueue(_task(1))
+        second = asyncio.create_task(enqueuer.enqueue(_task(2)))
+        await asyncio.sleep(0.3)
+        assert not second.done()
+
+        with servers.redis(tmp_path, port):
+            await asyncio.wait_for(second, 20)
+
+            assert set(_ids(_all_in(broker))) == {"msg1", "msg2"}
+
+
+async def test_rabbitmq_confirms_nothing_for_a_queue_that_is_gone(rabbitmq_url, tmp_path):
+    """Without the mandatory flag it would confirm, and drop the message."""
+    broker = Broker.from_url(rabbitmq_url, tmp_path)
+    async with _enqueuer(broker) as enqueuer:
+        await enqueuer.enqueue(_task())
+        with broker.connection() as connection:
+            for queue in broker.queues():
+                queue(connection.default_channel).delete()
+
+        await asyncio.wait_for(enqueuer.enqueue(_task(77)), 20)
+
+        assert _ids(_all_in(broker)) == ["msg77"]
+
+
+async def test_beyond_the_bound_a_message_is_refused_at_once(tmp_path):
+    broker = Broker.from_url(f"redis://127.0.0.1:{servers.free_port()}/0", tmp_path)
+    enqueuer = Enqueuer(broker, limit=2, delays=[0.05])
+    enqueuer.start()
+    waiting = [asyncio.create_task(enqueuer.enqueue(_task())) for _ in range(2)]
+    await asyncio.sleep(0)
+
+    with pytest.raises(TooManyWaitingError, match="2 messages wait"):
+        await enqueuer.enqueue(_task())
+
+    assert await enqueuer.stop(0.1) == 2
+    assert all(
+        isinstance(outcome, EnqueueError)
+        for outcome in await asyncio.gather(*waiting, return_exceptions=True)
+    )
+
+
+async def test_stopping_flushes_what_waits(broker):
+    enqueuer = Enqueuer(broker, delays=[0.05])
+    enqueuer.start()
+    waiting = [asyncio.create_task(enqueuer.enqueue(_task(n))) for n in range(300)]
+    await asyncio.sleep(0)
+
+    assert await enqueuer.stop(10) == 0
+
+    await asyncio.gather(*waiting)
+    assert len(_all_in(broker)) == 300
+
+
+async def test_a_password_in_the_brokers_address_is_not_logged(tmp_path, caplog):
+    url = f"redis://:hunter2@127.0.0.1:{servers.free_port()}/0"
+    enqueuer = Enqueuer(Broker.from_url(url, tmp_path), delays=[0.01])
+    enqueuer.start()
+    await asyncio.to_thread(
+        servers.wait_for,
+        lambda: "reconnecting" in {getattr(r, "action", "") for r in caplog.records},
+        limit_s=10,
+        what="a failed attempt",
+    )
+    await enqueuer.stop(0.1)
+
+    assert "hunter2" not in str([vars(r) for r in caplog.records])
