@@ -1,0 +1,152 @@
+"""One careful POST of JSON, for the gateway, the webhooks and the API.
+
+Careful means: a time limit, no redirect followed, no netrc, no cookie kept, a bounded answer, and
+no exception of the HTTP library let through, since those hold the whole address.
+"""
+
+import ipaddress
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any
+
+import requests
+import urllib3.exceptions
+from requests.adapters import HTTPAdapter
+from urllib3.util import parse_url
+
+from dingwire.values import without_surrogates
+
+__all__ = ["Answer", "NoAnswer", "is_loopback", "new_session", "post_json"]
+
+MAX_ANSWER_BYTES = 64 * 1024
+
+# An IP over its limit is banned for five minutes; docs/protocol.md, "Throttling".
+_BANNED_STATUS = 1111
+_BAN_S = 300.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back. ``body`` is the JSON object, None when there was none."""
+
+    status: int
+    body: dict[str, Any] | None = field(repr=False)
+    date: str | None = None
+    retry_after_s: float | None = None
+
+
+@dataclass(frozen=True)
+class NoAnswer:
+    """Nothing came back. ``may_have_arrived`` is true when the request may have been read."""
+
+    reason: str
+    may_have_arrived: bool
+
+
+def new_session(user_agent: str, *, connections: int = 64) -> requests.Session:
+    """Return a keep-alive session for ``connections`` threads; build it after a fork."""
+    session = requests.Session()
+    session.headers["User-Agent"] = user_agent
+    # Proxies of the environment stay in use; an auth of our own keeps ~/.netrc out.
+    session.auth = _no_auth
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    adapter = HTTPAdapter(pool_connections=8, pool_maxsize=connections)
+    session.mount("https://", adapter)
+    session.mount("http://", adapter)
+    return session
+
+
+def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
+
+
+def is_loopback(host: str) -> bool:
+    """Whether ``host`` (no port, IPv6 with or without brackets) is this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def post_json(
+    session: requests.Session,
+    url: str,
+    body: Mapping[str, Any],
+    *,
+    timeout_s: float | tuple[float, float],
+    headers: Mapping[str, str] | None = None,
+) -> Answer | NoAnswer:
+    """Post ``body`` and read the answer; never raises for what a network or a server does."""
+    try:
+        with session.post(
+            url,
+            data=json.dumps(body, ensure_ascii=False).encode("utf-8", "replace"),
+            headers={
+                "Content-Type": "application/json; charset=utf-8",
+                "Accept": "application/json",
+                **(headers or {}),
+            },
+            timeout=timeout_s,
+            allow_redirects=False,
+            proxies=_proxies(url),
+            stream=True,
+        ) as response:
+            return _read(response)
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+        return _explain(error)
+
+
+def _proxies(url: str) -> dict[str, str]:
+    host = parse_url(url).host or ""
+    return {"no_proxy": host} if is_loopback(host) else {}
+
+
+def _read(response: requests.Response) -> Answer:
+    content = response.raw.read(MAX_ANSWER_BYTES, decode_content=True)
+    body = _json_object(content)
+    banned = body is not None and body.get("status") == _BANNED_STATUS
+    return Answer(
+        status=response.status_code,
+        body=body,
+        date=response.headers.get("Date"),
+        retry_after_s=_BAN_S if banned else _seconds(response.headers.get("Retry-After")),
+    )
+
+
+def _json_object(content: bytes) -> dict[str, Any] | None:
+    try:
+        parsed = json.loads(without_surrogates(content.decode("utf-8", "replace")))
+    except (ValueError, RecursionError):
+        return None
+    return parsed if isinstance(parsed, dict) else None
+
+
+def _seconds(value: str | None) -> float | None:
+    return float(value) if value and value.isascii() and value.isdigit() else None
+
+
+def _explain(error: Exception) -> NoAnswer:
+    """Say what failed without the library's own words, which hold the address."""
+    cause = error.args[0] if error.args else None
+    cause = getattr(cause, "reason", None) or cause
+    match error, cause:
+        case requests.ConnectTimeout(), _:
+            return NoAnswer("no connection within the time limit", may_have_arrived=False)
+        case ((requests.ReadTimeout() | urllib3.exceptions.ReadTimeoutError()), _):
+            return NoAnswer("no answer within the time limit", may_have_arrived=True)
+        case requests.exceptions.ProxyError(), _:
+            return NoAnswer("the proxy failed", may_have_arrived=False)
+        case _, urllib3.exceptions.NameResolutionError():
+            return NoAnswer("host name not found", may_have_arrived=False)
+        case _, urllib3.exceptions.NewConnectionError():
+            return NoAnswer("no connection", may_have_arrived=False)
+        case requests.exceptions.SSLError(), _ if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            return NoAnswer("TLS certificate not trusted", may_have_arrived=False)
+        case ValueError(), _:  # requests' own errors for an address it cannot use
+            return NoAnswer("address not usable", may_have_arrived=False)
+        case _:
+            return NoAnswer(f"connection lost ({type(error).__name__})", may_have_arrived=True)
