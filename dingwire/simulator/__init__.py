@@ -1,1 +1,17 @@
-"""DingTalk played on this machine; imports none of our models, so that it can disagree."""
+"""DingTalk played on this machine; imports none of our models, so that it can disagree.
+
+``make run`` serves it without credentials; tests, ours and a user's, start it in-process.
+"""
+
+from dingwire.simulator.faults import Faults, FaultsError, ReplyFault
+from dingwire.simulator.server import Simulator, WaitedTooLongError
+from dingwire.simulator.thread import SimulatorThread
+
+__all__ = [
+    "Faults",
+    "FaultsError",
+    "ReplyFault",
+    "Simulator",
+    "SimulatorThread",
+    "WaitedTooLongError",
+]

@@ -1,0 +1,90 @@
+"""The chat page and its live feed (server-sent events).
+
+``server`` mounts it; the page itself is chat.html, chat.css and chat.js beside this module.
+"""
+
+import asyncio
+import json
+from importlib import resources
+from typing import Any
+
+from aiohttp import web
+
+from dingwire.simulator.control import refuse_strangers
+from dingwire.simulator.records import Journal, as_json
+
+__all__ = ["Page"]
+
+FILES = {"": "chat.html", "chat.css": "chat.css", "chat.js": "chat.js"}
+TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
+SHOWN = frozenset({"connection", "message", "reply", "proactive", "reset"})
+POLICY = "default-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'"
+KEEP_ALIVE_S = 15.0
+
+
+class Page:
+    """Serves three files and one stream of events."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+
+    def routes(self) -> list[web.RouteDef]:
+        """The routes of the page."""
+        files = [web.get(f"/{path}", self._file) for path in FILES]
+        return [*files, web.get("/control/events", self._events)]
+
+    async def _file(self, request: web.Request) -> web.Response:
+        refuse_strangers(request)
+        name = FILES[request.path.removeprefix("/")]
+        text = resources.files("dingwire.simulator").joinpath(name).read_text(encoding="utf-8")
+        return web.Response(
+            text=text,
+            content_type=TYPES[name.rpartition(".")[2]],
+            headers={"Content-Security-Policy": POLICY, "Cache-Control": "no-store"},
+        )
+
+    async def _events(self, request: web.Request) -> web.StreamResponse:
+        refuse_strangers(request)
+        queue: asyncio.Queue[str] = asyncio.Queue()
+
+        def heard(kind: str, record: Any) -> None:
+            if kind in SHOWN:
+                queue.put_nowait(_event(kind, record))
+
+        response = web.StreamResponse(
+            headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
+        )
+        await response.prepare(request)
+        stop = self._journal.listen(heard)
+        try:
+            for kind, record in self._so_far():
+                queue.put_nowait(_event(kind, record))
+            queue.put_nowait("event: ready\ndata: {}\n\n")
+            while True:
+                await response.write((await _next(queue)).encode())
+        except ConnectionError:
+            return response
+        finally:
+            stop()
+
+    def _so_far(self) -> list[tuple[str, Any]]:
+        """What a page that opens late has missed, in the order it happened."""
+        said = [(each.created_at_ms, "message", each) for each in self._journal.messages.values()]
+        came = [(each.at_ms, "reply", each) for each in self._journal.replies]
+        sent = [(each.at_ms, "proactive", each) for each in self._journal.proactive]
+        happened = sorted([*said, *came, *sent], key=lambda each: each[0])
+        return [(kind, record) for _, kind, record in happened]
+
+
+async def _next(queue: asyncio.Queue[str]) -> str:
+    try:
+        return await asyncio.wait_for(queue.get(), KEEP_ALIVE_S)
+    except TimeoutError:
+        return ": still here\n\n"
+
+
+def _event(kind: str, record: Any) -> str:
+    body = record if isinstance(record, dict) else as_json(record)
+    for private in ("headers", "payload", "raw_data", "session_webhook"):
+        body.pop(private, None)
+    return f"event: {kind}\ndata: {json.dumps(body, ensure_ascii=False)}\n\n"

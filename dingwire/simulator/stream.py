@@ -1,0 +1,356 @@
+"""The Stream face: WebSocket connections, pings, pushes, redelivery and disconnects.
+
+``server`` mounts :meth:`Switchboard.accept` at ``/connect``; ``simulator`` pushes through it.
+Every connection has an outbox and a writer, so a client that reads slowly delays nobody else.
+"""
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from aiohttp import WSMsgType, web
+
+from dingwire.simulator import payloads
+from dingwire.simulator.gateway import Gateway, Ticket
+from dingwire.simulator.records import Ack, Connection, Message, Push
+from dingwire.simulator.world import World
+
+__all__ = ["Line", "Switchboard"]
+
+MAX_CLIENT_FRAME = 16 * 1024 * 1024
+BUSY_STATES = frozenset({"open", "mute"})  # states in which pings go on
+
+
+class Line:
+    """One live WebSocket: its record, its outbox and the socket under it."""
+
+    def __init__(
+        self, record: Connection, socket: web.WebSocketResponse, request: web.Request
+    ) -> None:
+        self.record = record
+        self.socket = socket
+        self._request = request
+        self._outbox: asyncio.Queue[str | bytes] = asyncio.Queue()
+
+    def send(self, frame: str | bytes) -> None:
+        """Queue a frame: text as a text frame, bytes as a binary one."""
+        self._outbox.put_nowait(frame)
+
+    async def write(self) -> None:
+        """Send what is queued until cancelled or the socket is gone."""
+        while True:
+            frame = await self._outbox.get()
+            try:
+                if isinstance(frame, bytes):
+                    await self.socket.send_bytes(frame)
+                else:
+                    await self.socket.send_str(frame)
+            except ConnectionError:
+                return
+
+    def kill(self) -> None:
+        """End the TCP connection without a close frame."""
+        if self._request.transport is not None:
+            self._request.transport.abort()
+
+    def wants(self, topic: str) -> bool:
+        """Whether pushes of a callback topic go to this connection now."""
+        return self.record.state == "open" and any(
+            each["type"] == "CALLBACK" and each["topic"] == topic
+            for each in self.record.subscriptions
+        )
+
+
+class Switchboard:
+    """All connections, and who gets which push."""
+
+    def __init__(self, world: World, gateway: Gateway) -> None:
+        self._world = world
+        self._gateway = gateway
+        self._turn = 0
+        self._waiting: list[Message] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.lines: list[Line] = []
+
+    async def accept(self, request: web.Request) -> web.StreamResponse:
+        """Redeem the ticket and hold the connection until it ends."""
+        faults = self._world.faults
+        ticket = self._gateway.redeem(request.query.get("ticket", ""))
+        is_full = 0 < faults.max_connections <= len(self.lines)
+        if ticket is None or is_full:
+            return web.Response(status=faults.ticket_reject_status, text="ticket refused")
+        socket = web.WebSocketResponse(autoping=False, max_msg_size=MAX_CLIENT_FRAME)
+        await socket.prepare(request)
+        line = Line(self._new_connection(ticket), socket, request)
+        self.lines.append(line)
+        self._world.journal.connections.append(line.record)
+        self._world.journal.changed("connection", line.record)
+        helpers = [self._spawn(line.write()), self._spawn(self._keep_alive(line))]
+        if faults.disconnect_after_s:
+            helpers.append(self._later(faults.disconnect_after_s, lambda: self.disconnect(line)))
+        self._send_waiting()
+        try:
+            await self._read(line)
+        finally:
+            for helper in helpers:
+                helper.cancel()
+            self._ended(line)
+        return socket
+
+    def push_message(self, message: Message, *, to: str | None = None) -> Push | None:
+        """Push a bot message to one subscribed connection; lost or queued when there is none.
+
+        Args:
+            message: What a person wrote; its payload goes out with the bot's robot code.
+            to: Only connections of this client id.
+        """
+        line = self._choose(payloads.BOT_TOPIC, to)
+        if line is None:
+            state = "lost"
+            if self._world.faults.queue_until_connected:
+                self._waiting.append(message)
+                state = "queued"
+            self._world.mark(message, state)
+            return None
+        data = _data_for(line, message)
+        push = self._send(
+            line, "CALLBACK", payloads.BOT_TOPIC, data, kind="message", message=message
+        )
+        if message.state not in ("acked", "answered"):
+            self._world.mark(message, "pushed")
+        self._plan_redelivery(message, to)
+        return push
+
+    def push(self, topic: str, data: str, kind: str = "CALLBACK") -> Push | None:
+        """Push any other frame, to a random live connection whatever it subscribed to."""
+        line = self._choose(None, None)
+        return None if line is None else self._send(line, kind, topic, data, kind="other")
+
+    def disconnect(self, line: Line) -> None:
+        """Recycle a connection: say so, push nothing more, cut it some seconds later."""
+        if line.record.state in ("closed", "draining"):
+            return
+        faults = self._world.faults
+        if faults.disconnect_frame:
+            data = json.dumps({"reason": faults.disconnect_reason})
+            self._send(line, "SYSTEM", "disconnect", data, kind="disconnect")
+        self._set_state(line, "draining")
+        self._later(faults.disconnect_close_s, lambda: self._cut(line))
+
+    def set_state(self, line: Line, state: str) -> None:
+        """Make a connection ``mute`` (pings only), ``half_open`` (nothing) or ``open`` again."""
+        self._set_state(line, state)
+
+    def select(self, connection_id: str | None) -> list[Line]:
+        """The live connections meant: one by its id, or all."""
+        return [line for line in self.lines if connection_id in (None, line.record.connection_id)]
+
+    async def close(self) -> None:
+        """End everything at once, for the server's own stop."""
+        for line in tuple(self.lines):
+            line.kill()
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def forget_waiting(self) -> None:
+        """Drop messages that waited for a connection."""
+        self._waiting.clear()
+
+    def _new_connection(self, ticket: Ticket) -> Connection:
+        return Connection(
+            connection_id=ticket.value,
+            client_id=ticket.client_id,
+            subscriptions=ticket.subscriptions,
+            ua=ticket.ua,
+            opened_at_ms=self._world.now_ms(),
+        )
+
+    def _choose(self, topic: str | None, client_id: str | None) -> Line | None:
+        ready = [
+            line
+            for line in self.lines
+            if (line.wants(topic) if topic else line.record.state == "open")
+            and client_id in (None, line.record.client_id)
+        ]
+        if not ready:
+            return None
+        match self._world.faults.distribution:
+            case "newest":
+                return ready[-1]
+            case "round_robin":
+                self._turn += 1
+                return ready[self._turn % len(ready)]
+            case _:
+                return random.choice(ready)  # noqa: S311 - load sharing, not security
+
+    def _send(
+        self,
+        line: Line,
+        frame_kind: str,
+        topic: str,
+        data: str,
+        *,
+        kind: str,
+        message: Message | None = None,
+    ) -> Push:
+        now_ms = self._world.now_ms()
+        push = Push(
+            push_id=payloads.new_push_id(now_ms),
+            connection_id=line.record.connection_id,
+            kind=kind,
+            topic=topic,
+            data=data,
+            at_ms=now_ms,
+            at_s=time.monotonic(),
+            message_id=message.message_id if message else None,
+        )
+        self._world.journal.pushes[push.push_id] = push
+        if message is not None:
+            message.pushes.append(push.push_id)
+        bare = kind == "disconnect"  # real ones name neither app nor connection
+        line.send(
+            payloads.frame(
+                kind=frame_kind,
+                topic=topic,
+                push_id=push.push_id,
+                now_ms=now_ms,
+                data=data,
+                connection_id=None if bare else line.record.connection_id,
+            )
+        )
+        self._world.journal.changed("push", push)
+        return push
+
+    async def _read(self, line: Line) -> None:
+        async for received in line.socket:
+            if line.record.state == "half_open":
+                continue
+            if received.type is WSMsgType.PING:
+                if self._world.faults.answer_ws_pings:
+                    await line.socket.pong(received.data)
+            elif received.type in (WSMsgType.TEXT, WSMsgType.BINARY):
+                self._heard(line, received.data)
+
+    def _heard(self, line: Line, raw: str | bytes) -> None:
+        ack = self._read_ack(line, raw)
+        push = self._world.journal.pushes.get(ack.push_id)
+        if push is not None:
+            push.ack_code = ack.code
+            ack.kind, ack.message_id = push.kind, push.message_id
+            ack.latency_s = time.monotonic() - push.at_s
+            if push.kind == "ping":
+                ack.data_matches = ack.data == json.loads(push.data)
+                line.record.unanswered_pings = 0
+            message = self._world.journal.messages.get(push.message_id or "")
+            if message is not None and message.state != "acked":
+                self._world.mark(message, "acked" if ack.code == 200 else "refused")
+        self._world.journal.acks.append(ack)
+        self._world.journal.changed("ack", ack)
+
+    def _read_ack(self, line: Line, raw: str | bytes) -> Ack:
+        frame = _parsed(raw)
+        headers = frame.get("headers") if isinstance(frame, dict) else None
+        is_ack = isinstance(frame, dict) and isinstance(headers, dict)
+        fields: dict[str, Any] = frame if is_ack else {}
+        code = fields.get("code")
+        data = fields.get("data")
+        return Ack(
+            push_id=str((headers or {}).get("messageId", "")) if is_ack else "",
+            connection_id=line.record.connection_id,
+            kind="unknown" if is_ack else "malformed",
+            code=code if isinstance(code, int) else None,
+            data=_parsed(data) if isinstance(data, str) else data,
+            message=str(fields.get("message", "")),
+            at_ms=self._world.now_ms(),
+        )
+
+    async def _keep_alive(self, line: Line) -> None:
+        await asyncio.sleep(self._world.faults.ping_first_s)
+        while line.record.state != "closed":
+            faults = self._world.faults
+            if not faults.ping_every_s:
+                return
+            missed = line.record.unanswered_pings
+            if 0 < faults.ping_misses_before_drop <= missed:
+                line.kill()
+                return
+            if line.record.state in BUSY_STATES:
+                data = json.dumps({"opaque": payloads.opaque()})
+                line.record.unanswered_pings += 1
+                self._send(line, "SYSTEM", "ping", data, kind="ping")
+            await asyncio.sleep(faults.ping_every_s)
+
+    def _plan_redelivery(self, message: Message, to: str | None) -> None:
+        faults = self._world.faults
+        if not faults.redeliver_after_s or len(message.pushes) > faults.redeliver_times:
+            return
+
+        def again() -> None:
+            acked = any(
+                self._world.journal.pushes[each].ack_code == 200
+                for each in message.pushes
+                if each in self._world.journal.pushes
+            )
+            if not acked:
+                self.push_message(message, to=to)
+
+        self._later(faults.redeliver_after_s, again)
+
+    def _send_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for message in waiting:
+            self.push_message(message)
+
+    def _cut(self, line: Line) -> None:
+        code = self._world.faults.disconnect_close_code
+        if code:
+            self._spawn(_close(line, code))
+        else:
+            line.kill()
+
+    def _set_state(self, line: Line, state: str) -> None:
+        line.record.state = state
+        self._world.journal.changed("connection", line.record)
+
+    def _ended(self, line: Line) -> None:
+        self.lines.remove(line)
+        line.record.closed_at_ms = self._world.now_ms()
+        line.record.close_code = line.socket.close_code
+        self._set_state(line, "closed")
+
+    def _later(self, delay_s: float, action: Callable[[], None]) -> asyncio.Task[None]:
+        async def wait() -> None:
+            await asyncio.sleep(delay_s)
+            action()
+
+        return self._spawn(wait())
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+def _data_for(line: Line, message: Message) -> str:
+    if message.raw_data is not None:
+        return message.raw_data
+    payload = {"robotCode": line.record.client_id, **message.payload}
+    for name in message.omitted:
+        payload.pop(name, None)
+    return json.dumps(payload, ensure_ascii=False)
+
+
+async def _close(line: Line, code: int) -> None:
+    await line.socket.close(code=code)
+
+
+def _parsed(raw: str | bytes) -> Any:
+    try:
+        return json.loads(raw)
+    except ValueError:
+        return None
