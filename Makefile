@@ -1,0 +1,51 @@
+# What the README and the continuous integration call. `make help` lists it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run install test check lock docs clean
+
+help: ## List these commands
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+run: $(VENV)/run.stamp ## Start everything here; without credentials against a simulated DingTalk
+	@exec $(BIN)/python scripts/run.py
+
+install: $(VENV)/run.stamp ## Make .venv and install what `make run` needs
+
+test: $(VENV)/dev.stamp ## Install what the tests need and run them all; ARGS= goes to pytest
+	@scripts/system-packages
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/dev.stamp ## Lint, formatting, types, and which package may import which
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+lock: $(VENV)/dev.stamp ## Pin what a deploy installs, in requirements.txt
+	@$(BIN)/python scripts/lock.py
+
+docs: $(VENV)/dev.stamp ## Write docs/configuration.md from the settings
+	@$(BIN)/python scripts/configuration.py
+
+clean: ## Remove .venv and caches; .data stays
+	rm -rf $(VENV) .cache .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache \
+		.import_linter_cache build dist *.egg-info
+
+# An order-only prerequisite below: the file's date says nothing, its absence does.
+$(BIN)/pip:
+	@scripts/check-python $(PYTHON)
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/run.stamp: pyproject.toml | $(BIN)/pip
+	@echo "installing into $(VENV) (once, takes a minute or two) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[run]'
+	@touch $@
+
+$(VENV)/dev.stamp: pyproject.toml | $(BIN)/pip
+	@echo "installing with development tools into $(VENV) (once, takes a minute or two) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ $(VENV)/run.stamp

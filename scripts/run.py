@@ -1,0 +1,256 @@
+"""``make run``: everything on this machine, under one Ctrl-C.
+
+Without credentials a simulated DingTalk is part of it, and then, only then, everybody may write
+to the bot and replies may go to the simulator. The processes are those of ``Procfile.dev``.
+"""
+
+import os
+import secrets
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dotenv import dotenv_values
+from honcho.environ import parse_procfile
+from honcho.manager import Manager
+from honcho.printer import Message, Printer
+
+from contract.settings import Settings, SettingsError
+from listener.settings import ListenerSettings
+
+__all__ = ["main"]
+
+ROOT = Path(__file__).resolve().parent.parent
+SIMULATOR_PORT = 8765
+FLOWER_PORT = 5555
+FLOWER_USER = "admin"
+READY_LIMIT_S = 20.0  # a process that fails to connect says so itself; the addresses are shown
+KILL_AFTER_S = 7.0
+
+# Without a terminal of its own each process would write JSON; a laptop's Ctrl-C is impatient.
+DEFAULTS = {"LOG_FORMAT": "text", "SHUTDOWN_GRACE_S": "3", "PYTHONUNBUFFERED": "1"}
+
+# What a line of each process holds once it can take a message.
+READY_WORDS = {"listener": ("action=connected", '"action": "connected"'), "worker": (" ready",)}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be started: the processes' environment, and what to tell the person."""
+
+    environment: dict[str, str]
+    is_simulated: bool
+    ports: tuple[int, ...]
+    banner: str
+
+
+class _Console(Printer):  # type: ignore[misc]  # honcho has no types
+    """The processes' lines, and who of them has said that it is ready."""
+
+    def __init__(self) -> None:
+        super().__init__(sys.stdout, colour=not os.environ.get("NO_COLOR"))
+        self.waiting_for = set(READY_WORDS)
+
+    def write(self, message: Message) -> None:
+        """Print one line; a terminal that is gone ends the run."""
+        text = message.data
+        text = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
+        if any(word in text for word in READY_WORDS.get(message.name, ())):
+            self.waiting_for.discard(message.name)
+        try:
+            super().write(message)
+        except OSError:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+class _Run(Manager):  # type: ignore[misc]
+    """honcho's manager, which also ends what does not end by itself."""
+
+    def __init__(self, console: _Console, plan: Plan) -> None:
+        super().__init__(console)
+        self._console, self._plan = console, plan
+        self.is_stopping = threading.Event()
+
+    def terminate(self) -> None:
+        """Ask all to stop, kill what is left later; safe while they are still starting."""
+        self.is_stopping.set()
+        if not self._all_started():
+            self._later(0.1, self.terminate)
+        elif not self._terminating:
+            super().terminate()
+            self._later(KILL_AFTER_S, self.kill)
+
+    def loop(self) -> None:
+        """Run until one process ends or a signal comes; nothing is left running after it."""
+        # A closed terminal must stop the processes too, which live in sessions of their own.
+        signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+        try:
+            super().loop()
+        finally:
+            for process in self._processes.values():
+                with suppress(KeyError, ProcessLookupError, PermissionError):
+                    os.killpg(process["pid"], signal.SIGKILL)
+
+    def _start(self) -> None:
+        super()._start()
+        # Only now: honcho forks in it, which a running thread makes unsafe.
+        self._later(0, self._announce)
+
+    def _later(self, seconds: float, action: Any) -> None:
+        timer = threading.Timer(seconds, action)
+        timer.daemon = True
+        timer.start()
+
+    def _announce(self) -> None:
+        end = time.monotonic() + READY_LIMIT_S
+        while time.monotonic() < end and not self._is_ready():
+            if self.is_stopping.wait(0.1):
+                return
+        with suppress(OSError):
+            print(self._plan.banner, flush=True)
+
+    def _is_ready(self) -> bool:
+        return not self._console.waiting_for and all(map(_listens, self._plan.ports))
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _free_port(first: int) -> int:
+    for port in range(first, first + 100):
+        with socket.socket() as probe:
+            # As servers do, so that a port is free again right after the last run.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                return port
+    raise SettingsError(f"no free port from {first} to {first + 99}")
+
+
+def _flower_password(data_dir: Path) -> str:
+    """Return the password of this folder's Flower; made once, readable by its owner only."""
+    path = data_dir / "flower-password"
+    with suppress(FileNotFoundError):
+        if kept := path.read_text(encoding="ascii").strip():
+            return kept
+    password = secrets.token_urlsafe(12)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(password + "\n")
+    return password
+
+
+def _is_simulated(settings: Settings) -> bool:
+    has_id = bool(settings.client_id)
+    has_secret = bool(settings.client_secret and settings.client_secret.get_secret_value())
+    if has_id == has_secret:
+        return not has_id
+    missing = "DINGTALK_CLIENT_SECRET" if has_id else "DINGTALK_CLIENT_ID"
+    raise SettingsError(
+        f"{missing}: not set, while the other credential is; "
+        "set both for the real DingTalk, neither for a simulated one"
+    )
+
+
+def make_plan(outer: Mapping[str, str]) -> Plan:
+    """Read the settings and decide what to start.
+
+    Raises:
+        SettingsError: Naming every variable that is wrong.
+    """
+    settings = Settings.load()
+    is_simulated = _is_simulated(settings)
+    environment = {k: v for k, v in dotenv_values(".env").items() if v}
+    environment |= {k: v for k, v in outer.items() if v}
+    environment = DEFAULTS | environment
+    # PORT would make Flower public; here it is for this machine alone.
+    environment.pop("PORT", None)
+    environment["PATH"] = os.pathsep.join(
+        [str(Path(sys.executable).parent), environment.get("PATH", os.defpath)]
+    )
+    flower_port = _free_port(FLOWER_PORT)
+    environment["FLOWER_PORT"] = str(flower_port)
+    ports = [flower_port]
+    lines = ["celery-dingtalk runs; Ctrl-C stops it", ""]
+    if is_simulated:
+        port = _free_port(SIMULATOR_PORT)
+        ports.append(port)
+        environment |= _simulated(port)
+        lines.append(f"chat page   http://127.0.0.1:{port}/   a simulated DingTalk: write hello")
+    else:
+        lines.append(f"bot         {settings.client_id}   write to it in DingTalk")
+        if not ListenerSettings.load().allowed_users:
+            lines += [_deny_all(), ""]
+
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    login = "as your FLOWER_ variables say"
+    if not (environment.get("FLOWER_BASIC_AUTH") or environment.get("FLOWER_AUTH")):
+        password = _flower_password(settings.data_dir)
+        environment["FLOWER_BASIC_AUTH"] = f"{FLOWER_USER}:{password}"
+        login = f"user {FLOWER_USER}, password {password}"
+    lines.append(f"Flower      http://127.0.0.1:{flower_port}/   {login}")
+    return Plan(environment, is_simulated, tuple(ports), _framed(lines))
+
+
+def _simulated(port: int) -> dict[str, str]:
+    return {
+        "SIMULATOR_PORT": str(port),
+        "DINGTALK_CLIENT_ID": "simulated-bot",
+        "DINGTALK_CLIENT_SECRET": "simulated-secret",
+        "DINGTALK_OPENAPI_ENDPOINT": f"http://127.0.0.1:{port}",
+        "DINGTALK_ALLOWED_USERS": "*",
+        "DINGTALK_WEBHOOK_HOSTS": f"127.0.0.1:{port}",
+    }
+
+
+def _deny_all() -> str:
+    text = "!!! DINGTALK_ALLOWED_USERS is empty: EVERYBODY IS DENIED. Name staff ids, or * for all."
+    return f"\033[1;31m{text}\033[0m" if _has_colours() else text
+
+
+def _framed(lines: list[str]) -> str:
+    rule = "=" * 78
+    body = "\n".join([rule, *(f"  {line}".rstrip() for line in lines), rule])
+    return f"\n\033[1m{body}\033[0m\n" if _has_colours() else f"\n{body}\n"
+
+
+def _has_colours() -> bool:
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+def main() -> int:
+    """Run until Ctrl-C; return the exit code.
+
+    0 after Ctrl-C or SIGTERM, 2 for wrong settings, else the code of the process that ended.
+    """
+    os.chdir(ROOT)
+    try:
+        plan = make_plan(os.environ)
+    except SettingsError as error:
+        print(f"cannot read settings:\n{error}", file=sys.stderr)
+        return 2
+    run = _Run(_Console(), plan)
+    processes = parse_procfile((ROOT / "Procfile.dev").read_text(encoding="utf-8")).processes
+    for name, command in processes.items():
+        if name != "simulator" or plan.is_simulated:
+            run.add_process(name, command, env=plan.environment, cwd=ROOT)
+    run.loop()
+    if run.returncode in (128 + signal.SIGINT, 128 + signal.SIGTERM):
+        return 0
+    print("stopped, because one of the processes ended by itself; its lines say why")
+    code = run.returncode or 1
+    return code if code > 0 else 128 - code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
