@@ -1,0 +1,88 @@
+"""``python -m worker.web``: Flower, on this machine alone unless told otherwise.
+
+The Procfile's ``web``. Flower itself listens on all interfaces and lets everybody in; whoever
+reaches it sees the bot's tasks and can start more. This wrapper only picks the address and
+refuses a public one without authentication, then becomes ``celery -A worker flower``.
+"""
+
+import argparse
+import ipaddress
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
+
+__all__ = ["PublicWithoutAuthenticationError", "flower_arguments", "main"]
+
+DEFAULT_PORT = "5555"
+
+
+class PublicWithoutAuthenticationError(Exception):
+    """Flower would be open to everybody who reaches the address."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(address)
+        self.address = address
+
+    def __str__(self) -> str:
+        return (
+            f"refusing to open Flower on {self.address or 'all interfaces'} without "
+            "authentication: set FLOWER_BASIC_AUTH=user:password, or FLOWER_AUTH, "
+            "FLOWER_AUTH_PROVIDER and FLOWER_OAUTH2_KEY, _SECRET, _REDIRECT_URI; "
+            "or leave PORT unset to listen on 127.0.0.1"
+        )
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"
+
+
+def _has_authentication(environ: Mapping[str, str]) -> bool:
+    # A provider alone protects nothing: Flower asks it only where FLOWER_AUTH says who may enter.
+    return any(environ.get(name, "").strip() for name in ("FLOWER_BASIC_AUTH", "FLOWER_AUTH"))
+
+
+def flower_arguments(options: Sequence[str], environ: Mapping[str, str]) -> list[str]:
+    """Return Flower's command line.
+
+    Args:
+        options: Ours, ``--address`` and ``--port``; the others are Flower's own.
+        environ: ``PORT``, as a platform gives it, means that the world shall reach us.
+
+    Raises:
+        PublicWithoutAuthenticationError: Neither loopback nor behind a login.
+    """
+    platform_port = environ.get("PORT")
+    parser = argparse.ArgumentParser(prog="python -m worker.web", allow_abbrev=False)
+    parser.add_argument(
+        "--address",
+        default="0.0.0.0" if platform_port else "127.0.0.1",  # noqa: S104, checked below
+        help="address to listen on; 127.0.0.1, or 0.0.0.0 when PORT is set",
+    )
+    parser.add_argument(
+        "--port",
+        default=platform_port or DEFAULT_PORT,
+        help=f"port to listen on; PORT, else {DEFAULT_PORT}",
+    )
+    ours, flowers = parser.parse_known_args(options)
+    if not _is_loopback(ours.address) and not _has_authentication(environ):
+        raise PublicWithoutAuthenticationError(ours.address)
+    return [f"--address={ours.address}", f"--port={ours.port}", *flowers]
+
+
+def main() -> NoReturn:
+    """Become Flower; exit 2 when the settings forbid it."""
+    try:
+        arguments = flower_arguments(sys.argv[1:], os.environ)
+    except PublicWithoutAuthenticationError as error:
+        print(error, file=sys.stderr)  # noqa: T201, for the person at the terminal
+        sys.exit(2)
+    command = [sys.executable, "-m", "celery", "-A", "worker", "flower", *arguments]
+    os.execv(sys.executable, command)  # noqa: S606, the same process: signals reach Flower
+
+
+if __name__ == "__main__":
+    main()
