@@ -11,6 +11,17 @@ import pytest
 from tests import servers
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In CI a skipped test is a failed run: it means that something was not installed."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("CI") and reporter and reporter.stats.get("skipped"):
+        reporter.write_line("")
+        for report in reporter.stats["skipped"]:
+            reporter.write_line(f"skipped, which CI does not accept: {report.nodeid}", red=True)
+        session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
+
+
 class _Server(Protocol):
     def __call__(self, folder: Path) -> AbstractContextManager[str]: ...
 

@@ -1,0 +1,106 @@
+import io
+import json
+import logging
+import warnings
+from datetime import datetime, timedelta
+
+import pytest
+
+from contract.log import configure
+
+EXTRA = {"action": "reply_posted", "message_id": "msg1", "age_s": 1.25}
+logger = logging.getLogger("worker.delivery")
+
+
+@pytest.fixture(autouse=True)
+def _restore():
+    """Whatever pytest has put on the root logger comes back."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:], root.level = handlers, level
+    logging.captureWarnings(False)
+
+
+def test_json_lines_hold_words_and_fields_for_machines():
+    out = io.StringIO()
+    configure("INFO", "json", stream=out)
+
+    logger.info("reply posted", extra=EXTRA)
+
+    line = json.loads(out.getvalue())
+    time = datetime.fromisoformat(line.pop("time"))
+    assert time.utcoffset() == timedelta(0)
+    assert line == {
+        "level": "INFO", "logger": "worker.delivery", "message": "reply posted", **EXTRA,
+    }  # fmt: skip
+
+
+def test_text_lines_hold_words_and_fields_for_people():
+    out = io.StringIO()
+    configure("INFO", "text", stream=out)
+    logger.warning("reply posted", extra=EXTRA)
+    line = out.getvalue()
+    assert "WARNING worker.delivery: reply posted" in line
+    assert line.endswith("  action=reply_posted message_id=msg1 age_s=1.25\n")
+
+
+def test_json_keeps_a_traceback_on_its_line():
+    out = io.StringIO()
+    configure("INFO", "json", stream=out)
+    try:
+        int("broken")
+    except ValueError:
+        logger.exception("agent failed")
+    assert "ValueError: invalid literal" in json.loads(out.getvalue())["traceback"]
+
+
+def test_a_field_that_is_not_json_is_written_as_its_text():
+    out = io.StringIO()
+    configure("INFO", "json", stream=out)
+    logger.info("late", extra={"after": timedelta(seconds=2)})
+    assert json.loads(out.getvalue())["after"] == "0:00:02"
+
+
+def test_where_no_terminal_reads_lines_are_json():
+    out = io.StringIO()
+    configure("INFO", None, stream=out)
+    logger.info("hello")
+    assert json.loads(out.getvalue())["message"] == "hello"
+
+
+def test_on_a_terminal_lines_are_text():
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    out = Terminal()
+    configure("INFO", None, stream=out)
+    logger.info("hello")
+    assert "INFO    worker.delivery: hello" in out.getvalue()
+
+
+def test_the_level_is_the_least_severe_one_logged():
+    out = io.StringIO()
+    configure("WARNING", "text", stream=out)
+    logger.info("quiet")
+    logger.warning("loud")
+    assert "quiet" not in out.getvalue()
+    assert "loud" in out.getvalue()
+
+
+def test_configuring_again_does_not_double_the_lines():
+    out = io.StringIO()
+    configure("INFO", "json", stream=io.StringIO())
+    configure("INFO", "json", stream=out)
+    logger.info("once")
+    assert len(out.getvalue().splitlines()) == 1
+
+
+def test_warnings_become_log_lines():
+    out = io.StringIO()
+    configure("INFO", "json", stream=out)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn("old", DeprecationWarning, stacklevel=1)
+    assert "DeprecationWarning: old" in json.loads(out.getvalue())["message"]

@@ -1,0 +1,145 @@
+from pathlib import Path
+
+import pytest
+from pydantic import Field
+
+from contract.settings import EMBEDDED_BROKER, CommaSeparated, Settings, SettingsError, is_local_url
+
+BROKER_VARIABLES = ("BROKER_URL", "CLOUDAMQP_URL", "REDIS_TLS_URL", "REDIS_URL")
+
+
+class WithUsers(Settings):
+    allowed_users: CommaSeparated = Field(validation_alias="DINGTALK_ALLOWED_USERS", default=())
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch, tmp_path):
+    """No variable and no ``.env`` of the person who runs the tests."""
+    monkeypatch.chdir(tmp_path)
+    names = (*BROKER_VARIABLES, "DINGTALK_CLIENT_ID", "DINGTALK_CLIENT_SECRET", "DINGTALK_CONFIG",
+             "DINGTALK_OPENAPI_ENDPOINT", "DINGTALK_ALLOWED_USERS", "DATA_DIR", "LOG_FORMAT",
+             "LOG_LEVEL")  # fmt: skip
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+
+
+def write_toml(body: str, monkeypatch, name: str = "bot.toml") -> None:
+    Path(name).write_text(body, encoding="utf-8")
+    monkeypatch.setenv("DINGTALK_CONFIG", name)
+
+
+def test_without_anything_set_everything_stays_on_this_machine():
+    settings = Settings.load()
+    assert settings.broker_url == EMBEDDED_BROKER
+    assert settings.is_embedded
+    assert settings.client_id is None
+    assert settings.data_dir == Path(".data")
+
+
+def test_the_environment_wins_over_env_file_and_the_env_file_over_toml(monkeypatch):
+    write_toml(
+        "[channels_config.dingtalk]\n"
+        'client_id = "toml"\nclient_secret = "toml-secret"\nlog_level = "ERROR"\n',
+        monkeypatch,
+    )
+    Path(".env").write_text("DINGTALK_CLIENT_ID=file\nLOG_LEVEL=WARNING\n")
+    monkeypatch.setenv("DINGTALK_CLIENT_ID", "environment")
+
+    settings = Settings.load()
+
+    assert settings.client_id == "environment"
+    assert settings.log_level == "WARNING"
+    assert settings.client_secret is not None
+    assert settings.client_secret.get_secret_value() == "toml-secret"
+
+
+def test_an_empty_variable_is_an_unset_one(monkeypatch):
+    Path(".env").write_text("DINGTALK_CLIENT_ID=file\n")
+    monkeypatch.setenv("DINGTALK_CLIENT_ID", "")
+    assert Settings.load().client_id == "file"
+
+
+def test_the_env_file_may_name_the_toml_file():
+    Path("bot.toml").write_text('[channels_config.dingtalk]\nclient_id = "toml"\n')
+    Path(".env").write_text("DINGTALK_CONFIG=bot.toml\n")
+    assert Settings.load().client_id == "toml"
+
+
+def test_keys_and_tables_of_others_in_the_toml_file_are_ignored(monkeypatch):
+    write_toml('[channels_config.other]\nx = 1\n[channels_config.dingtalk]\ny = "2"\n', monkeypatch)
+    assert Settings.load().client_id is None
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"), [("not toml", "not a TOML file"), (None, "No such file")]
+)
+def test_a_toml_file_that_cannot_be_read_is_named(monkeypatch, body, reason):
+    monkeypatch.setenv("DINGTALK_CONFIG", "bot.toml")
+    if body is not None:
+        Path("bot.toml").write_text(body)
+    with pytest.raises(SettingsError, match=f"DINGTALK_CONFIG: bot.toml: {reason}"):
+        Settings.load()
+
+
+def test_every_faulty_variable_is_named_at_once_and_no_value_is_shown(monkeypatch):
+    monkeypatch.setenv("REDIS_URL", "http://user:hunter2@queue.example")
+    monkeypatch.setenv("LOG_LEVEL", "hunter2")
+    monkeypatch.setenv("DINGTALK_OPENAPI_ENDPOINT", "hunter2")
+    with pytest.raises(SettingsError) as e:
+        Settings.load()
+    named = {line.partition(":")[0] for line in str(e.value).splitlines()}
+    assert {"LOG_LEVEL", "DINGTALK_OPENAPI_ENDPOINT"} < named
+    assert len(named) == 3
+    assert "hunter2" not in str(e.value)
+    assert e.value.__cause__ is None
+
+
+def test_an_env_file_that_is_not_text_is_named():
+    Path(".env").write_bytes(b"LOG_LEVEL=\xff\xfe\n")
+    with pytest.raises(SettingsError, match=r"\.env: not UTF-8 text"):
+        Settings.load()
+
+
+@pytest.mark.parametrize("first", range(len(BROKER_VARIABLES)))
+def test_the_broker_is_the_first_of_the_variables_that_is_set(monkeypatch, first):
+    for name in BROKER_VARIABLES[first:]:
+        monkeypatch.setenv(name, f"redis://{name.lower().replace('_', '-')}.example")
+    expected = BROKER_VARIABLES[first].lower().replace("_", "-")
+    assert Settings.load().broker_url == f"redis://{expected}.example"
+
+
+def test_a_secret_is_hidden_from_repr(monkeypatch):
+    monkeypatch.setenv("DINGTALK_CLIENT_SECRET", "hunter2")
+    assert "hunter2" not in repr(Settings.load())
+
+
+@pytest.mark.parametrize(
+    ("value", "users"),
+    [("a, b ,,c", ("a", "b", "c")), ("*", ("*",)), (" , ", ()), ("user1", ("user1",))],
+)
+def test_a_list_is_comma_separated_in_the_environment(monkeypatch, value, users):
+    monkeypatch.setenv("DINGTALK_ALLOWED_USERS", value)
+    assert WithUsers.load().allowed_users == users
+
+
+def test_a_list_is_an_array_in_toml(monkeypatch):
+    write_toml('[channels_config.dingtalk]\nallowed_users = ["a", "b"]\n', monkeypatch)
+    assert WithUsers.load().allowed_users == ("a", "b")
+
+
+def test_an_endpoint_loses_its_last_slash(monkeypatch):
+    monkeypatch.setenv("DINGTALK_OPENAPI_ENDPOINT", "http://127.0.0.1:8765/")
+    assert Settings.load().openapi_endpoint == "http://127.0.0.1:8765"
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("sqlite:///x.db", True),
+        (EMBEDDED_BROKER, True),
+        ("redis://localhost", False),
+        ("postgresql://localhost/x", False),
+    ],
+)
+def test_a_local_url_is_one_that_no_other_machine_reaches(url, expected):
+    assert is_local_url(url) is expected
