@@ -1,0 +1,144 @@
+"""What happens to one chat message before it is acknowledged: admit, translate, enqueue.
+
+Called by ``listener/connection.py`` for every bot push, many at a time.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from contract.envelope import Envelope
+from dingwire.frames import ack
+from dingwire.messages import QUOTA_USED_UP, BotMessage, parse_bot_message
+from dingwire.protocol import BotPush
+from listener.admission import is_allowed
+from listener.duplicates import Duplicates
+from listener.enqueue import EnqueueError, Enqueuer, TooManyWaitingError
+from listener.settings import ListenerSettings
+from listener.task_message import TaskMessage, answer_task
+from listener.translate import to_envelope
+
+__all__ = ["Intake"]
+
+logger = logging.getLogger(__name__)
+
+
+class Intake:
+    """Takes messages in; ``counts`` says by log action how many went which way."""
+
+    def __init__(
+        self,
+        settings: ListenerSettings,
+        enqueuer: Enqueuer,
+        *,
+        clock: Callable[[], datetime],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._settings, self._enqueuer = settings, enqueuer
+        self._clock, self._monotonic = clock, monotonic
+        self._duplicates = Duplicates(monotonic)
+        self.counts: Counter[str] = Counter()
+
+    async def take(self, push: BotPush, clock_offset: timedelta) -> str | None:
+        """Return the ack to send, once the broker has the message; None when it has not."""
+        started = self._monotonic()
+        message = parse_bot_message(push.payload)
+        if not is_allowed(message.sender_staff_id, self._settings.allowed_users):
+            self._say_denied(message)
+            return ack(push.frame)
+        if message.error_code == QUOTA_USED_UP:
+            self._say_quota(message)
+        envelope = to_envelope(
+            message,
+            push,
+            client_id=self._settings.client_id,
+            received_at=self._clock(),
+            clock_offset=clock_offset,
+            reply_within_s=self._settings.reply_within_s,
+        )
+        seen = await self._seen(envelope)
+        if seen is not None:
+            return ack(push.frame) if seen else None
+        return await self._enqueue(envelope, push, started)
+
+    async def _seen(self, envelope: Envelope) -> bool | None:
+        """Return None for a new message, else whether the broker has the first of it."""
+        key = (envelope.bot, envelope.message_id)
+        in_hand = self._duplicates.in_hand(key)
+        if in_hand is None and not self._duplicates.is_done(key):
+            self._duplicates.begin(key)
+            return None
+        confirmed = await asyncio.shield(in_hand) if in_hand else True
+        self._say(logging.INFO, "duplicate_dropped", "duplicate dropped", envelope)
+        return confirmed
+
+    async def _enqueue(self, envelope: Envelope, push: BotPush, started: float) -> str | None:
+        task = answer_task(envelope)
+        confirmed = False
+        try:
+            await self._enqueuer.enqueue(task)
+            confirmed = True
+        except TooManyWaitingError as error:
+            self._say(
+                logging.ERROR,
+                "message_refused",
+                "message refused, nobody will answer it",
+                envelope,
+                reason=str(error),
+            )
+            return ack(push.frame, code=500, message="too many messages wait")
+        except EnqueueError:
+            return None
+        finally:
+            key = (envelope.bot, envelope.message_id)
+            self._duplicates.finish(key, confirmed=confirmed)
+        self._say_enqueued(envelope, task, self._monotonic() - started)
+        return ack(push.frame)
+
+    # Log lines; what was written and the webhook are never among the fields.
+
+    def _say(
+        self, level: int, action: str, words: str, envelope: Envelope, **fields: object
+    ) -> None:
+        self.counts[action] += 1
+        identity = {
+            "message_id": envelope.message_id,
+            "conversation_id": envelope.conversation_id,
+        }
+        logger.log(level, words, extra={"action": action, **identity, **fields})
+
+    def _say_enqueued(self, envelope: Envelope, task: TaskMessage, took_s: float) -> None:
+        self._say(
+            logging.INFO,
+            "message_enqueued",
+            "message enqueued",
+            envelope,
+            task_id=task.task_id,
+            queue=task.queue,
+            ack_ms=round(took_s * 1000, 1),
+        )
+
+    def _say_denied(self, message: BotMessage) -> None:
+        self.counts["message_denied"] += 1
+        logger.info(
+            "message denied: its sender is not in DINGTALK_ALLOWED_USERS",
+            extra={
+                "action": "message_denied",
+                "message_id": message.message_id,
+                "conversation_id": message.conversation_id,
+                "sender_staff_id": message.sender_staff_id,
+            },
+        )
+
+    def _say_quota(self, message: BotMessage) -> None:
+        self.counts["quota_used_up"] += 1
+        logger.error(
+            "DingTalk's monthly quota is used up: messages come without their text",
+            extra={
+                "action": "quota_used_up",
+                "message_id": message.message_id,
+                "errcode": message.error_code,
+            },
+        )
