@@ -1,0 +1,23 @@
+"""Fixtures of the integration tests."""
+
+import uuid
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.integration.store_place import StorePlace
+
+
+@pytest.fixture(params=["redis", "postgresql", "sqlite"])
+def store_place(request: pytest.FixtureRequest, tmp_path: Path) -> StorePlace:
+    """An empty store, in each kind of database."""
+    name = f"test{uuid.uuid4().hex}"
+    if request.param == "sqlite":
+        return StorePlace(f"sqlite:///{tmp_path}/data/store.db")
+    if request.param == "redis":
+        return StorePlace(request.getfixturevalue("redis_url"), f"{name}:")
+    url = request.getfixturevalue("postgresql_url")
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"CREATE SCHEMA {name}")
+    return StorePlace(f"{url}?options=-csearch_path%3D{name}")

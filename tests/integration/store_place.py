@@ -1,0 +1,84 @@
+"""Where a test's store is: what test and child processes need to open the same one."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from worker.store import Claimed, LeaseLostError, Store
+from worker.store.redis import RedisStore
+from worker.store.sql import SqlStore
+
+__all__ = ["FakeClock", "StorePlace", "claim_all", "drain_due", "envelope", "prepare"]
+
+
+class FakeClock:
+    """Epoch ms that pass only when told; near the real time, which Redis expires keys by."""
+
+    def __init__(self) -> None:
+        self.now_ms = int(time.time() * 1000)
+
+    def __call__(self) -> int:
+        return self.now_ms
+
+    def advance(self, seconds: float) -> None:
+        self.now_ms += round(seconds * 1000)
+
+
+@dataclass(frozen=True)
+class StorePlace:
+    url: str
+    prefix: str = ""
+
+    def open(self, *, clock_ms: Callable[[], int] | None = None, **ttls: float) -> Store:
+        if self.url.startswith("redis"):
+            return RedisStore(self.url, prefix=self.prefix, clock_ms=clock_ms, **ttls)
+        return SqlStore(self.url, clock_ms=clock_ms, **ttls)
+
+
+def envelope(number: int = 1, **more: Any) -> dict[str, Any]:
+    return {
+        "bot": "robot",
+        "message_id": f"msg{number}",
+        "conversation_id": "cid1",
+        "text": "what was written",
+    } | more
+
+
+# What the child processes do.
+
+
+def prepare(place: StorePlace) -> str:
+    store = place.open()
+    store.prepare()
+    store.check()
+    store.close()
+    return "prepared"
+
+
+def claim_all(place: StorePlace, owner: str, count: int) -> tuple[list[str], list[str]]:
+    """Claim and finish as many of the messages as we get; return those, and what was lost."""
+    store = place.open()
+    won, lost = [], []
+    for number in range(count):
+        claim = store.claim(f"task{number}", owner=owner, lease_s=60, envelope=envelope(number))
+        if isinstance(claim, Claimed):
+            won.append(claim.lease.task_id)
+            try:
+                store.keep_answer(claim.lease, "answer")
+                if number % 2:
+                    store.finish(claim.lease, "SUCCESS")
+            except LeaseLostError as error:
+                lost.append(error.task_id)
+    store.close()
+    return won, lost
+
+
+def drain_due(place: StorePlace) -> list[str]:
+    """Take what is due until nothing is."""
+    store = place.open()
+    taken = []
+    while batch := store.due(limit=7, hold_s=600):
+        taken += [message.task_id for message in batch]
+    store.close()
+    return taken
