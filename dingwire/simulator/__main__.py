@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import errno
 import signal
 import sys
 from collections.abc import Sequence
@@ -34,8 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             say_once(simulator, options.say, is_group=options.group, timeout_s=options.timeout)
         )
     except OSError as taken:
-        reason = taken.strerror or taken
-        sys.stderr.write(f"cannot listen on 127.0.0.1:{options.port}: {reason}; try --port\n")
+        is_busy = taken.errno == errno.EADDRINUSE
+        reason = "the port is taken, choose another with --port" if is_busy else taken
+        sys.stderr.write(f"cannot listen on 127.0.0.1:{options.port}: {reason}\n")
         return 2
     except KeyboardInterrupt:
         return 0 if options.say is None else 1

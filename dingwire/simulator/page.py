@@ -1,6 +1,7 @@
 """The chat page and its live feed (server-sent events).
 
-``server`` mounts it; the page itself is chat.html, chat.css and chat.js beside this module.
+``server`` mounts it; the page itself is chat.html, chat.css, chat.js and markdown.js beside this
+module.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ from dingwire.simulator.records import Journal, as_json
 
 __all__ = ["Page"]
 
-FILES = {"": "chat.html", "chat.css": "chat.css", "chat.js": "chat.js"}
+FILES = {"": "chat.html"} | {name: name for name in ("chat.css", "chat.js", "markdown.js")}
 TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
 SHOWN = frozenset({"connection", "message", "reply", "proactive", "reset"})
 POLICY = "default-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'"
@@ -23,7 +24,7 @@ KEEP_ALIVE_S = 15.0
 
 
 class Page:
-    """Serves three files and one stream of events."""
+    """Serves a few files and one stream of events."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal

@@ -67,7 +67,8 @@ class Simulator:
     ) -> None:
         self.port = port
         credentials = Credentials(client_id, client_secret)
-        self.world = World(clock=clock, faults=Faults(**switches))
+        self._first_faults = Faults(**switches)
+        self.world = World(clock=clock, faults=self._first_faults)
         self._gateway = Gateway(self.world, credentials)
         self._switchboard = Switchboard(self.world, self._gateway)
         self._webhooks = Webhooks(self.world)
@@ -295,8 +296,8 @@ class Simulator:
         self._openapi.invalidate_tokens()
 
     async def reset(self) -> None:
-        """Forget what happened and set every switch back; live connections stay."""
-        self.world.faults = Faults()
+        """Forget what happened and set every switch back to its start; live connections stay."""
+        self.world.faults = self._first_faults
         self._gateway.scripted.clear()
         self._switchboard.forget_waiting()
         self.world.reset()
