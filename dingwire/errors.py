@@ -35,7 +35,7 @@ _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://\S+|\b[\w-]+(?:\.[\w-]+)+(?::\d+)?/\
 _KEY_VALUE = re.compile(
     r"""\b(\w*(?:token|session|secret|ticket))["']?\s*[=:]\s*["']?[^\s"'&,;}]+""", re.IGNORECASE
 )
-_LONG_WORD = re.compile(r"[A-Za-z0-9_-]{24,}")
+_LONG_WORD = re.compile(r"(?=[A-Za-z_-]*\d)[A-Za-z0-9_-]{24,}")  # names of errors have no digits
 
 
 def shown(text: object, *secrets: str) -> str:

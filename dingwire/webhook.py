@@ -5,6 +5,7 @@ body. A webhook is a key to a chat, so it is posted to only where it may point, 
 Source: docs/protocol.md, "Session webhooks" and "Answers to a post".
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -67,7 +68,7 @@ class WebhookHosts:
             raise WebhookNotAllowedError("", "its address cannot be read")
         host, port = parsed.host, parsed.port
         name = host[:HOST_CHARS] + (f":{port}" if port else "")
-        if parsed.auth is not None:
+        if parsed.auth is not None or "@" in _authority(url):
             raise WebhookNotAllowedError(name, "its address has a user part")
         if (host, port) in self.allowed and port is not None and is_loopback(host):
             allowed_schemes: tuple[str, ...] = ("https", "http")
@@ -90,6 +91,11 @@ def _parsed(url: str) -> Url | None:
         return parse_url(url)
     except LocationParseError:
         return None
+
+
+def _authority(url: str) -> str:
+    """Return what stands between ``//`` and the path; the parser drops an empty user part."""
+    return re.split(r"[/?#]", url.partition("//")[2], maxsplit=1)[0]
 
 
 def _entry(entry: str) -> tuple[str, int | None]:

@@ -1,0 +1,254 @@
+"""Messages sent without being asked, and the token they need."""
+
+import json
+import pickle
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from dingwire.errors import (
+    OpenApiError,
+    OpenApiRefusedError,
+    OpenApiThrottledError,
+    OpenApiUnavailableError,
+)
+from dingwire.openapi import OpenApiClient
+from dingwire.replies import Markdown, Text
+from tests.unit.dingwire.local_server import LocalServer, Told
+
+SECRET = "top-secret-of-this-app"
+TOKEN = "token-of-the-day"
+TOKEN_PATH = "/v1.0/oauth2/accessToken"
+USER_PATH = "/v1.0/robot/oToMessages/batchSend"
+GROUP_PATH = "/v1.0/robot/groupMessages/send"
+SENT = {"processQueryKey": "key-1", "invalidStaffIdList": [], "flowControlledStaffIdList": []}
+HELLO = Text(content="hello")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def client(server: LocalServer, clock: Clock) -> Iterator[OpenApiClient]:
+    server.answers_at(TOKEN_PATH, Told(200, {"accessToken": TOKEN, "expireIn": 7200}))
+    server.answers_at(USER_PATH, Told(200, SENT))
+    server.answers_at(GROUP_PATH, Told(200, {"processQueryKey": "key-2"}))
+    made = OpenApiClient(
+        endpoint=server.url,
+        client_id="dingsampleapp",
+        client_secret=SECRET,
+        timeout_s=(1, 1),
+        clock=clock,
+    )
+    yield made
+    made.close()
+
+
+def failure(client: OpenApiClient, server: LocalServer, *told: Told) -> OpenApiError:
+    server.answers_at(USER_PATH, *told)
+    with pytest.raises(OpenApiError) as caught:
+        client.send_to_user("robot", "u100", HELLO)
+    for shown in (str(caught.value), repr(caught.value)):
+        assert SECRET not in shown
+        assert TOKEN not in shown
+    return caught.value
+
+
+def test_a_person_is_sent_a_text(client, server):
+    assert client.send_to_user("robot", "u100", HELLO) == "key-1"
+
+    (post,) = server.posts_to(USER_PATH)
+    assert post.headers["x-acs-dingtalk-access-token"] == TOKEN
+    assert post.body == {
+        "robotCode": "robot",
+        "userIds": ["u100"],
+        "msgKey": "sampleText",
+        "msgParam": json.dumps({"content": "hello"}),
+    }
+
+
+def test_a_group_is_sent_markdown(client, server):
+    assert client.send_to_group("robot", "cid1", Markdown(title="t", text="# 你好")) == "key-2"
+
+    (post,) = server.posts_to(GROUP_PATH)
+    assert post.body["openConversationId"] == "cid1"
+    assert post.body["msgKey"] == "sampleMarkdown"
+    assert json.loads(post.body["msgParam"]) == {"title": "t", "text": "# 你好"}
+
+
+def test_one_token_serves_until_five_minutes_before_its_end(client, server, clock):
+    for minutes in (0, 60, 54):
+        clock.now += timedelta(minutes=minutes)
+        client.send_to_user("robot", "u100", HELLO)
+    assert len(server.posts_to(TOKEN_PATH)) == 1
+
+    clock.now += timedelta(minutes=1)
+    client.send_to_user("robot", "u100", HELLO)
+
+    assert len(server.posts_to(TOKEN_PATH)) == 2
+    assert server.posts_to(TOKEN_PATH)[0].body == {"appKey": "dingsampleapp", "appSecret": SECRET}
+
+
+def test_a_token_of_a_short_life_is_still_used_more_than_once(client, server):
+    server.answers_at(TOKEN_PATH, Told(200, {"accessToken": TOKEN, "expireIn": "60"}))
+
+    client.send_to_user("robot", "u100", HELLO)
+    client.send_to_user("robot", "u100", HELLO)
+
+    assert len(server.posts_to(TOKEN_PATH)) == 1
+
+
+def test_many_threads_fetch_one_token(client, server):
+    threads = [
+        threading.Thread(target=client.send_to_user, args=("robot", "u100", HELLO))
+        for _ in range(16)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+
+    assert len(server.posts_to(USER_PATH)) == 16
+    assert len(server.posts_to(TOKEN_PATH)) == 1
+
+
+@pytest.mark.parametrize("status", [400, 401])
+def test_a_token_found_invalid_is_fetched_anew_and_the_call_made_again(client, server, status):
+    invalid = Told(status, {"code": "InvalidAuthentication", "message": "no"})
+    server.answers_at(USER_PATH, invalid, Told(200, SENT))
+
+    assert client.send_to_user("robot", "u100", HELLO) == "key-1"
+
+    assert len(server.posts_to(TOKEN_PATH)) == 2
+
+
+def test_a_token_found_invalid_twice_is_the_end(client, server):
+    error = failure(client, server, Told(400, {"code": "InvalidAuthentication"}))
+
+    assert type(error) is OpenApiRefusedError
+    assert len(server.posts_to(USER_PATH)) == 2
+
+
+@pytest.mark.parametrize("name", ["invalidStaffIdList", "filteredStaffIdList"])
+def test_a_person_the_bot_cannot_reach_is_an_error_in_spite_of_http_200(client, server, name):
+    error = failure(client, server, Told(200, SENT | {name: ["u100"]}))
+
+    assert (error.code, error.retryable) == (name, False)
+
+
+def test_a_person_whose_copy_was_held_back_is_throttled(client, server):
+    error = failure(client, server, Told(200, SENT | {"flowControlledStaffIdList": ["u100"]}))
+
+    assert type(error) is OpenApiThrottledError
+    assert error.retryable
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (400, "invalidParameter.robotCode.auth", OpenApiRefusedError),
+        (400, "staffId.notExisted", OpenApiRefusedError),
+        (400, "contain.notAllowed.text", OpenApiRefusedError),
+        (400, "session.expired", OpenApiRefusedError),
+        (400, "send.too.fast", OpenApiThrottledError),
+        (400, "send.byToken.tooFast", OpenApiThrottledError),
+        (400, "too.many.people", OpenApiThrottledError),
+        (400, "toomuch.msg", OpenApiThrottledError),
+        (403, "Forbidden.AccessDenied.AccessTokenPermissionDenied", OpenApiRefusedError),
+        (403, "Forbidden.AccessDenied.IpNotInWhiteList", OpenApiRefusedError),
+        (403, "Forbidden.AccessDenied.ApiCountLimitForOrg", OpenApiRefusedError),
+        (403, "Forbidden.AccessDenied.QpsLimitForAppkeyAndApi", OpenApiUnavailableError),
+        (403, "Forbidden.AccessDenied.QpsLimitForApi", OpenApiUnavailableError),
+        (403, "Forbidden.AccessDenied.QpmLimitForAppkeyAndApi", OpenApiThrottledError),
+        (429, "systemBusy", OpenApiThrottledError),
+        (500, "system.error", OpenApiUnavailableError),
+        (500, "send.ding.exception", OpenApiUnavailableError),
+        (504, "service.timeout", OpenApiUnavailableError),
+    ],
+)
+def test_an_error_is_judged_by_its_name(client, server, status, code, kind):
+    error = failure(client, server, Told(status, {"code": code, "message": "words"}))
+
+    assert type(error) is kind
+    assert (error.code, error.message) == (code, "words")
+
+
+@pytest.mark.parametrize(
+    ("told", "kind", "code"),
+    [
+        (Told(200, "<html></html>"), OpenApiUnavailableError, "http 200"),
+        (Told(200, {"other": 1}), OpenApiUnavailableError, "no processQueryKey"),
+        (Told(502, "<html></html>"), OpenApiUnavailableError, "http 502"),
+        (Told(404, "<html></html>"), OpenApiRefusedError, "http 404"),
+        (Told(302, "", {"Location": "http://evil.example"}), OpenApiRefusedError, "http 302"),
+        (Told(hangs_up=True), OpenApiUnavailableError, "unreachable"),
+        (Told(hangs=True), OpenApiUnavailableError, "unreachable"),
+    ],
+)
+def test_an_answer_without_a_name_is_judged_by_its_status(client, server, told, kind, code):
+    error = failure(client, server, told)
+
+    assert (type(error), error.code) == (kind, code)
+
+
+def test_a_banned_address_waits_five_minutes(client, server):
+    error = failure(client, server, Told(200, {"status": 1111, "wait": 5}))
+
+    assert isinstance(error, OpenApiThrottledError)
+    assert error.retry_after_s == 300
+
+
+def test_the_secret_and_the_token_are_cut_from_dingtalks_words(client, server):
+    error = failure(client, server, Told(400, {"code": "x", "message": f"a {SECRET} b {TOKEN}"}))
+
+    assert error.message == "a *** b ***"
+
+
+def test_checking_the_token_tells_wrong_credentials(client, server):
+    client.check_token()
+    server.answers_at(TOKEN_PATH, Told(400, {"code": "invalidClientIdOrSecret", "message": "no"}))
+
+    with pytest.raises(OpenApiRefusedError) as caught:
+        client.check_token()
+
+    assert caught.value.code == "invalidClientIdOrSecret"
+
+
+def test_a_token_answer_without_a_token_is_retryable(client, server):
+    server.answers_at(TOKEN_PATH, Told(200, {"expireIn": 7200}))
+
+    with pytest.raises(OpenApiUnavailableError, match="no access token"):
+        client.check_token()
+
+
+def test_all_calls_share_one_connection(client, server):
+    for _ in range(5):
+        client.send_to_user("robot", "u100", HELLO)
+
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OpenApiUnavailableError("unreachable", "no connection", True),
+        OpenApiThrottledError("send.too.fast", "", 90.0),
+        OpenApiRefusedError("staffId.notExisted", "who"),
+    ],
+)
+def test_an_error_crosses_a_process_border_whole(error):
+    copy = pickle.loads(pickle.dumps(error))
+
+    assert (type(copy), vars(copy)) == (type(error), vars(error))
