@@ -1,1 +1,84 @@
-"""The app both sides load."""
+"""Every Celery setting of the worker, with its reason.
+
+Loaded by ``worker/celery.py``, so by ``celery -A worker …`` of any kind. Loading it validates
+nothing: on a broken setup it falls back to defaults, so that operator commands can start and say
+what is wrong; ``worker/process.py`` refuses to run a worker on it.
+"""
+
+import os
+
+from contract.broker import Broker
+from contract.routing import ANSWER, DELIVER, EVENTS, MESSAGES, REPLIES, REPORT
+from contract.settings import Settings, SettingsError
+
+try:
+    _settings = Settings.load()
+except SettingsError:
+    _settings = Settings.model_construct()
+
+_broker = Broker.from_url(_settings.broker_url, _settings.data_dir)
+_is_redis = _settings.broker_url.startswith("redis")
+
+# The broker. ``embedded://`` is registered by contract.broker.
+broker_url = _broker.url
+broker_transport_options = _broker.transport_options | (
+    # Redis gives a message that was not acknowledged to somebody else after this many seconds.
+    # Short, because a claim in the store, not this, keeps a message from being worked on twice.
+    {"visibility_timeout": 60} if _is_redis else {}
+)
+# A worker outlives its broker: it tries again for ever, at its start too.
+broker_connection_retry_on_startup = True
+broker_connection_max_retries = None
+# Notices a dead RabbitMQ connection; CloudAMQP closes idle ones that send none.
+broker_heartbeat = 30
+# Connections for publishing (events, retries). Small plans allow few connections in all.
+broker_pool_limit = 4
+
+# Queues: declared alike by the listener, hence by nobody else on the fly.
+task_queues = _broker.queues()
+task_default_queue = MESSAGES
+task_create_missing_queues = False
+task_routes = {
+    ANSWER: {"queue": MESSAGES},
+    DELIVER: {"queue": REPLIES},
+    REPORT: {"queue": EVENTS},
+}
+
+# JSON only: pickle runs code from the broker.
+task_serializer = result_serializer = event_serializer = "json"
+accept_content = result_accept_content = ["json"]
+
+# A message leaves the broker when it is finished, not when a worker takes it.
+task_acks_late = True
+task_reject_on_worker_lost = True
+# A worker takes what it works on and no more, so that a waiting message is anybody's.
+worker_prefetch_multiplier = 1
+# kombu reads ahead on Redis all the same; what is read and not claimed would wait for the
+# visibility timeout.
+worker_disable_prefetch = _is_redis
+# The store is the record. A result backend is optional; Flower lives on events.
+task_ignore_result = True
+result_backend = os.environ.get("RESULT_BACKEND") or None
+
+# Events, for Flower. The task's own `task-flagged` and the like are sent by worker/tasks.py.
+task_track_started = True
+worker_send_task_events = True
+
+# A lost broker connection does not stop an agent: its message comes again, meets the living
+# claim and is dropped.
+worker_cancel_long_running_tasks_on_connection_loss = False
+# With it on, a worker would work on fewer messages after each reconnection; claims make that
+# caution needless.
+worker_enable_prefetch_count_reduction = False
+
+# Ours: no task body in a log, no message lost to a task name this release does not know.
+worker_consumer = "worker.consumer:Consumer"
+# worker_pool and worker_concurrency are not set here: worker_pool would make -P prefork on the
+# command line do nothing. worker/process.py reads WORKER_POOL and WORKER_CONCURRENCY.
+
+# Logging is set up by contract/log.py, for every process alike.
+worker_hijack_root_logger = False
+worker_redirect_stdouts = False
+
+enable_utc = True
+timezone = "UTC"

@@ -41,7 +41,7 @@ class Broker:
             folder = data_dir.absolute() / "broker"
             # Two idle workers that look 20 times a second cost 1 % of a core.
             options: dict[str, Any] = {"folder": str(folder), "polling_interval": 0.05}
-            return cls(EMBEDDED_BROKER, f"embedded in {folder}", options)
+            return cls(f"{EMBEDDED_BROKER}localhost", f"embedded in {folder}", options)
         if parts.scheme in {"amqp", "amqps"}:
             options = {"confirm_publish": True, "login_method": "PLAIN"}
         else:
@@ -52,7 +52,7 @@ class Broker:
     @property
     def is_embedded(self) -> bool:
         """Whether tasks are files on this machine."""
-        return self.url == EMBEDDED_BROKER
+        return self.url.startswith(EMBEDDED_BROKER)
 
     def queues(self) -> list[kombu.Queue]:
         """Return the queues of :mod:`contract.routing`, declared alike by both sides."""

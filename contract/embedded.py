@@ -22,7 +22,7 @@ import uuid
 from collections import deque
 from pathlib import Path
 from queue import Empty
-from typing import Any
+from typing import Any, ClassVar
 
 from kombu.exceptions import ChannelError
 from kombu.transport import filesystem
@@ -263,8 +263,12 @@ class Transport(filesystem.Transport):
     Channel = Channel
     driver_type = "embedded"
     driver_name = "embedded"
+    # No host and no port to warn about when the address names none.
+    default_connection_params: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, client: Any, **options: Any) -> None:
         super().__init__(client, **options)
-        # What this process has declared, folder by folder.
-        self.state = _states.setdefault(client.transport_options["folder"], BrokerState())
+        # What this process has declared, folder by folder; Celery asks for a transport without
+        # options when it only wants to print the address.
+        folder = client.transport_options.get("folder", "")
+        self.state = _states.setdefault(folder, BrokerState())

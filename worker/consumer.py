@@ -1,0 +1,114 @@
+"""Celery's consumer, made silent about bodies and careful with what it does not know.
+
+Celery logs the whole body of a message it cannot use, which here holds a session webhook and what
+somebody wrote, and rejects it, which would lose messages whenever the listener is a release
+ahead. Named in ``celeryconfig.py``.
+"""
+
+import logging
+from typing import Any
+
+from celery.worker.consumer import Consumer as CeleryConsumer
+
+from contract import routing
+from worker.outcome import FinalState
+from worker.settings import WorkerSettings
+from worker.store import Claimed, Reason, Store, StoreError
+from worker.wiring import store_of
+
+__all__ = ["Consumer"]
+
+logger = logging.getLogger(__name__)
+
+_UNNEEDED = frozenset(
+    {
+        # Talk among workers; claims in the store do what they could do here.
+        "celery.worker.consumer.mingle:Mingle",
+        "celery.worker.consumer.gossip:Gossip",
+        # Declares 28 delay queues on RabbitMQ; what must wait, waits in the store.
+        "celery.worker.consumer.delayed_delivery:DelayedDelivery",
+    }
+)
+
+
+class Consumer(CeleryConsumer):
+    """Takes messages; those it cannot use are kept where an operator sees them."""
+
+    connection_errors: tuple[type[BaseException], ...]  # Celery's; its stubs leave it out
+
+    class Blueprint(CeleryConsumer.Blueprint):  # type: ignore[misc, valid-type]
+        """Celery's steps without those that are not needed."""
+
+        default_steps = [  # noqa: RUF012, Celery's own shape
+            step for step in CeleryConsumer.Blueprint.default_steps if step not in _UNNEEDED
+        ]
+
+    def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
+        """Keep the envelope of a task this release does not know."""
+        name = str((message.headers or {}).get("task", ""))
+        self._set_aside(message, f"task {name!r} is not known to this release")
+
+    def on_unknown_message(self, body: Any, message: Any) -> None:
+        """Handle a message that is no task."""
+        self._set_aside(message, "not a Celery task")
+
+    def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:
+        """Handle a task whose arguments or headers Celery refuses."""
+        self._set_aside(message, f"invalid task: {type(exc).__name__}")
+
+    def on_decode_error(self, message: Any, exc: Exception) -> None:
+        """Handle a body that cannot be decoded."""
+        self._set_aside(message, f"cannot be decoded: {type(exc).__name__}")
+
+    def _set_aside(self, message: Any, why: str) -> None:
+        envelope = _envelope_in(message)
+        fields: dict[str, Any] = {
+            "action": "message_set_aside",
+            "task_id": (message.headers or {}).get("id"),
+            "size": len(message.body or b""),
+        }
+        if envelope is None:
+            logger.error("dropped a message that is not ours: %s", why, extra=fields)
+            message.ack_log_error(logger, self.connection_errors)
+            return
+        try:
+            _keep(envelope, why)
+        except StoreError as error:
+            logger.warning(
+                "cannot keep a message this release does not know, left to others: %s",
+                error,
+                extra=fields,
+            )
+            message.reject_log_error(logger, self.connection_errors, requeue=True)
+            return
+        logger.error("kept as a missed reply: %s", why, extra=fields)
+        message.ack_log_error(logger, self.connection_errors)
+
+
+def _envelope_in(message: Any) -> dict[str, Any] | None:
+    try:
+        _, kwargs, _ = message.decode()
+        envelope = kwargs["envelope"]
+        if envelope["bot"] and envelope["message_id"]:
+            return dict(envelope)
+    except Exception:  # noqa: BLE001, anything may be in a foreign message
+        return None
+    return None
+
+
+_store: list[Store] = []
+
+
+def _keep(envelope: dict[str, Any], why: str) -> None:
+    if not _store:
+        _store.append(store_of(WorkerSettings.load()))
+    task_id = routing.task_id(str(envelope["bot"]), str(envelope["message_id"]))
+    claim = _store[0].claim(task_id, owner="consumer", lease_s=60, envelope=envelope)
+    if isinstance(claim, Claimed):
+        _store[0].miss(
+            claim.lease,
+            state=FinalState.FAILURE,
+            reason=Reason.UNSUPPORTED_VERSION,
+            errcode=None,
+            detail=why,
+        )

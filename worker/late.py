@@ -1,0 +1,128 @@
+"""What becomes of a reply that cannot go out by its webhook: dropped, flagged or rescued.
+
+Called by ``worker/answering.py`` and ``worker/delivery.py``; ``LATE_POLICY`` decides.
+"""
+
+import logging
+from typing import Literal, Protocol
+
+from contract.envelope import Conversation, Envelope
+from dingwire.errors import OpenApiError
+from dingwire.replies import Reply
+from worker.backoff import delay_s
+from worker.outcome import FinalState, Outcome
+from worker.patience import PatientStore
+from worker.store import Claimed, Reason
+
+__all__ = ["LateReplies", "Proactive"]
+
+logger = logging.getLogger(__name__)
+
+_RESCUE_ATTEMPTS = 5
+
+# The route was refused rather than late: no policy makes these a success, but a rescue may.
+_FAILURES = frozenset({Reason.NO_ROUTE})
+
+
+class Proactive(Protocol):
+    """The part of :class:`dingwire.openapi.OpenApiClient` a rescue needs."""
+
+    def send_to_user(self, robot_code: str, staff_id: str, reply: Reply) -> str:
+        """Send to one person; return DingTalk's key of the message."""
+
+    def send_to_group(self, robot_code: str, conversation_id: str, reply: Reply) -> str:
+        """Send to one group; return DingTalk's key of the message."""
+
+
+class LateReplies:
+    """Applies the late policy to one message and finishes it."""
+
+    def __init__(
+        self,
+        store: PatientStore,
+        *,
+        policy: Literal["drop", "flag", "rescue"],
+        proactive: Proactive | None,
+    ) -> None:
+        self._store = store
+        self._policy = policy
+        self._proactive = proactive
+
+    @property
+    def is_answer_wanted(self) -> bool:
+        """Whether an answer that comes after the deadline is still of use."""
+        return self._policy != "drop"
+
+    def apply(
+        self,
+        claimed: Claimed,
+        envelope: Envelope,
+        reason: Reason,
+        *,
+        reply: Reply | None = None,
+        errcode: int | None = None,
+        detail: str = "",
+    ) -> Outcome:
+        """Drop, flag or rescue the reply, and say which it was.
+
+        Args:
+            claimed: Ours; finished (or released, for another attempt) by this.
+            envelope: Names the conversation a rescue goes to.
+            reason: Why it missed its webhook.
+            reply: The answer, None when the agent has not run.
+            errcode: DingTalk's, when it said no.
+            detail: One safe line.
+        """
+        if self._policy == "drop" and reason not in _FAILURES:
+            self._store.finish(claimed.lease, FinalState.DROPPED)
+            return Outcome(FinalState.DROPPED, reason, errcode, detail)
+        if self._policy == "rescue" and reply is not None:
+            return self._rescue(claimed, envelope, reason, reply, errcode)
+        return self.keep(claimed, reason, errcode=errcode, detail=detail)
+
+    def keep(
+        self,
+        claimed: Claimed,
+        reason: Reason,
+        *,
+        state: FinalState | None = None,
+        errcode: int | None = None,
+        detail: str = "",
+    ) -> Outcome:
+        """Keep the message as a missed reply; FLAGGED, or FAILURE when time was not the cause."""
+        if state is None:
+            state = FinalState.FAILURE if reason in _FAILURES else FinalState.FLAGGED
+        self._store.miss(claimed.lease, state=state, reason=reason, errcode=errcode, detail=detail)
+        return Outcome(state, reason, errcode, detail)
+
+    def _rescue(
+        self,
+        claimed: Claimed,
+        envelope: Envelope,
+        reason: Reason,
+        reply: Reply,
+        errcode: int | None,
+    ) -> Outcome:
+        if self._proactive is None:
+            detail = "rescue needs DINGTALK_CLIENT_ID and DINGTALK_CLIENT_SECRET"
+            return self.keep(claimed, reason, errcode=errcode, detail=detail)
+        if envelope.conversation is Conversation.PRIVATE and not envelope.sender_staff_id:
+            detail = "no rescue for a sender without staff id"
+            return self.keep(claimed, reason, errcode=errcode, detail=detail)
+        try:
+            self._send(self._proactive, envelope, reply)
+        except OpenApiError as error:
+            if error.retryable and claimed.attempts < _RESCUE_ATTEMPTS:
+                wait_s = delay_s(claimed.attempts)
+                self._store.release(claimed.lease, due_in_s=wait_s, attempts=claimed.attempts + 1)
+                return Outcome(None, reason, errcode, f"rescue: {error}", retry_in_s=wait_s)
+            return self.keep(claimed, reason, errcode=errcode, detail=f"rescue failed: {error}")
+        self._store.finish(claimed.lease, FinalState.RESCUED)
+        return Outcome(FinalState.RESCUED, reason, errcode)
+
+    @staticmethod
+    def _send(proactive: Proactive, envelope: Envelope, reply: Reply) -> None:
+        if envelope.conversation is Conversation.GROUP:
+            proactive.send_to_group(envelope.bot, envelope.conversation_id, reply)
+        else:
+            proactive.send_to_user(envelope.bot, envelope.sender_staff_id or "", reply)

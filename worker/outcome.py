@@ -1,0 +1,66 @@
+"""How the work on a message ended, in the words Flower, the store and the log share."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from worker.store.base import Reason
+
+__all__ = ["FinalState", "Outcome"]
+
+
+class FinalState(StrEnum):
+    """A task's last state in Flower."""
+
+    SUCCESS = "SUCCESS"  # answered, or the agent chose silence
+    FLAGGED = "FLAGGED"  # the reply missed its deadline and is kept
+    DROPPED = "DROPPED"  # the reply missed its deadline and was dropped
+    RESCUED = "RESCUED"  # answered by a proactive message instead of the webhook
+    CANCELLED = "CANCELLED"  # stopped by the person
+    FAILURE = "FAILURE"  # agent or delivery failed for good; kept as a missed reply
+
+
+_ACTIONS = {
+    FinalState.SUCCESS: "reply_posted",
+    FinalState.FLAGGED: "reply_flagged",
+    FinalState.DROPPED: "reply_dropped",
+    FinalState.RESCUED: "reply_rescued",
+    FinalState.CANCELLED: "reply_cancelled",
+    FinalState.FAILURE: "reply_failed",
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a task reports.
+
+    ``state`` is None when the message is not finished by this task: it is worked on elsewhere
+    (``duplicate``), or will be tried again (``retry_in_s``).
+    """
+
+    state: FinalState | None
+    reason: Reason | None = None
+    errcode: int | None = None
+    detail: str = ""
+    duplicate: bool = False
+    retry_in_s: float | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def action(self) -> str:
+        """The log's word for it."""
+        if self.state is not None and not self.duplicate:
+            return _ACTIONS[self.state]
+        return "duplicate_dropped" if self.duplicate else "reply_retried"
+
+    def summary(self) -> dict[str, Any]:
+        """Return what Flower shows as the result: facts and reasons, nothing anybody wrote."""
+        shown: dict[str, Any] = {
+            "state": self.state,
+            "reason": self.reason,
+            "errcode": self.errcode,
+            "detail": self.detail,
+            "retry_in_s": self.retry_in_s,
+            **self.facts,
+        }
+        return {k: v for k, v in shown.items() if v not in (None, "")}

@@ -1,0 +1,158 @@
+"""The worker process: what ``celery -A worker worker`` starts.
+
+Celery's own, with three differences: settings and agent are checked before anything starts; pool
+and concurrency come from ``WORKER_POOL`` and ``WORKER_CONCURRENCY`` unless given on the command
+line; and stopping has a limit.
+"""
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from typing import Any
+
+import click
+from celery import bootsteps
+from celery.apps.worker import Worker as CeleryWorker
+from celery.concurrency.thread import TaskPool as CeleryThreadPool
+from celery.signals import worker_process_init
+from click.core import ParameterSource
+
+from contract.settings import SettingsError
+from worker import wiring
+from worker.agents.base import AgentLoadError, load_agent
+from worker.pool import ProcessPool, ThreadPool
+from worker.settings import WorkerSettings
+from worker.store import StoreError, StoreUnavailableError
+from worker.sweep import Sweeper
+
+__all__ = ["Worker"]
+
+logger = logging.getLogger(__name__)
+
+_EXIT_SETTINGS = 2
+_THREADS = 64
+_STORE_LIMIT_S = 60.0
+_CHILD_LIMIT_S = 2.0
+
+
+class SweepStep(bootsteps.StartStopStep):
+    """Runs the sweeper in the main process, after the pool has forked."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def create(self, w: Any) -> Sweeper:  # type: ignore[override]
+        """Build the sweeper on a store connection of its own."""
+        from worker.tasks import publish
+
+        return Sweeper(wiring.store_of(w.settings), publish)
+
+
+class Worker(CeleryWorker):
+    """Celery's worker, checked at its start and bounded at its end."""
+
+    class Blueprint(CeleryWorker.Blueprint):
+        """Celery's steps and the sweeper."""
+
+        default_steps = CeleryWorker.Blueprint.default_steps | {SweepStep}
+
+    settings: WorkerSettings
+
+    pool_cls: Any
+
+    def on_before_init(self, **options: Any) -> None:  # type: ignore[override]
+        """Read the settings and refuse to start on bad ones."""
+        try:
+            self.settings = WorkerSettings.load()
+            load_agent(self.settings.agent)
+        except SettingsError as error:
+            _refuse("cannot read settings", error)
+        except AgentLoadError as error:
+            _refuse("cannot load the agent", error)
+        super().on_before_init(**options)
+
+    def setup_defaults(  # type: ignore[override]
+        self, concurrency: Any = None, pool: Any = None, pool_cls: Any = None, **options: Any
+    ) -> None:
+        """Choose pool and concurrency: command line, environment, default."""
+        chosen = (pool_cls or pool) if _was_given("pool_cls") else self.settings.worker_pool
+        pool_class = _own_pool(chosen)
+        if not _was_given("concurrency"):
+            default = _THREADS if pool_class is ThreadPool else None
+            concurrency = self.settings.worker_concurrency or default
+        super().setup_defaults(concurrency=concurrency, pool_cls=pool_class, **options)
+
+    def on_init_blueprint(self) -> None:
+        """Set up logging (Celery's), then make the store ready."""
+        super().on_init_blueprint()
+        _prepare_store(self.settings)
+        if isinstance(self.pool_cls, type) and issubclass(self.pool_cls, ThreadPool | ProcessPool):
+            self.pool_cls.grace_s = self.settings.shutdown_grace_s
+        if self.pool_cls is ThreadPool:
+            ThreadPool.hand_back = staticmethod(wiring.stop)
+
+    def start(self) -> None:
+        """Run until told to stop; then leave, even past a thread that never returns."""
+        super().start()
+        # An agent's own non-daemon threads would keep the interpreter.
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(self.exitcode or 0)
+
+
+@worker_process_init.connect
+def _hand_back_when_ended(**_: Any) -> None:
+    """In a pool child: SIGTERM gives its message back before the process dies."""
+
+    def end(signum: int, _frame: Any) -> None:
+        # In a thread of its own, because this one may hold the very lock that is needed.
+        helper = threading.Thread(target=wiring.stop, daemon=True)
+        helper.start()
+        helper.join(_CHILD_LIMIT_S)
+        signal.signal(signum, signal.SIG_DFL)
+        os.kill(os.getpid(), signum)
+
+    signal.signal(signal.SIGTERM, end)
+
+
+def _was_given(option: str) -> bool:
+    context = click.get_current_context(silent=True)
+    return context is not None and (
+        context.get_parameter_source(option) is ParameterSource.COMMANDLINE
+    )
+
+
+def _own_pool(chosen: Any) -> Any:
+    name = chosen if isinstance(chosen, str) else f"{chosen.__module__}"
+    if chosen is CeleryThreadPool or name == "threads":
+        return ThreadPool
+    if name in {"prefork", "processes", "celery.concurrency.prefork"}:
+        return ProcessPool
+    return chosen
+
+
+def _prepare_store(settings: WorkerSettings) -> None:
+    """Wait a while for a store that starts at the same time as we do."""
+    store = wiring.store_of(settings)
+    give_up_at = time.monotonic() + _STORE_LIMIT_S
+    while True:
+        try:
+            store.prepare()
+            store.close()
+        except StoreUnavailableError as error:
+            if time.monotonic() > give_up_at:
+                _refuse("cannot reach the store", error, code=1)
+            logger.warning("waiting for the store: %s", error, extra={"action": "store_away"})
+            time.sleep(1)
+        except StoreError as error:
+            _refuse("cannot use the store", error, code=1)
+        else:
+            return
+
+
+def _refuse(what: str, error: Exception, *, code: int = _EXIT_SETTINGS) -> None:
+    for line in str(error).splitlines():
+        click.echo(f"{what}: {line}", err=True)
+    sys.exit(code)

@@ -1,0 +1,105 @@
+"""What the worker reads; by ``worker/process.py`` once, and by the operator commands."""
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import AliasChoices, Field, field_validator, model_validator
+
+from contract.settings import CommaSeparated, Settings, is_local_url
+
+__all__ = ["WorkerSettings"]
+
+_STORE_SCHEMES = ("redis://", "rediss://", "sqlite://", "postgres://", "postgresql")
+
+
+class WorkerSettings(Settings):
+    """What the worker reads."""
+
+    explicit_store_url: str | None = Field(
+        validation_alias="STORE_URL",
+        default=None,
+        description="What is remembered: redis(s)://, postgresql:// or sqlite:///path.",
+    )
+    addon_store_url: str | None = Field(
+        validation_alias=AliasChoices("DATABASE_URL", "REDIS_TLS_URL", "REDIS_URL"),
+        default=None,
+        description="The same from an add-on, when STORE_URL is unset; else SQLite in DATA_DIR.",
+    )
+    webhook_hosts: CommaSeparated = Field(
+        validation_alias="DINGTALK_WEBHOOK_HOSTS",
+        default=("oapi.dingtalk.com", "api.dingtalk.com"),
+        description="Hosts (or host:port) a session webhook may point to, https only; "
+        "a listed loopback address may be http.",
+    )
+    agent: str = Field(
+        validation_alias="AGENT",
+        default="worker.agents.echo:agent",
+        description="module:attribute of the agent, importable from the working directory.",
+    )
+    agent_timeout_s: float = Field(
+        validation_alias="AGENT_TIMEOUT_S",
+        default=300,
+        gt=0,
+        description="Longest one agent call may take.",
+    )
+    late_policy: Literal["drop", "flag", "rescue"] = Field(
+        validation_alias="LATE_POLICY",
+        default="flag",
+        description="What becomes of a reply that missed its deadline.",
+    )
+    lease_s: float = Field(
+        validation_alias="LEASE_S",
+        default=15,
+        ge=1,
+        le=3600,
+        description="How long a crashed worker's message waits until another takes it over.",
+    )
+    shutdown_grace_s: float = Field(
+        validation_alias="SHUTDOWN_GRACE_S",
+        default=20,
+        ge=0,
+        description="What running agents get on SIGTERM before their messages go back.",
+    )
+    worker_pool: Literal["threads", "prefork"] = Field(
+        validation_alias="WORKER_POOL",
+        default="threads",
+        description="threads, or prefork for CPU-bound agents; -P on the command line wins.",
+    )
+    worker_concurrency: int | None = Field(
+        validation_alias="WORKER_CONCURRENCY",
+        default=None,
+        ge=1,
+        description="Messages worked on at once (threads 64, prefork one a core); -c wins.",
+    )
+    keep_missed_days: float = Field(
+        validation_alias="KEEP_MISSED_DAYS",
+        default=7,
+        gt=0,
+        description="How long missed replies are kept.",
+    )
+
+    @field_validator("explicit_store_url", "addon_store_url")
+    @classmethod
+    def _known_store(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(_STORE_SCHEMES):
+            raise ValueError("must start with redis://, rediss://, postgresql:// or sqlite:///")
+        return value
+
+    @model_validator(mode="after")
+    def _store_is_shared(self) -> Self:
+        if (
+            not self.is_embedded
+            and self.explicit_store_url is None
+            and is_local_url(self.store_url)
+        ):
+            raise ValueError(
+                "STORE_URL: a remote broker needs a store that every worker reaches: set "
+                "REDIS_URL or DATABASE_URL, or name this machine's SQLite in STORE_URL"
+            )
+        return self
+
+    @property
+    def store_url(self) -> str:
+        """Where the store is; SQLite in ``data_dir`` when nothing is named."""
+        file = Path(self.data_dir).absolute() / "store.sqlite3"
+        return self.explicit_store_url or self.addon_store_url or f"sqlite:///{file}"

@@ -1,0 +1,115 @@
+"""Puts the worker's parts together, once a process; reads the clock for all of them.
+
+A prefork child builds its own: connections and threads do not survive a fork.
+"""
+
+import os
+import socket
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from contract.settings import Settings
+from dingwire.openapi import OpenApiClient
+from dingwire.webhook import WebhookClient, WebhookHosts
+from worker.agents.base import load_agent
+from worker.agents.runner import AgentRunner
+from worker.answering import Answering
+from worker.delivery import Delivery
+from worker.late import LateReplies
+from worker.leases import Heartbeat
+from worker.patience import PatientStore
+from worker.settings import WorkerSettings
+from worker.store import Store, open_store
+
+__all__ = ["Runtime", "build", "clock", "runtime", "stop", "store_of"]
+
+_DAY_S = 86_400
+
+
+def clock() -> datetime:
+    """Return the time, aware UTC."""
+    return datetime.now(UTC)
+
+
+def store_of(settings: WorkerSettings) -> Store:
+    """Return the store the settings name, not yet connected."""
+    return open_store(settings.store_url, missed_ttl_s=settings.keep_missed_days * _DAY_S)
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What the tasks of one process work with."""
+
+    pid: int
+    answering: Answering
+    heartbeat: Heartbeat
+    store: PatientStore
+    runner: AgentRunner
+
+    def stop(self) -> None:
+        """Give back what is unfinished, then end what can be ended.
+
+        In this order, so that a cancelled agent's end finds its lease gone and decides nothing.
+        """
+        self.store.stopping.set()
+        self.heartbeat.release_all()
+        self.runner.cancel_all()
+
+
+def _proactive(settings: Settings) -> OpenApiClient | None:
+    if settings.client_id is None or settings.client_secret is None:
+        return None
+    return OpenApiClient(
+        endpoint=settings.openapi_endpoint,
+        client_id=settings.client_id,
+        client_secret=settings.client_secret.get_secret_value(),
+        clock=clock,
+    )
+
+
+def build(settings: WorkerSettings) -> Runtime:
+    """Build a runtime.
+
+    Raises:
+        AgentLoadError: ``AGENT`` names nothing that can be called.
+    """
+    runner = AgentRunner(load_agent(settings.agent))
+    backend = store_of(settings)
+    store = PatientStore(backend)
+    hosts = WebhookHosts.parse(settings.webhook_hosts)
+    late = LateReplies(store, policy=settings.late_policy, proactive=_proactive(settings))
+    delivery = Delivery(store, webhook=WebhookClient(hosts), late=late, clock=clock)
+    heartbeat = Heartbeat(backend, lease_s=settings.lease_s)
+    answering = Answering(
+        store,
+        runner=runner,
+        hosts=hosts,
+        delivery=delivery,
+        late=late,
+        heartbeat=heartbeat,
+        clock=clock,
+        owner=f"{socket.gethostname()}:{os.getpid()}",
+        lease_s=settings.lease_s,
+        agent_timeout_s=settings.agent_timeout_s,
+    )
+    return Runtime(os.getpid(), answering, heartbeat, store, runner)
+
+
+_runtime: Runtime | None = None
+
+
+def runtime() -> Runtime:
+    """Return this process's runtime, built by its first task.
+
+    Called under Celery's pool, whose parent has read the same settings before.
+    """
+    global _runtime
+    if _runtime is None or _runtime.pid != os.getpid():
+        _runtime = build(WorkerSettings.load())
+    return _runtime
+
+
+def stop() -> None:
+    """Stop this process's runtime, if it has one."""
+    if _runtime is not None and _runtime.pid == os.getpid():
+        _runtime.stop()
