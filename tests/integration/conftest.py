@@ -6,7 +6,14 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.integration.store_place import StorePlace
+from tests.integration.store_place import StorePlace, wait_for_postgresql
+
+
+@pytest.fixture(scope="session")
+def postgresql_url(postgresql_url: str) -> str:
+    """The shared one, once it takes connections."""
+    wait_for_postgresql(postgresql_url)
+    return postgresql_url
 
 
 @pytest.fixture(params=["redis", "postgresql", "sqlite"])

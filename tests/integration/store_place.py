@@ -5,11 +5,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import psycopg
+
+from tests.servers import wait_for
 from worker.store import Claimed, LeaseLostError, Store
 from worker.store.redis import RedisStore
 from worker.store.sql import SqlStore
 
-__all__ = ["FakeClock", "StorePlace", "claim_all", "drain_due", "envelope", "prepare"]
+__all__ = [
+    "FakeClock",
+    "StorePlace",
+    "claim_all",
+    "drain_due",
+    "envelope",
+    "prepare",
+    "wait_for_postgresql",
+]
 
 
 class FakeClock:
@@ -82,3 +93,16 @@ def drain_due(place: StorePlace) -> list[str]:
         taken += [message.task_id for message in batch]
     store.close()
     return taken
+
+
+def wait_for_postgresql(url: str) -> None:
+    """Wait until it takes connections; it listens a little earlier."""
+
+    def accepts() -> bool:
+        try:
+            psycopg.connect(url).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    wait_for(accepts, limit_s=60, what="PostgreSQL to take connections")

@@ -134,11 +134,12 @@ def test_what_a_killed_process_had_in_hand_is_handed_out(store, store_place):
     assert store.claim("task1", owner="me", lease_s=15, envelope=None) == Held("child")
 
     taken: list[bool] = []
-    wait_for(
-        lambda: taken.extend(m.has_answer for m in store.due(limit=1, hold_s=60)) or taken,
-        limit_s=10,
-        what="the dead worker's message to be due",
-    )
+
+    def handed_out() -> bool:
+        taken.extend(m.has_answer for m in store.due(limit=1, hold_s=60))
+        return bool(taken)
+
+    wait_for(handed_out, limit_s=10, what="the dead worker's message to be due")
 
     claim = store.claim("task1", owner="me", lease_s=15, envelope=None)
     assert isinstance(claim, Claimed)

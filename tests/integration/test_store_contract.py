@@ -473,7 +473,12 @@ def test_on_its_own_clock_a_lease_lives_dies_and_is_due(store_place):
     assert store.claim("task1", owner="other", lease_s=9, envelope=None) == Held("me")
 
     taken: list[str] = []
-    wait_for(lambda: taken.extend(due_ids(store)) or taken, limit_s=10, what="the lease to die")
+
+    def died() -> bool:
+        taken.extend(due_ids(store))
+        return bool(taken)
+
+    wait_for(died, limit_s=10, what="the lease to die")
 
     assert taken == ["task1"]
     assert claim(store, owner="other").takeovers == 1
@@ -523,7 +528,7 @@ def _set_version(store_place: StorePlace, version: int) -> None:
     if isinstance(store, RedisStore):
         store._redis.set(f"{store_place.prefix}schema", version)
     else:
-        with cast(SqlStore, store)._engine.begin() as connection:
+        with cast(SqlStore, store)._database.engine.begin() as connection:
             connection.execute(text("UPDATE dingtalk_schema SET version = :v"), {"v": version})
     store.close()
 

@@ -6,7 +6,7 @@ A record is a hash: ``state`` (running, waiting or missed), ``token``, ``owner``
 (a done one has nothing else), when missed ``facts`` and ``missed_at``.
 """
 
-__all__ = ["CLAIM", "DUE", "FINISH", "KEEP_ANSWER", "MISS", "RELEASE", "RENEW"]
+__all__ = ["CLAIM", "DUE", "FINISH", "KEEP_ANSWER", "MISS", "PRUNE", "RELEASE", "RENEW"]
 
 PRELUDE = """
 local function read_clock()
@@ -133,5 +133,13 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0
   end
 end
 return taken
+"""
+)
+
+# KEYS: missed. ARGV: ttl ms. The records have expired; what is left are their ids.
+PRUNE = (
+    PRELUDE
+    + """
+return redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[2])
 """
 )

@@ -5,7 +5,6 @@ own clock. What is finished expires by itself. Redis must not evict keys
 (``maxmemory-policy noeviction``), else messages are forgotten.
 """
 
-import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -64,7 +63,7 @@ class RedisStore:
         self._claim, self._renew = register(lua.CLAIM), register(lua.RENEW)
         self._keep_answer, self._release = register(lua.KEEP_ANSWER), register(lua.RELEASE)
         self._finish, self._miss = register(lua.FINISH), register(lua.MISS)
-        self._take_due = register(lua.DUE)
+        self._take_due, self._prune = register(lua.DUE), register(lua.PRUNE)
 
     def __repr__(self) -> str:
         return f"<RedisStore {self._name}>"
@@ -150,7 +149,7 @@ class RedisStore:
     def missed(self, *, limit: int = 1000) -> list[MissedReply]:
         """See :meth:`Store.missed <worker.store.base.Store.missed>`."""
         with self._errors():
-            ids: Any = self._redis.zrevrange(self._missed, 0, max(limit, 0) - 1) if limit else []
+            ids: Any = self._redis.zrange(self._missed, 0, limit - 1, desc=True)
         return self._read_missed(ids)
 
     def find_missed(self, id_: str) -> MissedReply | None:
@@ -163,11 +162,7 @@ class RedisStore:
 
     def prune(self) -> int:
         """Forget the ids of missed replies that expired; Redis does the rest by itself."""
-        now = self._clock_ms() if self._clock_ms else time.time_ns() // 1_000_000
-        with self._errors():
-            end = now - self._missed_ttl
-            removed: Any = self._redis.zremrangebyscore(self._missed, "-inf", end)
-        return int(removed)
+        return int(self._run(self._prune, [self._missed], self._missed_ttl))
 
     def close(self) -> None:
         """See :meth:`Store.close <worker.store.base.Store.close>`."""
@@ -229,7 +224,8 @@ def _connect(url: str) -> tuple[str, "redis.Redis"]:
     try:
         parts = urlsplit(url)
         name = f"redis at {parts.hostname or 'localhost'}:{parts.port or 6379}"
-        options = _tls(parts.query) if parts.scheme == "rediss" else {}
+        if parts.scheme == "rediss":
+            url = _with_certificate_rule(url, parts.query)
         pool = redis.BlockingConnectionPool.from_url(
             url,
             decode_responses=True,
@@ -240,7 +236,6 @@ def _connect(url: str) -> tuple[str, "redis.Redis"]:
             socket_keepalive=True,
             health_check_interval=25,
             retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 1),
-            **options,
         )
     except ValueError:
         # The cause would show the URL and with it the password.
@@ -248,6 +243,15 @@ def _connect(url: str) -> tuple[str, "redis.Redis"]:
     return name, redis.Redis(connection_pool=pool)
 
 
-def _tls(query: str) -> dict[str, Any]:
-    """Return how to check the server's certificate; the URL's ``ssl_cert_reqs`` decides."""
-    return {} if "ssl_cert_reqs" in parse_qs(query) else {"ssl_cert_reqs": "none"}
+def _with_certificate_rule(url: str, query: str) -> str:
+    """Return the URL with ``ssl_cert_reqs`` as the client spells it.
+
+    Without one the server's certificate is not checked: those of hosted Redis are self-signed.
+    """
+    rules = parse_qs(query).get("ssl_cert_reqs")
+    if rules is None:
+        return f"{url}{'&' if query else '?'}ssl_cert_reqs=none"
+    rule = rules[0].lower().removeprefix("cert_")  # Celery writes CERT_NONE
+    if rule not in {"none", "optional", "required"}:
+        raise StoreError(f"ssl_cert_reqs in the store URL is {rule!r}; use none or required")
+    return url.replace(f"ssl_cert_reqs={rules[0]}", f"ssl_cert_reqs={rule}")

@@ -1,36 +1,27 @@
 """The store in a SQL database: SQLite on one machine, PostgreSQL for several.
 
-Made by :func:`worker.store.open_store`. On PostgreSQL a single statement is a transaction of its
-own, so that a claim costs one round trip; on SQLite every transaction takes the write lock first.
+Made by :func:`worker.store.open_store`. Every write is one statement, hence atomic; only
+:meth:`SqlStore.due` and :meth:`SqlStore.prepare` need a transaction.
 """
 
-import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import (
-    BigInteger,
-    ColumnElement,
     Connection,
     Row,
     Select,
     Update,
     and_,
     case,
-    cast,
     delete,
-    extract,
-    func,
     insert,
-    literal,
     or_,
     select,
     tuple_,
     update,
 )
-from sqlalchemy import exc as sql_errors
 from sqlalchemy.dialects import postgresql, sqlite
 
 from worker.store.base import (
@@ -44,10 +35,8 @@ from worker.store.base import (
     MissedReply,
     Reason,
     StoreError,
-    StoreSchemaError,
-    StoreUnavailableError,
 )
-from worker.store.engine import make_engine, name_of, parse_url
+from worker.store.database import Database
 from worker.store.records import due_message, ms, pack, pack_facts, plain, read_missed, unpack
 from worker.store.schema import DONE, MISSED, RUNNING, WAITING, messages, prepare
 
@@ -67,24 +56,17 @@ class SqlStore:
         missed_ttl_s: float = 7 * 86_400,
         clock_ms: Callable[[], int] | None = None,
     ) -> None:
-        parsed = parse_url(url)
-        self._name = name_of(parsed)
+        self._database = Database(url, clock_ms)
         self._done_ttl, self._missed_ttl = ms(done_ttl_s), ms(missed_ttl_s)
-        self._engine = self._single = make_engine(parsed)
-        self._insert: Callable[..., Any] = sqlite.insert
-        self._clock_ms = clock_ms
-        if parsed.drivername == "sqlite":
-            self._clock_ms = clock_ms or _this_machine_ms
-        else:
-            self._single = self._engine.execution_options(isolation_level="AUTOCOMMIT")
-            self._insert = postgresql.insert
+        is_sqlite = self._database.engine.dialect.name == "sqlite"
+        self._insert: Callable[..., Any] = sqlite.insert if is_sqlite else postgresql.insert
 
     def __repr__(self) -> str:
-        return f"<SqlStore {self._name}>"
+        return f"<SqlStore {self._database.name}>"
 
     def prepare(self) -> None:
         """See :meth:`Store.prepare <worker.store.base.Store.prepare>`."""
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             prepare(connection)
 
     def check(self) -> None:
@@ -92,20 +74,20 @@ class SqlStore:
         id_ = f"check-{uuid.uuid4()}"
         # Already expired, so that prune removes it should we die on the way.
         record = {"task_id": id_, "message_id": "", "state": DONE, "token": 0, "attempts": 0}
-        with self._one() as connection:
+        with self._database.one() as connection:
             connection.execute(
-                insert(messages).values(**record, takeovers=0, expires_at=self._now())
+                insert(messages).values(**record, takeovers=0, expires_at=self._database.now())
             )
-        with self._one() as connection:
+        with self._database.one() as connection:
             removed = connection.execute(delete(messages).where(_m.task_id == id_)).rowcount
         if removed != 1:
-            raise StoreError(f"store {self._name} forgot what was written")
+            raise StoreError(f"store {self._database.name} forgot what was written")
 
     def claim(
         self, task_id: str, *, owner: str, lease_s: float, envelope: dict[str, Any] | None
     ) -> Claim:
         """See :meth:`Store.claim <worker.store.base.Store.claim>`."""
-        now = self._now()
+        now = self._database.now()
         ours: dict[str, Any] = {
             "state": RUNNING,
             "owner": owner,
@@ -130,7 +112,7 @@ class SqlStore:
                 .on_conflict_do_update(index_elements=["task_id"], set_=ours | again, where=free)
             )  # fmt: skip
         result = (_m.token, _m.envelope, _m.answer, _m.attempts, _m.takeovers)
-        with self._one() as connection:
+        with self._database.one() as connection:
             row = connection.execute(statement.returning(*result)).first()
             if row is None:
                 return _refusal(connection, task_id)
@@ -146,7 +128,7 @@ class SqlStore:
         """See :meth:`Store.renew <worker.store.base.Store.renew>`."""
         if not leases:
             return []
-        until = self._now() + ms(lease_s)
+        until = self._database.now() + ms(lease_s)
         keys = [(lease.task_id, lease.token) for lease in leases]
         statement = (
             update(messages)
@@ -154,7 +136,7 @@ class SqlStore:
             .values(lease_until=until, due_at=until)
             .returning(_m.task_id, _m.token)
         )
-        with self._one() as connection:
+        with self._database.one() as connection:
             renewed = {(row.task_id, row.token) for row in connection.execute(statement)}
         return [lease for lease in leases if (lease.task_id, lease.token) not in renewed]
 
@@ -169,7 +151,7 @@ class SqlStore:
             state=WAITING,
             owner=None,
             lease_until=None,
-            due_at=self._now() + ms(due_in_s),
+            due_at=self._database.now() + ms(due_in_s),
             attempts=_m.attempts if attempts is None else attempts,
         )
 
@@ -195,24 +177,24 @@ class SqlStore:
             state=MISSED,
             outcome=state,
             facts=pack_facts(reason=reason, errcode=errcode, detail=detail),
-            missed_at=self._now(),
+            missed_at=self._database.now(),
         )
 
     def due(self, *, limit: int, hold_s: float) -> list[DueMessage]:
         """See :meth:`Store.due <worker.store.base.Store.due>`."""
         pick = (
             select(_m.task_id, _m.envelope, _m.answer.is_not(None).label("has_answer"))
-            .where(_m.due_at <= self._now())
+            .where(_m.due_at <= self._database.now())
             .order_by(_m.due_at)
             .limit(limit)
             .with_for_update(skip_locked=True)
         )
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             rows = connection.execute(pick).all()
             taken = [row.task_id for row in rows]
             hold = update(messages).where(_m.task_id.in_(taken))
             if rows:
-                connection.execute(hold.values(due_at=self._now() + ms(hold_s)))
+                connection.execute(hold.values(due_at=self._database.now() + ms(hold_s)))
         return [due_message(r.task_id, r.envelope, has_answer=bool(r.has_answer)) for r in rows]
 
     def missed(self, *, limit: int = 1000) -> list[MissedReply]:
@@ -227,18 +209,18 @@ class SqlStore:
 
     def prune(self) -> int:
         """See :meth:`Store.prune <worker.store.base.Store.prune>`."""
-        with self._one() as connection:
-            gone = delete(messages).where(_m.expires_at <= self._now())
+        with self._database.one() as connection:
+            gone = delete(messages).where(_m.expires_at <= self._database.now())
             return connection.execute(gone).rowcount
 
     def close(self) -> None:
         """See :meth:`Store.close <worker.store.base.Store.close>`."""
-        self._engine.dispose()
+        self._database.engine.dispose()
 
     # Writing.
 
     def _end(self, lease: Lease, ttl_ms: int, **values: Any) -> None:
-        expiry = self._now() + ttl_ms
+        expiry = self._database.now() + ttl_ms
         self._write(lease, owner=None, lease_until=None, due_at=None, expires_at=expiry, **values)
 
     def _write(self, lease: Lease, **values: Any) -> None:
@@ -247,7 +229,7 @@ class SqlStore:
             .where(_m.task_id == lease.task_id, _m.token == lease.token, _m.state == RUNNING)
             .values(**values)
         )
-        with self._one() as connection:
+        with self._database.one() as connection:
             if connection.execute(ours).rowcount != 1:
                 raise LeaseLostError(lease.task_id)
 
@@ -256,66 +238,13 @@ class SqlStore:
     def _select_missed(self) -> Select[Any]:
         return (
             select(_m.task_id, _m.outcome, _m.facts, _m.missed_at, _m.envelope, _m.answer)
-            .where(_m.missed_at.is_not(None), _m.expires_at > self._now())
+            .where(_m.missed_at.is_not(None), _m.expires_at > self._database.now())
             .order_by(_m.missed_at.desc())
         )
 
     def _read_missed(self, statement: Select[Any]) -> list[MissedReply]:
-        with self._one() as connection:
+        with self._database.one() as connection:
             return [_missed_reply(row) for row in connection.execute(statement)]
-
-    # Connections and the clock.
-
-    def _now(self) -> ColumnElement[int]:
-        if self._clock_ms is not None:
-            return literal(self._clock_ms(), BigInteger)
-        # In a subselect it is read once a statement, which lets an index be used.
-        epoch_s = extract("epoch", func.clock_timestamp())
-        return select(cast(epoch_s * 1000, BigInteger)).scalar_subquery()
-
-    @contextmanager
-    def _one(self) -> Iterator[Connection]:
-        """Connect for statements that are whole by themselves."""
-        with self._errors(), self._single.begin() as connection:
-            yield connection
-
-    @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
-        with self._errors(), self._engine.begin() as connection:
-            yield connection
-
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except sql_errors.TimeoutError as error:
-            raise StoreUnavailableError(
-                f"store {self._name} is too busy: no connection came free"
-            ) from error
-        except sql_errors.DBAPIError as error:
-            if _is_missing_table(error):
-                raise StoreSchemaError(
-                    f"store {self._name} has no tables yet; `release` in the Procfile makes them"
-                ) from None
-            if isinstance(error, sql_errors.OperationalError) or error.connection_invalidated:
-                why = str(error.orig).strip().split("\n")[0]
-                raise StoreUnavailableError(
-                    f"store {self._name} cannot be reached: {why}"
-                ) from error
-            # Its text may quote the record.
-            raise StoreError(f"store {self._name} failed: {type(error.orig).__name__}") from None
-        except OSError as error:
-            raise StoreUnavailableError(
-                f"store {self._name} cannot be reached: {error.strerror}"
-            ) from error
-
-
-def _this_machine_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
-def _is_missing_table(error: sql_errors.DBAPIError) -> bool:
-    return getattr(error.orig, "sqlstate", None) == "42P01" or "no such table" in str(error.orig)
 
 
 def _refusal(connection: Connection, task_id: str) -> Held | Finished:

@@ -1,0 +1,355 @@
+"""A store that is away, or is given a bad address, says so; and is used again when it is back."""
+
+import os
+import shutil
+import signal
+import sqlite3
+import stat
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+from redis import Redis
+from sqlalchemy import event, text
+
+from tests import servers
+from tests.integration.store_place import FakeClock, StorePlace, envelope, wait_for_postgresql
+from worker.store import (
+    Claimed,
+    Lease,
+    Reason,
+    StoreError,
+    StoreSchemaError,
+    StoreUnavailableError,
+    open_store,
+    schema,
+)
+from worker.store.sql import SqlStore
+
+LEASE = Lease("task1", "me", 1)
+EVERY_CALL = {
+    "prepare": lambda store: store.prepare(),
+    "check": lambda store: store.check(),
+    "claim": lambda store: store.claim("task1", owner="me", lease_s=1, envelope=envelope()),
+    "claim again": lambda store: store.claim("task1", owner="me", lease_s=1, envelope=None),
+    "renew": lambda store: store.renew([LEASE], lease_s=1),
+    "keep_answer": lambda store: store.keep_answer(LEASE, "answer"),
+    "release": lambda store: store.release(LEASE, due_in_s=0),
+    "finish": lambda store: store.finish(LEASE, "SUCCESS"),
+    "miss": lambda store: store.miss(
+        LEASE, state="FLAGGED", reason=Reason.THROTTLED, errcode=None, detail=""
+    ),
+    "due": lambda store: store.due(limit=1, hold_s=1),
+    "missed": lambda store: store.missed(),
+    "find_missed": lambda store: store.find_missed("x"),
+    "prune": lambda store: store.prune(),
+}
+
+
+@pytest.mark.parametrize("call", EVERY_CALL)
+@pytest.mark.parametrize("scheme", ["redis", "rediss", "postgres"])
+def test_every_call_on_an_unreachable_server_says_so_without_the_password(scheme, call):
+    port = servers.free_port()
+    store = open_store(f"{scheme}://someone:SECRET@127.0.0.1:{port}/1")
+
+    with pytest.raises(StoreUnavailableError, match=f"127.0.0.1:{port}") as caught:
+        EVERY_CALL[call](store)
+
+    assert "SECRET" not in f"{caught.value} {caught.value.__cause__} {store!r}"
+    store.close()
+
+
+@pytest.mark.parametrize("call", EVERY_CALL)
+def test_every_call_on_a_file_that_cannot_be_opened_says_so(tmp_path, call):
+    (tmp_path / "store.db").mkdir()
+    store = open_store(f"sqlite:///{tmp_path}/store.db")
+
+    with pytest.raises(StoreUnavailableError, match=r"store\.db"):
+        EVERY_CALL[call](store)
+
+
+def test_a_redis_that_comes_back_is_used_again(tmp_path):
+    port = servers.free_port()
+    with servers.redis(tmp_path, port) as url:
+        store = open_store(url)
+        store.prepare()
+        claim = store.claim("task1", owner="me", lease_s=600, envelope=envelope())
+    assert isinstance(claim, Claimed)
+    with pytest.raises(StoreUnavailableError):
+        store.keep_answer(claim.lease, "answer")
+
+    with servers.redis(tmp_path, port):
+        store.keep_answer(claim.lease, "answer")
+        store.finish(claim.lease, "SUCCESS")
+        store.close()
+
+
+def test_a_killed_postgresql_is_unavailable(tmp_path):
+    with servers.postgresql(tmp_path) as url:
+        wait_for_postgresql(url)
+        store = open_store(url)
+        store.prepare()
+        os.kill(int((tmp_path / "data/postmaster.pid").read_text().split()[0]), signal.SIGQUIT)
+        servers.wait_for(
+            lambda: not (tmp_path / "data/postmaster.pid").exists() or _is_refused(store),
+            limit_s=20,
+            what="PostgreSQL to die",
+        )
+        with pytest.raises(StoreUnavailableError, match="postgresql at 127"):
+            store.due(limit=1, hold_s=1)
+        store.close()
+
+
+def _is_refused(store) -> bool:
+    try:
+        store.due(limit=1, hold_s=1)
+    except StoreUnavailableError:
+        return True
+    return False
+
+
+def test_connections_that_postgresql_closed_are_replaced_unnoticed(postgresql_url):
+    name = f"celery-dingtalk-{os.getpid()}"
+    store = open_store(f"{postgresql_url}?application_name={name}")
+    store.prepare()
+    with psycopg.connect(postgresql_url, autocommit=True) as connection:
+        ended = connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s",
+            [name],
+        ).fetchall()
+    assert ended
+
+    store.check()
+    store.close()
+
+
+def test_connections_that_redis_closed_are_replaced_unnoticed(redis_url):
+    store = open_store(redis_url)
+    store.check()
+    with Redis.from_url(redis_url) as client:
+        client.client_kill_filter(_type="normal", skipme=True)
+
+    store.check()
+    store.close()
+
+
+def test_a_redis_that_takes_no_more_writes_is_unavailable(tmp_path):
+    with servers.redis(tmp_path) as url:
+        with Redis.from_url(url) as client:
+            client.config_set("maxmemory", 1)
+        store = open_store(url)
+
+        with pytest.raises(StoreUnavailableError, match="maxmemory"):
+            store.claim("task1", owner="me", lease_s=1, envelope=envelope())
+        store.close()
+
+
+@pytest.mark.parametrize("store_place", ["postgresql", "sqlite"], indirect=True)
+@pytest.mark.parametrize("call", [name for name in EVERY_CALL if name != "prepare"])
+def test_a_database_that_was_never_prepared_says_what_to_do(store_place, call):
+    store = store_place.open()
+
+    with pytest.raises(StoreSchemaError, match="no tables yet; `release` in the Procfile"):
+        EVERY_CALL[call](store)
+
+    store.close()
+
+
+def test_rediss_works_with_the_self_signed_certificates_of_platforms(tmp_path):
+    port = servers.free_port()
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    openssl = shutil.which("openssl")
+    assert openssl is not None
+    subprocess.run(
+        [
+            openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+            "-subj", "/CN=elsewhere.example", "-keyout", str(key), "-out", str(certificate),
+        ],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    server = subprocess.Popen(
+        [
+            shutil.which("redis-server") or "redis-server", "--port", "0", "--bind", "127.0.0.1",
+            "--tls-port", str(port), "--tls-cert-file", str(certificate), "--tls-key-file",
+            str(key), "--tls-auth-clients", "no", "--save", "", "--dir", str(tmp_path),
+            "--requirepass", "SECRET",
+        ],
+        stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        trusting = open_store(f"rediss://:SECRET@127.0.0.1:{port}")
+        servers.wait_for(lambda: _accepts(trusting), limit_s=20, what="redis-server with TLS")
+        also_trusting = open_store(f"rediss://:SECRET@127.0.0.1:{port}?ssl_cert_reqs=CERT_NONE")
+        also_trusting.check()
+        for wanted in ("required", "CERT_REQUIRED"):
+            careful = open_store(f"rediss://:SECRET@127.0.0.1:{port}?ssl_cert_reqs={wanted}")
+            with pytest.raises(StoreUnavailableError, match=r"(?i)certificate"):
+                careful.check()
+            careful.close()
+        anonymous = open_store(f"rediss://:WRONG@127.0.0.1:{port}")
+        with pytest.raises(StoreUnavailableError, match=r"(?i)password") as caught:
+            anonymous.check()
+        assert "WRONG" not in f"{caught.value} {caught.value.__cause__}"
+        for store in (trusting, also_trusting, anonymous):
+            store.close()
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def _accepts(store) -> bool:
+    try:
+        store.check()
+    except StoreUnavailableError:
+        return False
+    return True
+
+
+# What SQLite is told.
+
+
+def test_only_the_owner_may_read_the_sqlite_files(tmp_path):
+    store = open_store(f"sqlite:///{tmp_path}/new/store.db")
+    store.prepare()
+
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
+    modes = {p.name: stat.S_IMODE(p.stat().st_mode) for p in (tmp_path / "new").iterdir()}
+    assert modes == {"store.db": 0o600, "store.db-wal": 0o600, "store.db-shm": 0o600}
+    store.close()
+
+
+def test_a_writer_on_the_same_file_is_waited_for(tmp_path):
+    """Another program may hold the file, for a backup say."""
+    store = open_store(f"sqlite:///{tmp_path}/store.db")
+    store.prepare()
+    other = sqlite3.connect(tmp_path / "store.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with ThreadPoolExecutor(1) as executor:
+        waiting = executor.submit(EVERY_CALL["claim"], store)
+        with pytest.raises(TimeoutError):
+            waiting.result(0.3)
+
+        other.execute("ROLLBACK")
+
+        assert isinstance(waiting.result(20), Claimed)
+    other.close()
+    store.close()
+
+
+def test_readers_of_the_sqlite_file_do_not_stop_writers(tmp_path):
+    store = open_store(f"sqlite:///{tmp_path}/store.db")
+    store.prepare()
+    other = sqlite3.connect(tmp_path / "store.db", isolation_level=None)
+    other.execute("BEGIN")
+    assert other.execute("SELECT count(*) FROM dingtalk_messages").fetchone() == (0,)
+
+    assert isinstance(EVERY_CALL["claim"](store), Claimed)
+
+    other.close()
+    store.close()
+
+
+def test_a_file_locked_for_too_long_is_unavailable(tmp_path, monkeypatch):
+    monkeypatch.setattr("worker.store.database.WAIT_S", 0.2)
+    store = open_store(f"sqlite:///{tmp_path}/store.db")
+    store.prepare()
+    other = sqlite3.connect(tmp_path / "store.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+
+    with pytest.raises(StoreUnavailableError, match="database is locked"):
+        store.claim("task1", owner="me", lease_s=1, envelope=envelope())
+
+    other.execute("ROLLBACK")
+    other.close()
+    claim = store.claim("task1", owner="me", lease_s=1, envelope=envelope())
+    assert isinstance(claim, Claimed)
+    store.close()
+
+
+# The schema, and the price of a claim.
+
+
+@pytest.mark.parametrize("store_place", ["postgresql", "sqlite"], indirect=True)
+def test_an_older_schema_is_brought_up_by_the_missing_steps_only(store_place, monkeypatch):
+    store = store_place.open()
+    assert isinstance(store, SqlStore)
+    store.prepare()
+
+    def add_column(connection) -> None:
+        connection.execute(text("ALTER TABLE dingtalk_messages ADD COLUMN mood TEXT"))
+
+    monkeypatch.setattr(schema, "STEPS", (*schema.STEPS, add_column))
+    store.prepare()
+    store.prepare()
+
+    with store._database.engine.connect() as connection:
+        connection.execute(text("SELECT mood FROM dingtalk_messages"))
+    monkeypatch.undo()
+    with pytest.raises(StoreSchemaError, match="schema version 2, this release knows up to 1"):
+        store.prepare()
+    store.close()
+
+
+def test_a_claim_and_each_write_are_one_statement(postgresql_url):
+    store = open_store(postgresql_url, clock_ms=FakeClock())
+    assert isinstance(store, SqlStore)
+    store.prepare()
+    statements: list[str] = []
+    event.listen(
+        store._database.engine, "before_cursor_execute", lambda *a: statements.append(a[2])
+    )
+
+    first = store.claim("one", owner="me", lease_s=9, envelope=envelope())
+    assert isinstance(first, Claimed)
+    store.renew([first.lease], lease_s=9)
+    store.keep_answer(first.lease, "answer")
+    store.finish(first.lease, "SUCCESS")
+
+    assert len(statements) == 4
+    store.close()
+
+
+def test_postgresql_finds_what_is_due_by_its_index(postgresql_url):
+    """With its own clock, which is a function that could forbid it."""
+    store = open_store(postgresql_url)
+    assert isinstance(store, SqlStore)
+    store.prepare()
+    statements: list[str] = []
+    event.listen(
+        store._database.engine, "before_cursor_execute", lambda *a: statements.append(a[2])
+    )
+    store.due(limit=1, hold_s=1)
+    store.prune()
+    store.close()
+
+    with psycopg.connect(postgresql_url, autocommit=True) as connection:
+        connection.execute("SET enable_seqscan = off")
+        plans = []
+        for statement in statements:
+            values = {"param_1": 1, "param_2": 1}
+            rows = connection.execute(f"EXPLAIN {statement}", values).fetchall()
+            plans.append("\n".join(row[0] for row in rows))
+
+    assert "dingtalk_messages_due" in plans[0]
+    assert "Index Cond: (due_at <=" in plans[0]
+    assert "dingtalk_messages_expiry" in plans[1]
+
+
+def test_what_went_wrong_inside_is_told_without_what_was_written(tmp_path):
+    place = StorePlace(f"sqlite:///{tmp_path}/store.db")
+    store = place.open()
+    store.prepare()
+    with sqlite3.connect(tmp_path / "store.db") as other:
+        other.execute(
+            "CREATE TRIGGER refuse BEFORE INSERT ON dingtalk_messages "
+            "BEGIN SELECT RAISE(ABORT, 'PRIVATE'); END"
+        )
+    other.close()
+
+    with pytest.raises(StoreError, match="IntegrityError") as caught:
+        store.claim("task1", owner="me", lease_s=1, envelope=envelope(text="PRIVATE"))
+
+    assert "PRIVATE" not in f"{caught.value}"
+    assert caught.value.__suppress_context__
+    store.close()

@@ -1,0 +1,197 @@
+"""How ``sql.py`` reaches its database: URL, pool, clock, errors, and what SQLite has to be told.
+
+Threads share a few connections and wait for one rather than fail: hosted databases of the small
+plans allow about twenty in all.
+"""
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    URL,
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Engine,
+    cast,
+    create_engine,
+    event,
+    extract,
+    func,
+    literal,
+    make_url,
+    select,
+)
+from sqlalchemy import exc as sql_errors
+
+from worker.store.base import StoreError, StoreSchemaError, StoreUnavailableError
+
+__all__ = ["Database"]
+
+WAIT_S = 30
+
+
+class Database:
+    """A pool of connections to the database at ``url``; nothing is connected to yet.
+
+    Its name is for errors and logs; the clock is that of the server, for SQLite this machine's.
+    """
+
+    def __init__(self, url: str, clock_ms: Callable[[], int] | None) -> None:
+        parsed = _parse(url)
+        self.name = _name(parsed)
+        self.engine = self._single = _engine(parsed)
+        self._clock_ms = clock_ms
+        if parsed.drivername == "sqlite":
+            self._clock_ms = clock_ms or _this_machine_ms
+        else:
+            # Spares BEGIN and COMMIT, a round trip each.
+            self._single = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    def now(self) -> ColumnElement[int]:
+        """Return the time in epoch ms, as part of a statement."""
+        if self._clock_ms is not None:
+            return literal(self._clock_ms(), BigInteger)
+        # In a subselect it is read once a statement, which lets an index be used.
+        epoch_s = extract("epoch", func.clock_timestamp())
+        return select(cast(epoch_s * 1000, BigInteger)).scalar_subquery()
+
+    @contextmanager
+    def one(self) -> Iterator[Connection]:
+        """Connect for statements that are whole by themselves."""
+        with self._errors(), self._single.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Connect for statements that hold together."""
+        with self._errors(), self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sql_errors.TimeoutError as error:
+            raise StoreUnavailableError(
+                f"store {self.name} is too busy: no connection came free in {WAIT_S} s"
+            ) from error
+        except sql_errors.DBAPIError as error:
+            if _is_missing_table(error):
+                raise StoreSchemaError(
+                    f"store {self.name} has no tables yet; `release` in the Procfile makes them"
+                ) from None
+            if isinstance(error, sql_errors.OperationalError) or error.connection_invalidated:
+                why = str(error.orig).strip().split("\n")[0]
+                raise StoreUnavailableError(f"store {self.name} cannot be used: {why}") from error
+            # Its text may quote the record.
+            raise StoreError(f"store {self.name} failed: {type(error.orig).__name__}") from None
+        except OSError as error:
+            raise StoreUnavailableError(
+                f"store {self.name} cannot be used: {error.strerror}"
+            ) from error
+
+
+def _this_machine_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _is_missing_table(error: sql_errors.DBAPIError) -> bool:
+    return getattr(error.orig, "sqlstate", None) == "42P01" or "no such table" in str(error.orig)
+
+
+def _parse(url: str) -> URL:
+    """Read a store URL as platforms write it.
+
+    Raises:
+        StoreError: It is none, or names no file or no server.
+    """
+    try:
+        parsed = make_url(url)
+    except (sql_errors.ArgumentError, ValueError):
+        # The cause would show the URL and with it the password.
+        raise StoreError("store URL cannot be read; is its password percent-encoded?") from None
+    if parsed.drivername == "sqlite":
+        if parsed.database in {None, "", ":memory:"}:
+            raise StoreError("store URL sqlite:// names no file; write sqlite:///folder/store.db")
+        return parsed
+    return parsed.set(drivername="postgresql+psycopg")
+
+
+def _name(url: URL) -> str:
+    if url.drivername == "sqlite":
+        return f"sqlite in {url.database}"
+    return f"postgresql at {url.host or 'local socket'}:{url.port or 5432}"
+
+
+def _engine(url: URL) -> Engine:
+    # Parameters hold what people wrote, so errors and logs must not show them.
+    if url.drivername == "sqlite":
+        return _sqlite(url)
+    defaults: dict[str, Any] = {
+        "connect_timeout": 5,
+        "tcp_user_timeout": 20_000,
+        "application_name": "celery-dingtalk",
+    }
+    options = {key: value for key, value in defaults.items() if key not in url.query}
+    return create_engine(
+        url,
+        hide_parameters=True,
+        pool_pre_ping=True,
+        pool_size=4,
+        max_overflow=2,
+        pool_timeout=WAIT_S,
+        pool_recycle=1800,
+        # Prepared statements do not survive a pooler such as PgBouncer between us and the server.
+        connect_args={**options, "prepare_threshold": None},
+    )
+
+
+def _sqlite(url: URL) -> Engine:
+    # One connection a process: writes take turns anyhow, and threads queue here in order, while
+    # SQLite's own waiting is a sleep that may starve one of them.
+    engine = create_engine(
+        url, hide_parameters=True, pool_size=1, max_overflow=0, pool_timeout=WAIT_S
+    )
+    path = Path(str(url.database))
+
+    @event.listens_for(engine, "do_connect")
+    def make_private(*_: object) -> None:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # SQLite gives its side files the mode of this one.
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+
+    event.listen(engine, "connect", _set_up)
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _set_up(connection: sqlite3.Connection, _: object) -> None:
+    connection.isolation_level = None  # transactions begin where _begin says
+    connection.execute(f"PRAGMA busy_timeout = {WAIT_S * 1000}")
+    _use_wal(connection)
+    connection.execute("PRAGMA synchronous = NORMAL")
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Switch to WAL; of several that try at once SQLite fails some without waiting."""
+    end = time.monotonic() + WAIT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
+def _begin(connection: Connection) -> None:
+    # A transaction that starts as a reader and then writes is refused without waiting.
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
