@@ -38,7 +38,7 @@ KILL_AFTER_S = 7.0
 DEFAULTS = {"LOG_FORMAT": "text", "SHUTDOWN_GRACE_S": "3", "PYTHONUNBUFFERED": "1"}
 
 # What a line of each process holds once it can take a message.
-READY_WORDS = {"listener": ("action=connected", '"action": "connected"'), "worker": (" ready",)}
+READY_WORDS = {"listener": ("peer=dingtalk", '"peer": "dingtalk"'), "worker": (" ready.",)}
 
 
 @dataclass(frozen=True)
