@@ -319,8 +319,6 @@ def test_cookies_and_netrc_are_left_alone(client, server, tmp_path, monkeypatch)
 
 def test_a_proxy_of_the_environment_is_not_asked_for_loopback(client, server, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
-    monkeypatch.delenv("NO_PROXY", raising=False)
-    monkeypatch.delenv("no_proxy", raising=False)
     server.answers({"errcode": 0})
 
     client.post(server.url + PATH, Text(content="hello"))
