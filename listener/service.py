@@ -56,9 +56,10 @@ async def serve(
     enqueuer.start()
     intake = Intake(settings, enqueuer, clock=clock, monotonic=time.monotonic)
     user_agent = _user_agent()
+    session = new_session(user_agent)
     ask = partial(
         register,
-        new_session(user_agent),
+        session,
         endpoint=settings.openapi_endpoint,
         client_id=settings.client_id,
         client_secret=settings.client_secret.get_secret_value(),
@@ -69,6 +70,7 @@ async def serve(
     stream = Stream(ask, intake.take, delays=delays, refused_delay_s=refused_delay_s)
     await _until(stop, stream.run())
     await stream.close(ACK_LIMIT_S)
+    session.close()
     unconfirmed = await enqueuer.stop(FLUSH_LIMIT_S)
     if unconfirmed:
         logger.error(

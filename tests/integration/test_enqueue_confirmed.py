@@ -6,15 +6,14 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-import kombu
 import pytest
 
 from contract.broker import Broker
 from contract.envelope import Envelope
-from contract.routing import MESSAGES
 from listener.enqueue import EnqueueError, Enqueuer, TooManyWaitingError
 from listener.task_message import answer_task
 from tests import servers
+from tests.listening import empty, envelopes_on
 
 _numbers = itertools.count()
 
@@ -37,13 +36,7 @@ def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Broker:
     url = "embedded://"
     if request.param != "embedded":
         url = request.getfixturevalue(f"{request.param}_url")
-    broker = Broker.from_url(url, tmp_path)
-    with broker.connection() as connection:
-        for queue in broker.queues():
-            bound = queue(connection.default_channel)
-            bound.declare()
-            bound.purge()
-    return broker
+    return empty(Broker.from_url(url, tmp_path))
 
 
 @asynccontextmanager
@@ -56,24 +49,15 @@ async def _enqueuer(broker: Broker, **options):
         await enqueuer.stop(5)
 
 
-def _all_in(broker: Broker) -> list[kombu.Message]:
-    found = []
-    with broker.connection() as connection:
-        queue = next(q for q in broker.queues() if q.name == MESSAGES)(connection.default_channel)
-        while (message := queue.get(no_ack=True)) is not None:
-            found.append(message)
-    return found
-
-
-def _ids(messages: list[kombu.Message]) -> list[str]:
-    return [m.payload[1]["envelope"]["message_id"] for m in messages]
+def _ids(broker: Broker) -> list[str]:
+    return [envelope.message_id for envelope in envelopes_on(broker)]
 
 
 async def test_what_was_enqueued_is_on_the_broker_in_order(broker):
     async with _enqueuer(broker, batch=7) as enqueuer:
         await asyncio.gather(*(enqueuer.enqueue(_task(n)) for n in range(50)))
 
-        assert _ids(_all_in(broker)) == [f"msg{n}" for n in range(50)]
+        assert _ids(broker) == [f"msg{n}" for n in range(50)]
 
 
 async def test_nobody_is_told_before_the_broker_is_there(tmp_path):
@@ -87,7 +71,7 @@ async def test_nobody_is_told_before_the_broker_is_there(tmp_path):
         with servers.redis(tmp_path, port):
             await asyncio.wait_for(asyncio.gather(*waiting), 20)
 
-            assert _ids(_all_in(broker)) == [f"msg{n}" for n in range(5)]
+            assert _ids(broker) == [f"msg{n}" for n in range(5)]
 
 
 async def test_a_broker_that_restarts_gets_what_it_had_not_confirmed(tmp_path):
@@ -103,7 +87,7 @@ async def test_a_broker_that_restarts_gets_what_it_had_not_confirmed(tmp_path):
         with servers.redis(tmp_path, port):
             await asyncio.wait_for(second, 20)
 
-            assert set(_ids(_all_in(broker))) == {"msg1", "msg2"}
+            assert set(_ids(broker)) == {"msg1", "msg2"}
 
 
 async def test_rabbitmq_confirms_nothing_for_a_queue_that_is_gone(rabbitmq_url, tmp_path):
@@ -117,7 +101,7 @@ async def test_rabbitmq_confirms_nothing_for_a_queue_that_is_gone(rabbitmq_url, 
 
         await asyncio.wait_for(enqueuer.enqueue(_task(77)), 20)
 
-        assert _ids(_all_in(broker)) == ["msg77"]
+        assert _ids(broker) == ["msg77"]
 
 
 async def test_beyond_the_bound_a_message_is_refused_at_once(tmp_path):
@@ -146,7 +130,7 @@ async def test_stopping_flushes_what_waits(broker):
     assert await enqueuer.stop(10) == 0
 
     await asyncio.gather(*waiting)
-    assert len(_all_in(broker)) == 300
+    assert len(_ids(broker)) == 300
 
 
 async def test_a_password_in_the_brokers_address_is_not_logged(tmp_path, caplog):

@@ -1,0 +1,260 @@
+"""The listener keeps its connection, whatever DingTalk does to it."""
+
+import asyncio
+import logging
+from datetime import timedelta
+
+import pytest
+
+from contract.broker import Broker
+from dingwire.errors import GatewayUnavailableError
+from dingwire.protocol import BotPush
+from dingwire.simulator import Simulator
+from listener.connection import Stream
+from tests.listening import envelopes_on, running_listener
+from tests.servers import wait_for
+
+
+@pytest.fixture
+async def simulator():
+    async with Simulator(ping_first_s=0.02) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def said(caplog):
+    """Return the log lines of an action."""
+    caplog.set_level(logging.INFO)
+    return lambda action: [r for r in caplog.records if getattr(r, "action", "") == action]
+
+
+def _pings_answered(simulator: Simulator) -> int:
+    return sum(ack.kind == "ping" and ack.data_matches is True for ack in simulator.acks)
+
+
+async def _acked(simulator: Simulator, count: int) -> None:
+    await simulator.until(lambda s: len(s.message_acks) >= count, what=f"{count} acks")
+
+
+async def test_a_message_is_acknowledged_and_on_the_broker(simulator, tmp_path, said):
+    async with running_listener(simulator, tmp_path):
+        private = await simulator.say("hello")
+        group = await simulator.say("hello all", group=True)
+        await _acked(simulator, 2)
+
+    assert [ack.code for ack in simulator.message_acks] == [200, 200]
+    envelopes = envelopes_on(Broker.from_url("embedded://", tmp_path))
+    assert [(e.message_id, e.conversation, e.text) for e in envelopes] == [
+        (private.message_id, "private", "hello"),
+        (group.message_id, "group", "hello all"),
+    ]
+    assert envelopes[0].session_webhook == private.session_webhook
+    first = said("message_enqueued")[0]
+    assert first.message_id == private.message_id
+    assert first.conversation_id == private.conversation_id
+    assert first.queue == "messages"
+    assert first.ack_ms >= 0
+
+
+async def test_every_reconnect_asks_for_a_fresh_ticket(simulator, tmp_path):
+    """A ticket opens one connection only, so a used one is never offered again."""
+    async with running_listener(simulator, tmp_path):
+        for count in (2, 3, 4):
+            await simulator.drop()
+            await simulator.until(lambda s, n=count: len(s.connections) >= n)
+
+    assert len(simulator.tickets_seen) >= 4
+    assert len(set(simulator.tickets_seen)) == len(simulator.tickets_seen)
+
+
+async def test_told_to_disconnect_it_has_the_new_connection_before_the_old_is_gone(
+    simulator, tmp_path
+):
+    async with running_listener(simulator, tmp_path, delays=[30]):
+        await simulator.until(_pings_answered)
+        await simulator.disconnect()
+        await simulator.until_connected(2)
+
+        states = sorted(c.state for c in simulator.live_connections)
+        await simulator.say("after the move")
+        await _acked(simulator, 1)
+
+    assert states == ["draining", "open"]
+    assert simulator.lost == []
+
+
+async def test_an_ack_that_waits_goes_out_on_the_old_connection(simulator, tmp_path):
+    """It was pushed there, and DingTalk keeps that socket for ten seconds more."""
+    async with running_listener(simulator, tmp_path):
+        await simulator.until(_pings_answered)
+        message = await simulator.say("hello")
+        await simulator.disconnect()
+        await _acked(simulator, 1)
+
+    assert simulator.message_acks[0].message_id == message.message_id
+
+
+async def test_a_gateway_that_sends_everybody_away_at_once_is_not_stormed(tmp_path):
+    async with (
+        Simulator(ping_first_s=0.01, disconnect_after_s=0.05) as simulator,
+        running_listener(simulator, tmp_path, delays=[0.3]),
+    ):
+        await asyncio.sleep(1.2)
+
+    assert 2 <= len(simulator.registrations) <= 6
+
+
+async def test_refused_credentials_are_said_plainly_and_asked_again(tmp_path, said):
+    async with (
+        Simulator(client_id="ding1", client_secret="right") as simulator,
+        running_listener(simulator, tmp_path, connected=False),
+    ):
+        await simulator.until(lambda s: len(s.registrations) >= 3)
+
+    assert {r.status for r in simulator.registrations} == {401}
+    line = said("reconnecting")[0]
+    assert line.levelno == logging.ERROR
+    assert "DINGTALK_CLIENT_SECRET" in line.getMessage()
+    assert "s3cret" not in str([vars(r) for r in said("reconnecting")])
+
+
+async def test_refused_credentials_are_asked_for_slowly(tmp_path, said):
+    async with (
+        Simulator(client_id="ding1", client_secret="right") as simulator,
+        running_listener(simulator, tmp_path, refused_delay_s=60, connected=False),
+    ):
+        await simulator.until(lambda s: s.registrations)
+        await asyncio.sleep(0.5)
+
+    assert len(simulator.registrations) == 1
+
+
+@pytest.mark.parametrize(
+    "mode", ["bad_request", "bad_request_html", "unavailable", "no_endpoint", "no_ticket"]
+)
+async def test_it_connects_after_any_failed_registration(tmp_path, mode):
+    async with Simulator() as simulator:
+        await simulator.fail_registrations(mode, mode)
+        async with running_listener(simulator, tmp_path):
+            await simulator.say("hello")
+            await _acked(simulator, 1)
+
+    assert len(simulator.registrations) >= 3
+
+
+async def test_a_gateway_that_says_when_to_come_back_is_obeyed(said):
+    def register():
+        raise GatewayUnavailableError("HTTP 429", retry_after_s=42)
+
+    stream = Stream(register, _take_nothing, delays=[0])
+    running = asyncio.create_task(stream.run())
+    await asyncio.to_thread(
+        wait_for, lambda: said("reconnecting"), limit_s=5, what="a failed attempt"
+    )
+    running.cancel()
+
+    assert said("reconnecting")[0].delay_s == 42
+
+
+async def _take_nothing(push: BotPush, clock_offset: timedelta) -> None:
+    raise AssertionError("nothing is pushed here")
+
+
+async def test_a_ticket_that_is_refused_is_replaced(tmp_path, said):
+    async with (
+        Simulator(ticket_ttl_s=0.0001, ticket_reject_status=403) as simulator,
+        running_listener(simulator, tmp_path, connected=False),
+    ):
+        await simulator.until(lambda s: len(s.tickets_seen) >= 2)
+        await simulator.switch(ticket_ttl_s=90)
+        await simulator.until_connected()
+
+    assert len(set(simulator.tickets_seen)) == len(simulator.tickets_seen)
+    assert "HTTP 403" in said("reconnecting")[0].reason
+    assert simulator.tickets_seen[0] not in str([vars(r) for r in said("reconnecting")])
+
+
+async def test_pings_are_answered_while_messages_wait_for_the_broker(tmp_path):
+    async with (
+        Simulator(ping_first_s=0.3, ping_every_s=0.1) as simulator,
+        running_listener(simulator, tmp_path, broker_url="redis://127.0.0.1:1/0"),
+    ):
+        for number in range(50):
+            await simulator.say(f"hello {number}")
+        await simulator.until(lambda s: _pings_answered(s) >= 3)
+
+        assert simulator.message_acks == []
+
+
+async def test_a_message_pushed_twice_is_acknowledged_twice_and_enqueued_once(
+    simulator, tmp_path, said
+):
+    async with running_listener(simulator, tmp_path):
+        await simulator.say("hello", msgId="msg1")
+        await _acked(simulator, 1)
+        await simulator.say("hello", msgId="msg1")
+        await _acked(simulator, 2)
+
+    assert [ack.code for ack in simulator.message_acks] == [200, 200]
+    assert len(envelopes_on(Broker.from_url("embedded://", tmp_path))) == 1
+    assert said("duplicate_dropped")[0].message_id == "msg1"
+
+
+async def test_one_message_to_two_bots_is_two_messages(simulator, tmp_path):
+    async with running_listener(simulator, tmp_path):
+        await simulator.say("hello both", msgId="msg1", robotCode="one")
+        await simulator.say("hello both", msgId="msg1", robotCode="two")
+        await _acked(simulator, 2)
+
+    envelopes = envelopes_on(Broker.from_url("embedded://", tmp_path))
+    assert [e.bot for e in envelopes] == ["one", "two"]
+
+
+async def test_the_denied_are_acknowledged_and_logged_and_not_enqueued(simulator, tmp_path, said):
+    async with running_listener(simulator, tmp_path, allowed_users=("bob",)):
+        denied = await simulator.say("let me in", person="alice")
+        await simulator.say("no staff id", person="bob", omit=["senderStaffId"])
+        await simulator.say("hello", person="bob")
+        await _acked(simulator, 3)
+
+    assert {ack.code for ack in simulator.message_acks} == {200}
+    envelopes = envelopes_on(Broker.from_url("embedded://", tmp_path))
+    assert [e.text for e in envelopes] == ["hello"]
+    line = said("message_denied")[0]
+    assert (line.message_id, line.sender_staff_id) == (denied.message_id, "alice")
+    assert "let me in" not in str(vars(line))
+
+
+async def test_without_a_list_everybody_is_denied(simulator, tmp_path):
+    async with running_listener(simulator, tmp_path, allowed_users=()):
+        await simulator.say("hello")
+        await _acked(simulator, 1)
+
+    assert envelopes_on(Broker.from_url("embedded://", tmp_path)) == []
+
+
+async def test_dingtalks_clock_goes_with_the_message(tmp_path):
+    async with (
+        Simulator(clock_skew_s=300) as simulator,
+        running_listener(simulator, tmp_path),
+    ):
+        await simulator.say("hello")
+        await _acked(simulator, 1)
+
+    envelope = envelopes_on(Broker.from_url("embedded://", tmp_path))[0]
+    assert envelope.clock_offset_s == pytest.approx(300, abs=3)
+    assert envelope.created_at is not None
+    on_dingtalks_clock = envelope.received_at.timestamp() + envelope.clock_offset_s
+    assert on_dingtalks_clock == pytest.approx(envelope.created_at.timestamp(), abs=5)
+
+
+async def test_events_and_card_buttons_are_acknowledged(simulator, tmp_path):
+    async with running_listener(simulator, tmp_path):
+        event = await simulator.push("*", '{"userId": ["u1"]}', kind="EVENT")
+        card = await simulator.push("/v1.0/card/instances/callback", '{"outTrackId": "t1"}')
+        await simulator.until(lambda s: sum(a.kind == "other" for a in s.acks) >= 2)
+
+    answers = {ack.push_id: (ack.code, ack.data) for ack in simulator.acks}
+    assert answers[event.push_id][0] == 200
+    assert answers[event.push_id][1]["status"] == "SUCCESS"
+    assert answers[card.push_id] == (200, {"response": {}})

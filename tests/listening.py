@@ -1,0 +1,81 @@
+"""A listener in the test's own event loop, and what it left on the broker."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from contract.broker import Broker
+from contract.envelope import Envelope
+from contract.routing import MESSAGES
+from dingwire.simulator import Simulator
+from listener.service import serve
+from listener.settings import ListenerSettings
+
+__all__ = ["empty", "envelopes_on", "listener_settings", "running_listener"]
+
+
+def listener_settings(simulator: Simulator, data_dir: Path, **values: Any) -> ListenerSettings:
+    """Settings that let everybody in; ``values`` by field name."""
+    defaults: dict[str, Any] = {
+        "client_id": "ding1",
+        "client_secret": "s3cret",
+        "openapi_endpoint": simulator.endpoint,
+        "allowed_users": ("*",),
+        "broker_url": "embedded://",
+        "data_dir": data_dir,
+    }
+    return ListenerSettings.load(**defaults | values)
+
+
+@asynccontextmanager
+async def running_listener(
+    simulator: Simulator,
+    data_dir: Path,
+    *,
+    delays: Sequence[float] = (0.02,),
+    refused_delay_s: float = 0.02,
+    connected: bool = True,
+    **values: Any,
+) -> AsyncIterator[None]:
+    """Run a listener, connected unless told not to wait for that."""
+    stop = asyncio.Event()
+    settings = listener_settings(simulator, data_dir, **values)
+    running = asyncio.create_task(
+        serve(
+            settings,
+            stop,
+            clock=lambda: datetime.now(UTC),
+            delays=delays,
+            refused_delay_s=refused_delay_s,
+        )
+    )
+    try:
+        if connected:
+            await simulator.until_connected()
+        yield
+    finally:
+        stop.set()
+        await running
+
+
+def empty(broker: Broker) -> Broker:
+    """Declare the queues and leave nothing in them."""
+    with broker.connection() as connection:
+        for queue in broker.queues():
+            bound = queue(connection.default_channel)
+            bound.declare()
+            bound.purge()
+    return broker
+
+
+def envelopes_on(broker: Broker) -> list[Envelope]:
+    """Take every message off the broker, oldest first."""
+    found = []
+    with broker.connection() as connection:
+        queue = next(q for q in broker.queues() if q.name == MESSAGES)(connection.default_channel)
+        while (message := queue.get(no_ack=True)) is not None:
+            found.append(Envelope.from_wire(message.payload[1]["envelope"]))
+    return found

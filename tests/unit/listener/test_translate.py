@@ -1,0 +1,165 @@
+"""Whatever DingTalk sends becomes an envelope."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contract.envelope import Conversation, Envelope
+from dingwire.messages import parse_bot_message
+from dingwire.protocol import BotPush, StreamProtocol
+from listener.task_message import answer_task
+from listener.translate import to_envelope
+
+NOW = datetime(2026, 1, 1, 0, 0, 1, tzinfo=UTC)
+CREATED = datetime(2026, 1, 1, tzinfo=UTC)
+EXPIRES = datetime(2026, 1, 1, 1, 30, tzinfo=UTC)
+MESSAGE = {
+    "msgId": "msg1+/==",
+    "msgtype": "text",
+    "text": {"content": " hello "},
+    "conversationId": "cid1",
+    "conversationType": "2",
+    "conversationTitle": "Ops room",
+    "senderId": "$:LWCP_v1:$x",
+    "senderStaffId": "u100",
+    "senderNick": "Alice",
+    "robotCode": "dingrobot",
+    "createAt": int(CREATED.timestamp() * 1000),
+    "sessionWebhook": "https://oapi.dingtalk.com/robot/sendBySession?session=abc",
+    "sessionWebhookExpiredTime": int(EXPIRES.timestamp() * 1000),
+}
+
+
+def _push(payload: object) -> BotPush:
+    received = StreamProtocol().receive(
+        json.dumps(
+            {
+                "type": "CALLBACK",
+                "headers": {"topic": "/v1.0/im/bot/messages/get", "messageId": "push1"},
+                "data": json.dumps(payload),
+            }
+        )
+    )
+    assert isinstance(received, BotPush)
+    return received
+
+
+def _translated(
+    payload: dict[str, Any],
+    *,
+    clock_offset: timedelta = timedelta(0),
+    reply_within_s: float | None = None,
+) -> Envelope:
+    push = _push(payload)
+    return to_envelope(
+        parse_bot_message(push.payload),
+        push,
+        client_id="dingclient",
+        received_at=NOW,
+        clock_offset=clock_offset,
+        reply_within_s=reply_within_s,
+    )
+
+
+def _without(*names: str) -> dict[str, Any]:
+    return {name: value for name, value in MESSAGE.items() if name not in names}
+
+
+def test_a_group_message_arrives_whole():
+    envelope = _translated(MESSAGE)
+
+    assert envelope == Envelope(
+        bot="dingrobot",
+        message_id="msg1+/==",
+        push_id="push1",
+        conversation_id="cid1",
+        conversation=Conversation.GROUP,
+        conversation_title="Ops room",
+        sender_id="$:LWCP_v1:$x",
+        sender_staff_id="u100",
+        sender_nick="Alice",
+        kind="text",
+        text="hello",
+        session_webhook=str(MESSAGE["sessionWebhook"]),
+        webhook_expires_at=EXPIRES,
+        deadline=EXPIRES - timedelta(seconds=2),
+        created_at=CREATED,
+        received_at=NOW,
+    )
+
+
+def test_every_other_conversation_type_is_private():
+    assert _translated(MESSAGE | {"conversationType": "1"}).conversation == "private"
+    assert _translated(_without("conversationType")).conversation == "private"
+
+
+def test_without_a_robot_code_the_bot_is_the_client():
+    assert _translated(_without("robotCode")).bot == "dingclient"
+
+
+def test_a_message_without_an_id_gets_one_that_a_redelivery_gets_again():
+    first, again = _translated(_without("msgId")), _translated(_without("msgId"))
+    other = _translated(_without("msgId") | {"text": {"content": "other"}})
+
+    assert first.message_id
+    assert first.message_id == again.message_id
+    assert first.message_id != other.message_id
+
+
+def test_an_id_too_long_for_a_header_is_replaced():
+    assert len(_translated(MESSAGE | {"msgId": "x" * 100_000}).message_id) < 100
+
+
+def test_without_a_webhook_there_is_no_deadline():
+    assert _translated(_without("sessionWebhook")).deadline is None
+
+
+def test_a_webhook_that_names_no_end_has_the_shortest_life():
+    """From the moment the message was written, by DingTalk's clock."""
+    envelope = _translated(MESSAGE | {"sessionWebhookExpiredTime": None})
+
+    assert envelope.webhook_expires_at is None
+    assert envelope.deadline == CREATED + timedelta(minutes=20) - timedelta(seconds=2)
+
+
+def test_without_any_time_it_counts_from_the_moment_it_was_received_on_dingtalks_clock():
+    payload = _without("sessionWebhookExpiredTime", "createAt")
+
+    envelope = _translated(payload, clock_offset=timedelta(minutes=5))
+
+    assert envelope.deadline == NOW + timedelta(minutes=25) - timedelta(seconds=2)
+    assert envelope.clock_offset_s == 300
+
+
+def test_the_promise_counts_on_our_clock():
+    envelope = _translated(MESSAGE, clock_offset=timedelta(minutes=5), reply_within_s=10)
+
+    assert envelope.promise_at == NOW + timedelta(seconds=10)
+
+
+_ODD = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text(st.characters(exclude_categories=[])),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(
+    st.dictionaries(st.sampled_from(sorted(MESSAGE)) | st.text(min_size=1), _ODD, min_size=1),
+    st.booleans(),
+)
+def test_no_payload_is_too_odd(odd, is_partly_sound):
+    envelope = _translated((MESSAGE | odd) if is_partly_sound else odd)
+
+    task = answer_task(envelope)
+    on_the_wire = json.loads(json.dumps(task.body))[1]["envelope"]
+    assert Envelope.from_wire(on_the_wire) == envelope
+    assert envelope.message_id
+    assert json.dumps(task.headers).encode()
