@@ -1,9 +1,11 @@
 """The WebSocket face: pushes, acks, pings, disconnects, redelivery and its faults."""
 
+import asyncio
 import json
 
 import aiohttp
 import pytest
+import websockets
 
 from dingwire.simulator import Simulator, WaitedTooLongError
 from tests.integration.simulator_bot import BOT_TOPIC, RawBot
@@ -171,17 +173,23 @@ async def test_an_acked_message_does_not_come_again():
 
 @pytest.mark.parametrize("how", ["switched", "half_open"])
 async def test_a_connection_can_stop_answering_websocket_pings(how):
-    async with Simulator() as simulator, RawBot(simulator.endpoint) as bot:
-        await simulator.until_connected()
-        if how == "switched":
-            await simulator.switch(answer_ws_pings=False)
-        else:
-            await simulator.set_connection("half_open")
-        await bot.socket.ping(b"anybody there")
-        message = await simulator.say("hello")
+    async with Simulator(ticket_reuse=True) as simulator, RawBot(simulator.endpoint) as bot:
+        await bot.socket.close()
+        await simulator.until(lambda it: not it.live_connections)
+        uri = f"ws://{simulator.webhook_host}/connect?ticket={bot.ticket}"
+        async with websockets.connect(uri, ping_interval=None) as socket:
+            await (await socket.ping())
+            if how == "switched":
+                await simulator.switch(answer_ws_pings=False)
+            else:
+                await simulator.set_connection("half_open")
+            pong = await socket.ping()
+            message = await simulator.say("hello")
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(pong, 0.3)
 
-        assert simulator.live_connections, "the socket stays open"
-        assert message.state == ("pushed" if how == "switched" else "lost")
+            assert simulator.live_connections, "the socket stays open"
+            assert message.state == ("pushed" if how == "switched" else "lost")
 
 
 async def test_a_mute_connection_pings_and_delivers_nothing():
