@@ -259,8 +259,8 @@ def _reason(error: Exception) -> str:
             return f"the WebSocket was refused with HTTP {error.response.status_code}"
         case ConnectionClosed():
             return f"closed with {error.rcvd.code}" if error.rcvd else "closed without a word"
-        case OSError(strerror=str(words)):
-            return words
+        case OSError() | ImportError():  # the latter of a proxy that needs another package
+            return getattr(error, "strerror", None) or str(error) or type(error).__name__
         case _:
             return type(error).__name__
 

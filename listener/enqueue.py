@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from contract.broker import Broker
 from listener.backoff import Backoff
@@ -56,7 +56,7 @@ class Enqueuer:
         self,
         broker: Broker,
         *,
-        limit: int = WAITING_LIMIT,
+        limit: int | None = None,
         batch: int = BATCH,
         delays: Sequence[float] | None = None,
     ) -> None:
@@ -68,7 +68,8 @@ class Enqueuer:
             batch: How many are published before their confirms are waited for.
             delays: Between attempts to reach the broker; for tests.
         """
-        self._broker, self._limit, self._batch = broker, limit, batch
+        self._broker, self._batch = broker, batch
+        self._limit = WAITING_LIMIT if limit is None else limit
         self._publisher = Publisher(broker)
         self._backoff = Backoff(first_s=0.2, cap_s=5, delays=delays)
         self._changed = threading.Condition()
@@ -196,10 +197,12 @@ class Enqueuer:
             self._changed.wait_for(lambda: self._given_up, timeout=delay_s)
 
     def _said(self, error: Exception) -> str:
-        password = urlsplit(self._broker.url).password
         # kombu's error of a failed batch tells only by its cause what happened.
-        text = str(error.__cause__ or error)
-        return text.replace(password, "***") if password else text
+        text = str(error.__cause__ or error) or type(error).__name__
+        password = urlsplit(self._broker.url).password or ""
+        for secret in filter(None, (password, unquote(password))):
+            text = text.replace(secret, "***")
+        return text
 
     def _call_in_loop(self, callback: Callable[[], None]) -> None:
         # The loop may have ended already, when stopping took longer than its limit.

@@ -75,9 +75,9 @@ class Intake:
         return confirmed
 
     async def _enqueue(self, envelope: Envelope, push: BotPush, started: float) -> str | None:
-        task = answer_task(envelope)
         confirmed = False
         try:
+            task = answer_task(envelope)
             await self._enqueuer.enqueue(task)
             confirmed = True
         except TooManyWaitingError as error:

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import socket
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -102,6 +103,33 @@ async def test_rabbitmq_confirms_nothing_for_a_queue_that_is_gone(rabbitmq_url, 
         await asyncio.wait_for(enqueuer.enqueue(_task(77)), 20)
 
         assert _ids(broker) == ["msg77"]
+
+
+async def test_a_broken_connection_to_rabbitmq_is_replaced_and_nothing_lost(rabbitmq_url, tmp_path):
+    broker = empty(Broker.from_url(rabbitmq_url, tmp_path))
+    async with _enqueuer(broker, batch=50) as enqueuer:
+        await enqueuer.enqueue(_task(0))
+        waiting = [asyncio.create_task(enqueuer.enqueue(_task(n))) for n in range(1, 500)]
+        await asyncio.sleep(0.02)
+        enqueuer._publisher._connection.connection.transport.sock.shutdown(socket.SHUT_RDWR)
+
+        await asyncio.wait_for(asyncio.gather(*waiting), 30)
+
+        assert set(_ids(broker)) == {f"msg{n}" for n in range(500)}
+
+
+async def test_an_idle_connection_to_rabbitmq_is_kept_by_heartbeats(
+    rabbitmq_url, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr("listener.publisher.HEARTBEAT_S", 1)
+    monkeypatch.setattr("listener.enqueue.IDLE_S", 0.3)
+    broker = empty(Broker.from_url(rabbitmq_url, tmp_path))
+    async with _enqueuer(broker) as enqueuer:
+        await enqueuer.enqueue(_task(1))
+        await asyncio.sleep(4)  # RabbitMQ cuts after two intervals of silence
+        await enqueuer.enqueue(_task(2))
+
+    assert "reconnecting" not in {getattr(r, "action", "") for r in caplog.records}
 
 
 async def test_beyond_the_bound_a_message_is_refused_at_once(tmp_path):

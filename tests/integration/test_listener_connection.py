@@ -83,6 +83,16 @@ async def test_told_to_disconnect_it_has_the_new_connection_before_the_old_is_go
     assert simulator.lost == []
 
 
+async def test_a_socket_that_is_open_and_dead_is_replaced(simulator, tmp_path, monkeypatch, said):
+    """As after a NAT timeout: nothing comes, no pong either, and nobody says so."""
+    monkeypatch.setattr("listener.connection.PING_S", 0.2)
+    async with running_listener(simulator, tmp_path):
+        await simulator.set_connection("half_open")
+        await simulator.until(lambda s: len(s.connections) >= 2)
+
+    assert said("reconnecting")
+
+
 async def test_an_ack_that_waits_goes_out_on_the_old_connection(simulator, tmp_path):
     """It was pushed there, and DingTalk keeps that socket for ten seconds more."""
     async with running_listener(simulator, tmp_path):
