@@ -5,7 +5,6 @@ Tests use ``async with Simulator() as simulator``; ``thread`` wraps it for tests
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -17,17 +16,10 @@ from dingwire.simulator import payloads
 from dingwire.simulator.control import Control
 from dingwire.simulator.faults import Faults, ReplyFault
 from dingwire.simulator.gateway import Credentials, Gateway
+from dingwire.simulator.observed import Observed, WaitedTooLongError
 from dingwire.simulator.openapi import OpenApi
 from dingwire.simulator.page import Page
-from dingwire.simulator.records import (
-    Ack,
-    Connection,
-    Message,
-    ProactiveSend,
-    Push,
-    Registration,
-    Reply,
-)
+from dingwire.simulator.records import Message, Push
 from dingwire.simulator.stream import Switchboard
 from dingwire.simulator.webhook import Webhooks
 from dingwire.simulator.world import DEFAULT_GROUP, World, new_message_id
@@ -37,15 +29,11 @@ __all__ = ["Simulator", "WaitedTooLongError"]
 MAX_BODY = 16 * 1024 * 1024
 
 
-class WaitedTooLongError(AssertionError):
-    """What a test waited for did not happen in time; the text says what did."""
-
-
 def _system_clock() -> datetime:
     return datetime.now(UTC)
 
 
-class Simulator:
+class Simulator(Observed):
     """DingTalk on this machine.
 
     Args:
@@ -68,11 +56,10 @@ class Simulator:
         self.port = port
         credentials = Credentials(client_id, client_secret)
         self._first_faults = Faults(**switches)
-        self.world = World(clock=clock, faults=self._first_faults)
-        self._gateway = Gateway(self.world, credentials)
-        self._switchboard = Switchboard(self.world, self._gateway)
-        self._webhooks = Webhooks(self.world)
-        self._openapi = OpenApi(self.world, credentials)
+        world = World(clock=clock, faults=self._first_faults)
+        self._gateway = Gateway(world, credentials)
+        self._webhooks = Webhooks(world)
+        super().__init__(world, Switchboard(world, self._gateway), OpenApi(world, credentials))
         self._runner: web.AppRunner | None = None
 
     async def __aenter__(self) -> Self:
@@ -118,76 +105,6 @@ class Simulator:
     def webhook_host(self) -> str:
         """``host:port`` of the session webhooks, for ``DINGTALK_WEBHOOK_HOSTS``."""
         return f"127.0.0.1:{self.port}"
-
-    @property
-    def faults(self) -> Faults:
-        """The switches as they are."""
-        return self.world.faults
-
-    @property
-    def registrations(self) -> list[Registration]:
-        """Every registration, refused ones included."""
-        return self.world.journal.registrations
-
-    @property
-    def tickets_seen(self) -> list[str]:
-        """Every ticket offered at an upgrade, refused ones included."""
-        return self.world.journal.tickets_seen
-
-    @property
-    def connections(self) -> list[Connection]:
-        """Every connection there was."""
-        return self.world.journal.connections
-
-    @property
-    def live_connections(self) -> list[Connection]:
-        """The connections whose socket is still there."""
-        return [line.record for line in self._switchboard.lines]
-
-    @property
-    def pushes(self) -> list[Push]:
-        """Every frame sent."""
-        return list(self.world.journal.pushes.values())
-
-    @property
-    def acks(self) -> list[Ack]:
-        """Every frame received."""
-        return self.world.journal.acks
-
-    @property
-    def message_acks(self) -> list[Ack]:
-        """The acks of bot messages."""
-        return [each for each in self.acks if each.kind == "message"]
-
-    @property
-    def messages(self) -> list[Message]:
-        """Everything people wrote."""
-        return list(self.world.journal.messages.values())
-
-    @property
-    def replies(self) -> list[Reply]:
-        """Every post to a session webhook."""
-        return self.world.journal.replies
-
-    @property
-    def accepted(self) -> list[Reply]:
-        """The replies that reached a chat."""
-        return [each for each in self.replies if each.accepted]
-
-    @property
-    def proactive(self) -> list[ProactiveSend]:
-        """Every proactive send."""
-        return self.world.journal.proactive
-
-    @property
-    def lost(self) -> list[Message]:
-        """Messages nobody was connected for."""
-        return [each for each in self.messages if each.state == "lost"]
-
-    @property
-    def token_calls(self) -> int:
-        """How often an access token was asked for."""
-        return self._openapi.token_calls
 
     async def say(
         self,
@@ -303,62 +220,6 @@ class Simulator:
         self.world.reset()
         self.world.journal.connections.extend(self.live_connections)
         self.world.journal.changed("reset", {})
-
-    async def until(
-        self,
-        predicate: "Callable[[Simulator], object]",
-        timeout_s: float = 10.0,
-        what: str = "the condition",
-    ) -> None:
-        """Wait until ``predicate(simulator)`` holds, looking after each change.
-
-        Raises:
-            WaitedTooLongError: If it does not hold in time.
-        """
-        changed = asyncio.Event()
-        stop = self.world.journal.listen(lambda _kind, _record: changed.set())
-        end = time.monotonic() + timeout_s
-        try:
-            while not predicate(self):
-                left = end - time.monotonic()
-                if left <= 0:
-                    raise WaitedTooLongError(f"waited {timeout_s} s for {what}; {self.counters()}")
-                changed.clear()
-                try:
-                    # Time alone can make it true as well, so look now and then.
-                    await asyncio.wait_for(changed.wait(), min(left, 0.25))
-                except TimeoutError:
-                    continue
-                await asyncio.sleep(0.005)  # one look for a whole burst of changes
-        finally:
-            stop()
-
-    async def until_connected(self, count: int = 1, timeout_s: float = 10.0) -> None:
-        """Wait for that many live connections."""
-        await self.until(
-            lambda me: len(me.live_connections) >= count, timeout_s, f"{count} connections"
-        )
-
-    async def until_answered(self, message: Message, timeout_s: float = 10.0) -> str:
-        """Wait for the first answer to a message; returns its text."""
-        await self.until(lambda _: message.answers, timeout_s, "an answer")
-        return message.answers[0]
-
-    def counters(self) -> dict[str, int]:
-        """How much of everything there was."""
-        return {
-            "registrations": len(self.registrations),
-            "connections": len(self.connections),
-            "live_connections": len(self.live_connections),
-            "messages": len(self.messages),
-            "lost": len(self.lost),
-            "pushes": sum(each.kind == "message" for each in self.pushes),
-            "acks": len(self.message_acks),
-            "replies": len(self.replies),
-            "accepted": len(self.accepted),
-            "proactive": len(self.proactive),
-            "token_calls": self.token_calls,
-        }
 
     def _compose(
         self, text: str, person: str, group: str | None, kind: str, payload: dict[str, Any]

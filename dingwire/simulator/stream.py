@@ -1,7 +1,6 @@
 """The Stream face: WebSocket connections, pings, pushes, redelivery and disconnects.
 
 ``server`` mounts :meth:`Switchboard.accept` at ``/connect``; ``simulator`` pushes through it.
-Every connection has an outbox and a writer, so a client that reads slowly delays nobody else.
 """
 
 import asyncio
@@ -15,53 +14,14 @@ from aiohttp import WSMsgType, web
 
 from dingwire.simulator import payloads
 from dingwire.simulator.gateway import Gateway, Ticket
-from dingwire.simulator.records import Ack, Connection, Message, Push
+from dingwire.simulator.line import Line, record_ack
+from dingwire.simulator.records import Connection, Message, Push
 from dingwire.simulator.world import World
 
-__all__ = ["Line", "Switchboard"]
+__all__ = ["Switchboard"]
 
 MAX_CLIENT_FRAME = 16 * 1024 * 1024
 BUSY_STATES = frozenset({"open", "mute"})  # states in which pings go on
-
-
-class Line:
-    """One live WebSocket: its record, its outbox and the socket under it."""
-
-    def __init__(
-        self, record: Connection, socket: web.WebSocketResponse, request: web.Request
-    ) -> None:
-        self.record = record
-        self.socket = socket
-        self._request = request
-        self._outbox: asyncio.Queue[str | bytes] = asyncio.Queue()
-
-    def send(self, frame: str | bytes) -> None:
-        """Queue a frame: text as a text frame, bytes as a binary one."""
-        self._outbox.put_nowait(frame)
-
-    async def write(self) -> None:
-        """Send what is queued until cancelled or the socket is gone."""
-        while True:
-            frame = await self._outbox.get()
-            try:
-                if isinstance(frame, bytes):
-                    await self.socket.send_bytes(frame)
-                else:
-                    await self.socket.send_str(frame)
-            except ConnectionError:
-                return
-
-    def kill(self) -> None:
-        """End the TCP connection without a close frame."""
-        if self._request.transport is not None:
-            self._request.transport.abort()
-
-    def wants(self, topic: str) -> bool:
-        """Whether pushes of a callback topic go to this connection now."""
-        return self.record.state == "open" and any(
-            each["type"] == "CALLBACK" and each["topic"] == topic
-            for each in self.record.subscriptions
-        )
 
 
 class Switchboard:
@@ -233,40 +193,7 @@ class Switchboard:
                 if self._world.faults.answer_ws_pings:
                     await line.socket.pong(received.data)
             elif received.type in (WSMsgType.TEXT, WSMsgType.BINARY):
-                self._heard(line, received.data)
-
-    def _heard(self, line: Line, raw: str | bytes) -> None:
-        ack = self._read_ack(line, raw)
-        push = self._world.journal.pushes.get(ack.push_id)
-        if push is not None:
-            push.ack_code = ack.code
-            ack.kind, ack.message_id = push.kind, push.message_id
-            ack.latency_s = time.monotonic() - push.at_s
-            if push.kind == "ping":
-                ack.data_matches = ack.data == json.loads(push.data)
-                line.record.unanswered_pings = 0
-            message = self._world.journal.messages.get(push.message_id or "")
-            if message is not None and message.state != "acked":
-                self._world.mark(message, "acked" if ack.code == 200 else "refused")
-        self._world.journal.acks.append(ack)
-        self._world.journal.changed("ack", ack)
-
-    def _read_ack(self, line: Line, raw: str | bytes) -> Ack:
-        frame = _parsed(raw)
-        headers = frame.get("headers") if isinstance(frame, dict) else None
-        is_ack = isinstance(frame, dict) and isinstance(headers, dict)
-        fields: dict[str, Any] = frame if is_ack else {}
-        code = fields.get("code")
-        data = fields.get("data")
-        return Ack(
-            push_id=str((headers or {}).get("messageId", "")) if is_ack else "",
-            connection_id=line.record.connection_id,
-            kind="unknown" if is_ack else "malformed",
-            code=code if isinstance(code, int) else None,
-            data=_parsed(data) if isinstance(data, str) else data,
-            message=str(fields.get("message", "")),
-            at_ms=self._world.now_ms(),
-        )
+                record_ack(self._world, line, received.data)
 
     async def _keep_alive(self, line: Line) -> None:
         await asyncio.sleep(self._world.faults.ping_first_s)
@@ -347,10 +274,3 @@ def _data_for(line: Line, message: Message) -> str:
 
 async def _close(line: Line, code: int) -> None:
     await line.socket.close(code=code)
-
-
-def _parsed(raw: str | bytes) -> Any:
-    try:
-        return json.loads(raw)
-    except ValueError:
-        return None
