@@ -17,7 +17,7 @@ from contract.envelope import Envelope, EnvelopeError
 from dingwire.errors import WebhookNotAllowedError
 from dingwire.replies import from_agent_text, reply_from_json, reply_to_json
 from worker.agents.base import Message
-from worker.agents.runner import AgentFailedError, AgentTimeoutError
+from worker.agents.runner import AgentCancelledError, AgentFailedError, AgentTimeoutError
 from worker.delivery import Delivery
 from worker.late import LateReplies
 from worker.leases import Heartbeat
@@ -85,6 +85,8 @@ class Answering:
         Raises:
             StoreUnavailableError: The process stops while the store is away; nothing was decided.
         """
+        if data is not None and not isinstance(data, dict):
+            data = {"not_an_envelope": data}  # kept as it came, and then told as what it is
         claim = self._store.claim(task_id, owner=self._owner, lease_s=self._lease_s, envelope=data)
         if not isinstance(claim, Claimed):
             finished = None if isinstance(claim, Held) or not claim.outcome else claim.outcome
@@ -92,12 +94,14 @@ class Answering:
             outcome = Outcome(state, duplicate=True)
             _log(outcome, task_id, data or {})
             return outcome
-        with self._heartbeat.holding(claim.lease):
-            try:
+        try:
+            with self._heartbeat.holding(claim.lease):
                 outcome = self._decide(claim)
-            except LeaseLostError:
-                # Another worker took over while we were away; its result counts.
-                outcome = Outcome(None, duplicate=True, detail="lease lost")
+        except LeaseLostError:
+            # Another worker took over while we were away; its result counts.
+            outcome = Outcome(None, duplicate=True, detail="lease lost")
+        except AgentCancelledError:
+            outcome = Outcome(None, duplicate=True, detail="left to another worker")
         _log(outcome, task_id, claim.envelope)
         return outcome
 
@@ -108,10 +112,20 @@ class Answering:
             return self._late.keep(
                 claim, Reason.UNSUPPORTED_VERSION, state=FinalState.FAILURE, detail=str(error)
             )
-        if claim.answer is not None:
-            outcome = self._delivery.deliver(claim, envelope, reply_from_json(claim.answer))
-            return _with(outcome, age_s=self._age_s(envelope))
-        return _with(self._think(claim, envelope), age_s=self._age_s(envelope))
+        if claim.answer is None:
+            outcome = self._think(claim, envelope)
+        else:
+            outcome = self._deliver_kept(claim, envelope, claim.answer)
+        return _with(outcome, age_s=self._age_s(envelope))
+
+    def _deliver_kept(self, claim: Claimed, envelope: Envelope, answer: str) -> Outcome:
+        try:
+            reply = reply_from_json(answer)
+        except ValueError as error:  # kept by a later release
+            return self._late.keep(
+                claim, Reason.UNSUPPORTED_VERSION, state=FinalState.FAILURE, detail=str(error)
+            )
+        return self._delivery.deliver(claim, envelope, reply)
 
     def _think(self, claim: Claimed, envelope: Envelope) -> Outcome:
         refusal = self._refusal(claim, envelope)

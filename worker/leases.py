@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from worker.store import Lease, LeaseLostError, Store, StoreUnavailableError
+from worker.store import Lease, LeaseLostError, Store, StoreError
 
 __all__ = ["Heartbeat"]
 
@@ -22,42 +22,53 @@ class Heartbeat:
     def __init__(self, store: Store, *, lease_s: float) -> None:
         self._store = store
         self._lease_s = lease_s
-        self._held: dict[str, Lease] = {}
+        # By lease, not by task: a message we lost may come back to this process at once.
+        self._held: set[Lease] = set()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._wake = threading.Event()
+        self._ended = threading.Event()
 
     @contextmanager
     def holding(self, lease: Lease) -> Iterator[None]:
-        """Keep ``lease`` alive inside the ``with`` block."""
+        """Keep ``lease`` alive inside the ``with`` block.
+
+        Raises:
+            LeaseLostError: This process is ending; the message went back.
+        """
         with self._lock:
-            self._held[lease.task_id] = lease
-            if self._thread is None:
+            if not self._ended.is_set():
+                self._held.add(lease)
+            is_held = lease in self._held
+            if is_held and self._thread is None:
                 self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
                 self._thread.start()
+        if not is_held:
+            self._give_back(lease)
+            raise LeaseLostError(lease.task_id)
         try:
             yield
         finally:
             with self._lock:
-                self._held.pop(lease.task_id, None)
+                self._held.discard(lease)
 
     def _beat(self) -> None:
-        while not self._wake.wait(self._lease_s / 3):
+        while not self._ended.wait(self._lease_s / 3):
             with self._lock:
-                leases = list(self._held.values())
+                leases = list(self._held)
             if leases:
                 self._renew(leases)
 
     def _renew(self, leases: list[Lease]) -> None:
         try:
             lost = self._store.renew(leases, lease_s=self._lease_s)
-        except StoreUnavailableError as error:
+        except Exception as error:  # noqa: BLE001, the heart beats on whatever happens
             # A lease that runs out meanwhile is noticed by whoever writes with it next.
-            logger.warning("cannot renew %s leases: %s", len(leases), error)
+            logger.warning("cannot renew %s leases: %s", len(leases), _shown(error))
             return
         for lease in lost:
             with self._lock:
-                still_held = self._held.get(lease.task_id) == lease
+                still_held = lease in self._held
+                self._held.discard(lease)
             if still_held:
                 logger.warning(
                     "lost the lease on a message that is still worked on",
@@ -70,15 +81,20 @@ class Heartbeat:
         For a process that must end with agents still at work: what they return later is fenced
         off, and another worker starts on their messages now rather than when the lease runs out.
         """
-        self._wake.set()
+        self._ended.set()
         with self._lock:
-            leases = list(self._held.values())
+            leases = list(self._held)
             self._held.clear()
-        released = 0
-        for lease in leases:
-            try:
-                self._store.release(lease, due_in_s=0)
-                released += 1
-            except (LeaseLostError, StoreUnavailableError) as error:
-                logger.warning("cannot give a message back: %s", error)
-        return released
+        return sum(self._give_back(lease) for lease in leases)
+
+    def _give_back(self, lease: Lease) -> bool:
+        try:
+            self._store.release(lease, due_in_s=0)
+        except StoreError as error:
+            logger.warning("cannot give a message back: %s", error)
+            return False
+        return True
+
+
+def _shown(error: Exception) -> str:
+    return str(error) if isinstance(error, StoreError) else type(error).__name__

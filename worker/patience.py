@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from worker.store import Claim, Lease, Reason, Store, StoreUnavailableError
+from worker.store import Claim, Lease, LeaseLostError, Reason, Store, StoreUnavailableError
 
 __all__ = ["PatientStore"]
 
@@ -24,8 +24,9 @@ _FIRST_S, _LONGEST_S = 0.2, 5.0
 class PatientStore:
     """The writing half of :class:`worker.store.Store`, tried again until it works.
 
-    A write whose answer was lost is repeated: a second ``claim`` of our own may then find the first
-    one (:class:`worker.store.Held`), and the message comes back when that lease runs out.
+    A write whose answer was lost is repeated. A second ``claim`` of our own may then find the first
+    one (:class:`worker.store.Held`), and the message comes back when that lease runs out. A write
+    that gave the lease up may find it gone: that counts as done.
     """
 
     def __init__(self, store: Store) -> None:
@@ -43,6 +44,23 @@ class PatientStore:
                     raise
                 wait_s = min(_LONGEST_S, wait_s * 2)
 
+    def _last_write(self, call: Callable[[], None]) -> None:
+        """Make a write after which the lease is not ours any more."""
+        is_repeated = False
+
+        def write() -> None:
+            nonlocal is_repeated
+            try:
+                call()
+            except StoreUnavailableError:
+                is_repeated = True
+                raise
+            except LeaseLostError:
+                if not is_repeated:
+                    raise
+
+        self._patiently(write)
+
     def claim(
         self, task_id: str, *, owner: str, lease_s: float, envelope: dict[str, Any] | None
     ) -> Claim:
@@ -57,17 +75,17 @@ class PatientStore:
 
     def release(self, lease: Lease, *, due_in_s: float, attempts: int | None = None) -> None:
         """See :meth:`worker.store.Store.release`."""
-        self._patiently(lambda: self._store.release(lease, due_in_s=due_in_s, attempts=attempts))
+        self._last_write(lambda: self._store.release(lease, due_in_s=due_in_s, attempts=attempts))
 
     def finish(self, lease: Lease, outcome: str) -> None:
         """See :meth:`worker.store.Store.finish`."""
-        self._patiently(lambda: self._store.finish(lease, outcome))
+        self._last_write(lambda: self._store.finish(lease, outcome))
 
     def miss(
         self, lease: Lease, *, state: str, reason: Reason, errcode: int | None, detail: str
     ) -> None:
         """See :meth:`worker.store.Store.miss`."""
-        self._patiently(
+        self._last_write(
             lambda: self._store.miss(
                 lease, state=state, reason=reason, errcode=errcode, detail=detail
             )

@@ -9,25 +9,29 @@ Async agents of a process share one event loop in a thread of its own, so hundre
 
 import asyncio
 import concurrent.futures
-import contextlib
 import inspect
 import itertools
 import signal
 import threading
+import time
 import traceback
-from collections.abc import Awaitable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable
 from types import FrameType
 from typing import Any
 
 from worker.agents.base import Agent, Message
 
-__all__ = ["AgentFailedError", "AgentRunner", "AgentTimeoutError"]
+__all__ = ["AgentCancelledError", "AgentFailedError", "AgentRunner", "AgentTimeoutError"]
 
 _INTERRUPT_AGAIN_S = 1.0
 
 
 class AgentTimeoutError(Exception):
     """The agent took longer than it may."""
+
+
+class AgentCancelledError(Exception):
+    """The process ends, and with it the agent; its message is for another worker."""
 
 
 class AgentFailedError(Exception):
@@ -48,8 +52,11 @@ class _InterruptedError(BaseException):
 
 
 def _described(error: BaseException) -> AgentFailedError:
-    frames = "".join(traceback.format_tb(error.__traceback__))
-    return AgentFailedError(type(error).__name__, frames)
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = max((i for i, frame in enumerate(frames) if frame.filename == __file__), default=-1)
+    return AgentFailedError(
+        type(error).__name__, "".join(traceback.format_list(frames[ours + 1 :]))
+    )
 
 
 def _text(result: Any) -> str | None:
@@ -58,22 +65,41 @@ def _text(result: Any) -> str | None:
     raise AgentFailedError(f"returned {type(result).__name__}, not text")
 
 
+def _result_of(future: concurrent.futures.Future[Any], limit_s: float) -> Any:
+    """Wait for ``future``; an agent's own TimeoutError is not taken for ours."""
+    if not concurrent.futures.wait([future], max(limit_s, 0)).done:
+        raise AgentTimeoutError
+    try:
+        return future.result()
+    except BaseException as error:  # noqa: BLE001, an agent may raise anything
+        raise _described(error) from None
+
+
 async def _awaited(result: Awaitable[Any]) -> Any:
     return await result
 
 
-@contextlib.contextmanager
-def _interrupt_after(limit_s: float) -> Iterator[None]:
-    """Raise in this thread, the process's main one, when ``limit_s`` is over."""
+def _interrupted_after(limit_s: float, call: Callable[[], Any]) -> Any:
+    """Return what ``call`` returns, or raise in it when ``limit_s`` is over.
+
+    Only in the main thread. The signal may come at any moment, the ones at which ``call`` has just
+    ended included; it must never strike outside of this function.
+    """
+    is_armed = True
 
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        raise _InterruptedError
+        if is_armed:
+            raise _InterruptedError
 
     before = signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, limit_s, _INTERRUPT_AGAIN_S)
     try:
-        yield
+        try:
+            signal.setitimer(signal.ITIMER_REAL, limit_s, _INTERRUPT_AGAIN_S)
+            return call()
+        finally:
+            is_armed = False
     finally:
+        # Reached within the second before the signal comes again.
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
 
@@ -86,6 +112,7 @@ class AgentRunner:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
+        self._is_ending = False
         self.abandoned = 0
 
     def run(self, message: Message, *, limit_s: float) -> str | None:
@@ -94,25 +121,30 @@ class AgentRunner:
         Raises:
             AgentTimeoutError: ``limit_s`` was over first.
             AgentFailedError: It raised, or returned no text.
+            AgentCancelledError: The process ends.
         """
+        end = time.monotonic() + limit_s
         if inspect.iscoroutinefunction(self._agent) or inspect.iscoroutinefunction(
             getattr(self._agent, "__call__", None)  # noqa: B004, an object whose call is async
         ):
             result: Any = self._agent(message)
-            return _text(self._wait(result, limit_s))
-        if threading.current_thread() is threading.main_thread():
-            return _text(self._run_here(message, limit_s))
-        return _text(self._run_beside(message, limit_s))
+        elif threading.current_thread() is threading.main_thread():
+            result = self._run_here(message, limit_s)
+        else:
+            result = self._run_beside(message, limit_s)
+        if inspect.isawaitable(result):
+            result = self._wait(result, end - time.monotonic())
+        return _text(result)
 
     def _run_here(self, message: Message, limit_s: float) -> Any:
         try:
-            with _interrupt_after(limit_s):
-                result = self._agent(message)
+            return _interrupted_after(limit_s, lambda: self._agent(message))
         except _InterruptedError:
             raise AgentTimeoutError from None
-        except Exception as error:  # noqa: BLE001, an agent may raise anything
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001, an agent may raise anything, SystemExit too
             raise _described(error) from None
-        return self._wait(result, limit_s) if inspect.isawaitable(result) else result
 
     def _run_beside(self, message: Message, limit_s: float) -> Any:
         future: concurrent.futures.Future[Any] = concurrent.futures.Future()
@@ -126,30 +158,23 @@ class AgentRunner:
         name = f"agent-{next(self._numbers)}"
         threading.Thread(target=call, name=name, daemon=True).start()
         try:
-            result = future.result(limit_s)
-        except TimeoutError:
-            if not future.done():
+            return _result_of(future, limit_s)
+        except AgentTimeoutError:
+            with self._lock:
                 self.abandoned += 1
-                raise AgentTimeoutError from None
-            raise _described(future.exception() or TimeoutError()) from None
-        except BaseException as error:  # noqa: BLE001
-            raise _described(error) from None
-        return self._wait(result, limit_s) if inspect.isawaitable(result) else result
+            raise
 
     def _wait(self, result: Awaitable[Any], limit_s: float) -> Any:
-        coroutine: Coroutine[Any, Any, Any] = _awaited(result)
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._running_loop())
+        future = asyncio.run_coroutine_threadsafe(_awaited(result), self._running_loop())
         try:
-            return future.result(limit_s)
-        except TimeoutError as error:
-            if future.done() and not future.cancelled():
-                raise _described(error) from None  # its own TimeoutError, not ours
+            return _result_of(future, limit_s)
+        except AgentTimeoutError:
             future.cancel()
-            raise AgentTimeoutError from None
-        except (asyncio.CancelledError, concurrent.futures.CancelledError):
-            raise AgentFailedError("was cancelled") from None
-        except BaseException as error:  # noqa: BLE001
-            raise _described(error) from None
+            raise
+        except AgentFailedError:
+            if future.cancelled() and self._is_ending:
+                raise AgentCancelledError from None
+            raise
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         with self._lock:
@@ -161,6 +186,7 @@ class AgentRunner:
     def cancel_all(self) -> None:
         """Cancel what the event loop runs; for a process that must end."""
         with self._lock:
+            self._is_ending = True
             loop = self._loop
         if loop is not None:
             loop.call_soon_threadsafe(lambda: [t.cancel() for t in asyncio.all_tasks(loop)])

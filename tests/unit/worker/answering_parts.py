@@ -1,0 +1,223 @@
+"""A worker's parts around a real store, with a clock that passes only when told.
+
+Used by the tests of answering, delivery and late replies. Work runs in a thread of its own, as
+under the threads pool.
+"""
+
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from contract.envelope import Envelope
+from contract.routing import task_id
+from dingwire.replies import Markdown, Reply
+from dingwire.webhook import WebhookHosts
+from worker.agents.runner import AgentRunner
+from worker.answering import Answering
+from worker.delivery import Delivery, Webhook
+from worker.late import LateReplies
+from worker.leases import Heartbeat
+from worker.outcome import Outcome
+from worker.patience import PatientStore
+from worker.store import DueMessage, MissedReply
+from worker.store.sql import SqlStore
+
+__all__ = [
+    "LEASE_S",
+    "SECRET_WORDS",
+    "SESSION",
+    "START",
+    "WEBHOOK",
+    "Clock",
+    "Desk",
+    "RecordingProactive",
+    "RecordingWebhook",
+    "envelope",
+    "words",
+]
+
+START = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
+SECRET_WORDS = "my salary is a secret"
+SESSION = "5e55104b"
+WEBHOOK = f"https://oapi.dingtalk.com/robot/sendBySession?session={SESSION}"
+LEASE_S = 15.0
+
+
+class Clock:
+    """Both the worker's clock and the store's."""
+
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def ms(self) -> int:
+        return round(self.now.timestamp() * 1000)
+
+    def advance(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+def envelope(**more: Any) -> Envelope:
+    """A private message of now, whose webhook lives 20 minutes."""
+    facts: dict[str, Any] = {
+        "bot": "robot1",
+        "message_id": "msg1",
+        "conversation_id": "cid1",
+        "sender_staff_id": "staff1",
+        "sender_nick": "Alice in secret",
+        "text": SECRET_WORDS,
+        "session_webhook": WEBHOOK,
+        "deadline": START + timedelta(minutes=20),
+        "received_at": START,
+    }
+    return Envelope(**facts | more)
+
+
+def words(reply: Reply) -> str:
+    return reply.text if isinstance(reply, Markdown) else reply.content
+
+
+class RecordingWebhook:
+    """Takes every post, unless told what to answer; ``at_post`` is called while it happens."""
+
+    def __init__(self) -> None:
+        self.posted: list[str] = []
+        self.uuids: list[str | None] = []
+        self.attempts = 0
+        self.answers: list[Exception] = []
+        self.answer_always: Exception | None = None
+        self.at_post: Callable[[], object] = lambda: None
+
+    def post(self, url: str, reply: Reply, *, msg_uuid: str | None = None) -> None:
+        self.attempts += 1
+        self.uuids.append(msg_uuid)
+        self.at_post()
+        error = self.answers.pop(0) if self.answers else self.answer_always
+        if error is not None:
+            raise error
+        self.posted.append(words(reply))
+
+
+@dataclass
+class RecordingProactive:
+    """DingTalk's API, as far as a rescue goes."""
+
+    sent: list[tuple[str, str, str, str]] = field(default_factory=list)
+    answers: list[Exception] = field(default_factory=list)
+
+    def _send(self, *facts: str) -> str:
+        if self.answers:
+            raise self.answers.pop(0)
+        self.sent.append(facts)  # type: ignore[arg-type]
+        return "key"
+
+    def send_to_user(self, robot_code: str, staff_id: str, reply: Reply) -> str:
+        return self._send("user", robot_code, staff_id, words(reply))
+
+    def send_to_group(self, robot_code: str, conversation_id: str, reply: Reply) -> str:
+        return self._send("group", robot_code, conversation_id, words(reply))
+
+
+class Desk:
+    """One store, and any number of workers on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "store.db"
+        self.clock = Clock()
+        self.store = SqlStore(f"sqlite:///{self.file}", clock_ms=self.clock.ms)
+        self.store.prepare()
+        self.webhook = RecordingWebhook()
+        self.proactive = RecordingProactive()
+        self.agent_calls: list[str] = []
+        self._threads = ThreadPoolExecutor(4)
+
+    def close(self) -> None:
+        self._threads.shutdown()
+        self.store.close()
+
+    def agent(self, reply: Any = "an answer", *, takes_s: float = 0) -> Callable[[Any], Any]:
+        """An agent that takes its time on our clock and counts its calls."""
+
+        def agent(message: Any) -> Any:
+            self.agent_calls.append(message.message_id)
+            self.clock.advance(takes_s)
+            if isinstance(reply, BaseException):
+                raise reply
+            return reply(message) if callable(reply) else reply
+
+        return agent
+
+    def worker(
+        self,
+        agent: Any = None,
+        *,
+        policy: Any = "flag",
+        owner: str = "worker1",
+        agent_timeout_s: float = 300,
+        proactive: Any = "recording",
+        webhook: Webhook | None = None,
+        hosts: tuple[str, ...] = ("oapi.dingtalk.com",),
+    ) -> Answering:
+        store = PatientStore(self.store)
+        sender = self.proactive if proactive == "recording" else proactive
+        late = LateReplies(store, policy=policy, proactive=sender)
+        return Answering(
+            store,
+            runner=AgentRunner(agent or self.agent()),
+            hosts=WebhookHosts.parse(hosts),
+            delivery=Delivery(store, webhook=webhook or self.webhook, late=late, clock=self.clock),
+            late=late,
+            heartbeat=Heartbeat(self.store, lease_s=LEASE_S),
+            clock=self.clock,
+            owner=owner,
+            lease_s=LEASE_S,
+            agent_timeout_s=agent_timeout_s,
+        )
+
+    def answer(self, worker: Answering, message: Envelope | None = None) -> Outcome:
+        """What the task ``answer`` does."""
+        message = message or envelope()
+        return self.work(worker, message.to_wire(), message)
+
+    def work(self, worker: Answering, data: Any, message: Envelope | None = None) -> Outcome:
+        return self.start(worker, data, message).result(60)
+
+    def start(
+        self, worker: Answering, data: Any = "as it is", message: Envelope | None = None
+    ) -> Future[Outcome]:
+        """Begin to work on a message, in a thread."""
+        message = message or envelope()
+        data = message.to_wire() if data == "as it is" else data
+        id_ = task_id(message.bot, message.message_id)
+        return self._threads.submit(worker.work, id_, data)
+
+    def due(self) -> list[DueMessage]:
+        return self.store.due(limit=10, hold_s=60)
+
+    def deliver_when_due(self, worker: Answering, outcome: Outcome) -> Outcome:
+        """What sweeper and task ``deliver`` do when a retry's time has come."""
+        assert outcome.retry_in_s is not None
+        self.clock.advance(outcome.retry_in_s + 0.001)
+        (message,) = self.due()
+        assert message.has_answer
+        return self._threads.submit(worker.work, message.task_id, None).result(60)
+
+    def missed(self) -> MissedReply | None:
+        found = self.store.missed()
+        assert len(found) <= 1
+        return found[0] if found else None
+
+    def record(self) -> dict[str, Any]:
+        """The only message's row, as another process would see it now."""
+        with sqlite3.connect(self.file) as connection:
+            connection.row_factory = sqlite3.Row
+            rows = connection.execute("SELECT * FROM dingtalk_messages").fetchall()
+        connection.close()
+        assert len(rows) == 1
+        return dict(rows[0])
