@@ -1,0 +1,107 @@
+"""``make docs``: write ``docs/configuration.md`` from the settings classes.
+
+``tests/unit/test_packaging.py`` compares the file with what this makes.
+"""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import AliasChoices, SecretStr
+from pydantic.fields import FieldInfo
+
+from contract.settings import Settings
+from listener.settings import ListenerSettings
+from worker.settings import WorkerSettings
+
+__all__ = ["PAGE", "document"]
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "configuration.md"
+
+INTRODUCTION = """\
+# Configuration
+
+<!-- Made by `make docs` from the settings classes; edit their descriptions instead. -->
+
+Every process reads its settings once, at its start, from the first of these that has them:
+
+1. the environment;
+2. the file `.env` in the working directory;
+3. the table `[channels_config.dingtalk]` of the TOML file that `DINGTALK_CONFIG` names.
+
+```toml
+# DINGTALK_CONFIG=bot.toml
+[channels_config.dingtalk]
+client_id = "dingxxxxxxxxxxxxxxxx"
+client_secret = "the secret of your app"
+allowed_users = ["manager4220", "0123456789"]
+```
+
+An empty variable counts as unset. Lists are comma separated in the environment and arrays in TOML.
+A process that cannot use its settings names every faulty variable at once, shows no value of any,
+and exits with code 2.
+"""
+
+REST = """
+## Read by others
+
+| variable | meaning |
+|---|---|
+| `DINGTALK_CONFIG` | the TOML file; may itself stand in `.env` |
+| `PORT` | where `python -m worker.web` listens on all interfaces, with a login only; unset: `127.0.0.1:5555` |
+| `FLOWER_BASIC_AUTH` | `user:password` of Flower; `make run` makes one up and keeps it in `DATA_DIR/flower-password` |
+| `FLOWER_AUTH`, `FLOWER_AUTH_PROVIDER`, `FLOWER_OAUTH2_KEY`, `FLOWER_OAUTH2_SECRET`, `FLOWER_OAUTH2_REDIRECT_URI` | Flower's login by an OAuth provider instead |
+| `FLOWER_UNAUTHENTICATED_API` | opens Flower's API where it has no login at all, as on loopback |
+| `RESULT_BACKEND` | a Celery result backend, if another program wants results; unset: none, the store is the record |
+
+Flower reads every option of its own from a variable `FLOWER_…`.
+"""  # noqa: E501, a row of a table cannot be broken
+
+
+def _names(name: str, field: FieldInfo) -> list[str]:
+    alias = field.validation_alias
+    choices = alias.choices if isinstance(alias, AliasChoices) else [alias or name]
+    return [str(choice) for choice in choices]
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    value: Any = field.default
+    if isinstance(value, SecretStr) or value is None:
+        return "unset"
+    if isinstance(value, tuple):
+        value = ",".join(value)
+    return f"`{value}`" if value != "" else "empty"
+
+
+def _rows(settings: type[Settings], *, besides: type[Settings] | None = None) -> Iterator[str]:
+    """Yield a table of the fields that ``besides`` has not, or has otherwise."""
+    yield "| variable | default | key in TOML | meaning |"
+    yield "|---|---|---|---|"
+    for name, field in settings.model_fields.items():
+        if besides and name not in settings.__annotations__:
+            continue
+        variable = ", else ".join(f"`{each}`" for each in _names(name, field))
+        yield f"| {variable} | {_default(field)} | `{name}` | {field.description} |"
+
+
+def document() -> str:
+    """Return the page."""
+    parts = [
+        INTRODUCTION,
+        "## Both processes\n",
+        *_rows(Settings),
+        "\n## The listener\n",
+        *_rows(ListenerSettings, besides=Settings),
+        "\n## The worker\n",
+        *_rows(WorkerSettings, besides=Settings),
+        REST.rstrip(),
+    ]
+    return "\n".join(parts) + "\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(document(), encoding="utf-8")
+    sys.stdout.write(f"wrote {PAGE.name}\n")

@@ -1,0 +1,131 @@
+"""The files around the code say what the code says."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from honcho.environ import parse_procfile
+
+from scripts.configuration import PAGE, document
+from scripts.run import make_plan
+
+ROOT = Path(__file__).resolve().parents[2]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def test_the_configuration_page_is_what_the_settings_say():
+    assert PAGE.read_text(encoding="utf-8") == document(), "run make docs"
+
+
+def test_a_deploy_installs_pinned_packages_and_then_the_project():
+    first, *pins, project = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    assert first.startswith("# ")
+    assert project == "."
+    assert [pin for pin in pins if not re.fullmatch(r"[a-z0-9.-]+==[0-9][0-9a-z.]*", pin)] == []
+
+
+def test_what_a_deploy_may_need_is_pinned():
+    pinned = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+    for name in (
+        "celery",
+        "flower",
+        "kombu",
+        "psycopg-binary",
+        "redis",
+        "sqlalchemy",
+        "websockets",
+    ):
+        assert f"\n{name}==" in pinned
+
+
+def test_the_procfile_starts_the_documented_commands():
+    assert parse_procfile((ROOT / "Procfile").read_text()).processes == {
+        "listener": "python -m listener",
+        "worker": "celery -A worker worker",
+        "web": "python -m worker.web",
+        "release": "python -m worker.release",
+    }
+
+
+def test_a_listener_imports_nothing_that_only_workers_need():
+    program = (
+        "import sys, listener.__main__\n"
+        "heavy = {'celery', 'sqlalchemy', 'flower', 'tornado', 'aiohttp'}\n"
+        "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+
+
+def test_a_listeners_install_brings_no_worker():
+    names = {re.split(r"[<>=\[]", each)[0] for each in PYPROJECT["project"]["dependencies"]}
+    assert names == {"kombu", "pydantic", "pydantic-settings", "requests", "websockets"}
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_every_make_command_of_a_page_exists(page):
+    rules = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    named = re.findall(r"(?:\$ |`|[A-Z]=\S+ )make ([a-z]+)", (ROOT / page).read_text("utf-8"))
+    assert named
+    assert set(named) <= set(rules)
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/architecture.md"])
+def test_every_file_a_page_links_to_exists(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
+    assert [link for link in links if not ((ROOT / page).parent / link).exists()] == []
+
+
+@pytest.fixture
+def _folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in (
+        "DINGTALK_CONFIG",
+        "DINGTALK_CLIENT_ID",
+        "DINGTALK_CLIENT_SECRET",
+        "DINGTALK_ALLOWED_USERS",
+        "DATA_DIR",
+    ):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.usefixtures("_folder_of_its_own")
+def test_the_processes_of_a_run_hear_no_port_that_would_open_flower():
+    plan = make_plan({"PORT": "80", "PATH": "/bin"})
+    assert "PORT" not in plan.environment
+
+
+@pytest.mark.usefixtures("_folder_of_its_own")
+def test_flowers_password_is_kept_for_its_owner_only(tmp_path):
+    first, second = (make_plan({}).environment["FLOWER_BASIC_AUTH"] for _ in range(2))
+    kept = tmp_path / ".data" / "flower-password"
+    assert first == second == f"admin:{kept.read_text().strip()}"
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert kept.parent.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.usefixtures("_folder_of_its_own")
+def test_a_login_of_ones_own_is_left_alone():
+    plan = make_plan({"FLOWER_BASIC_AUTH": "me:mine"})
+    assert plan.environment["FLOWER_BASIC_AUTH"] == "me:mine"
+    assert "mine" not in plan.banner
+
+
+@pytest.mark.usefixtures("_folder_of_its_own")
+def test_everybody_is_allowed_in_a_simulated_run_only(tmp_path, monkeypatch):
+    simulated = make_plan({})
+    assert simulated.is_simulated
+    assert simulated.environment["DINGTALK_ALLOWED_USERS"] == "*"
+    assert simulated.environment["DINGTALK_WEBHOOK_HOSTS"].startswith("127.0.0.1:")
+
+    monkeypatch.setenv("DINGTALK_CLIENT_ID", "dingreal")
+    monkeypatch.setenv("DINGTALK_CLIENT_SECRET", "hunter2")
+    real = make_plan({})
+    assert not real.is_simulated
+    assert "DINGTALK_ALLOWED_USERS" not in real.environment
+    assert "DINGTALK_WEBHOOK_HOSTS" not in real.environment
+    assert "EVERYBODY IS DENIED" in real.banner
+    assert "hunter2" not in real.banner
