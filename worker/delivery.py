@@ -26,6 +26,8 @@ from worker.store import Claimed, Reason
 
 __all__ = ["LATE_NOTE", "Delivery", "Webhook"]
 
+_LAST_TRY_S = 2.0
+
 LATE_NOTE = "抱歉让您久等了 · Sorry for the wait"
 
 
@@ -130,12 +132,14 @@ class Delivery:
         self, error: WebhookError, claimed: Claimed, envelope: Envelope, reply: Reply
     ) -> Outcome:
         wait_s = delay_s(claimed.attempts)
-        is_throttled = isinstance(error, WebhookThrottledError)
-        if isinstance(error, WebhookThrottledError):
-            wait_s = max(wait_s, error.retry_after_s)
         spare_s = self.spare_s(envelope)
+        reason = Reason.EXPIRED_AT_SEND
+        if isinstance(error, WebhookThrottledError):
+            reason = Reason.THROTTLED
+            wait_s = max(wait_s, error.retry_after_s)
+        elif spare_s is not None and spare_s >= _LAST_TRY_S:
+            wait_s = min(wait_s, spare_s / 2)  # to try until the end
         if spare_s is not None and wait_s >= spare_s:
-            reason = Reason.THROTTLED if is_throttled else Reason.EXPIRED_AT_SEND
             return self._late.apply(
                 claimed, envelope, reason, reply=reply, errcode=error.errcode, detail=str(error)
             )

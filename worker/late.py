@@ -7,7 +7,7 @@ import logging
 from typing import Literal, Protocol
 
 from contract.envelope import Conversation, Envelope
-from dingwire.errors import OpenApiError
+from dingwire.errors import OpenApiError, OpenApiThrottledError
 from dingwire.replies import Reply
 from worker.backoff import delay_s
 from worker.outcome import FinalState, Outcome
@@ -19,6 +19,9 @@ __all__ = ["LateReplies", "Proactive"]
 logger = logging.getLogger(__name__)
 
 _RESCUE_ATTEMPTS = 5
+# A message's attempts are counted from here once it is being rescued: those that its webhook
+# used up are not the rescue's. No webhook lives long enough for so many.
+_FIRST_RESCUE = 1000
 
 # The route was refused rather than late: no policy makes these a success, but a rescue may.
 _FAILURES = frozenset({Reason.NO_ROUTE})
@@ -112,11 +115,16 @@ class LateReplies:
         try:
             self._send(self._proactive, envelope, reply)
         except OpenApiError as error:
-            if error.retryable and claimed.attempts < _RESCUE_ATTEMPTS:
-                wait_s = delay_s(claimed.attempts)
-                self._store.release(claimed.lease, due_in_s=wait_s, attempts=claimed.attempts + 1)
-                return Outcome(None, reason, errcode, f"rescue: {error}", retry_in_s=wait_s)
-            return self.keep(claimed, reason, errcode=errcode, detail=f"rescue failed: {error}")
+            tried = max(0, claimed.attempts - _FIRST_RESCUE)
+            if not error.retryable or tried >= _RESCUE_ATTEMPTS:
+                return self.keep(claimed, reason, errcode=errcode, detail=f"rescue failed: {error}")
+            wait_s = delay_s(tried)
+            if isinstance(error, OpenApiThrottledError):
+                wait_s = max(wait_s, error.retry_after_s)
+            attempts = _FIRST_RESCUE + tried + 1
+            self._store.release(claimed.lease, due_in_s=wait_s, attempts=attempts)
+            retry_in_s = round(wait_s, 3)
+            return Outcome(None, reason, errcode, f"rescue: {error}", retry_in_s=retry_in_s)
         self._store.finish(claimed.lease, FinalState.RESCUED)
         return Outcome(FinalState.RESCUED, reason, errcode)
 

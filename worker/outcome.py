@@ -56,8 +56,9 @@ class Outcome:
     def summary(self) -> dict[str, Any]:
         """Return what Flower shows as the result: facts and reasons, nothing anybody wrote."""
         shown: dict[str, Any] = {
-            "state": self.state,
-            "reason": self.reason,
+            # Plain text: the repr of an enum's member is no sight for Flower.
+            "state": self.state and self.state.value,
+            "reason": self.reason and self.reason.value,
             "errcode": self.errcode,
             "detail": self.detail,
             "retry_in_s": self.retry_in_s,

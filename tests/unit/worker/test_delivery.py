@@ -1,0 +1,175 @@
+"""A kept answer on its way out: what is tried again, for how long, and what is not."""
+
+import json
+from datetime import timedelta
+from itertools import pairwise
+
+import pytest
+
+from dingwire.errors import (
+    WebhookBusyError,
+    WebhookExpiredError,
+    WebhookNotAllowedError,
+    WebhookRefusedError,
+    WebhookThrottledError,
+    WebhookUnreachableError,
+)
+from tests.unit.worker.answering_parts import START, Desk, envelope
+from worker.outcome import FinalState
+from worker.store import Reason
+
+UNREACHABLE = WebhookUnreachableError("no connection")
+
+
+@pytest.fixture
+def desk(tmp_path):
+    desk = Desk(tmp_path)
+    yield desk
+    desk.close()
+
+
+def test_an_unreachable_webhook_is_tried_again_under_the_same_id(desk):
+    desk.webhook.answers = [UNREACHABLE]
+    worker = desk.worker()
+
+    first = desk.answer(worker)
+    second = desk.deliver_when_due(worker, first)
+
+    assert (first.state, first.action) == (None, "reply_retried")
+    assert 1 <= first.retry_in_s <= 1.5
+    assert (second.state, second.facts["attempts"]) == (FinalState.SUCCESS, 2)
+    assert desk.webhook.posted == ["an answer"]
+    assert len(desk.agent_calls) == 1
+
+
+def test_the_waits_grow_until_the_deadline_and_then_the_answer_is_flagged(desk):
+    desk.webhook.answer_always = UNREACHABLE
+    worker = desk.worker()
+
+    outcome, waits = desk.answer(worker), []
+    while outcome.retry_in_s is not None:
+        waits.append(outcome.retry_in_s)
+        outcome = desk.deliver_when_due(worker, outcome)
+
+    assert all(a < b for a, b in pairwise(waits[:7]))
+    assert max(waits) <= 90
+    assert (outcome.state, outcome.reason) == (FinalState.FLAGGED, Reason.EXPIRED_AT_SEND)
+    assert "no connection" in outcome.detail
+    assert len(desk.agent_calls) == 1
+    missed = desk.missed()
+    assert missed is not None
+    assert json.loads(missed.answer or "")["content"] == "an answer"
+
+
+def test_the_last_seconds_of_a_webhook_are_used(desk):
+    """A wait that would outlast the deadline is shortened instead of given up."""
+    desk.webhook.answer_always = UNREACHABLE
+    worker = desk.worker()
+
+    outcome = desk.answer(worker)
+    while outcome.retry_in_s is not None:
+        outcome = desk.deliver_when_due(worker, outcome)
+
+    left_s = (START + timedelta(minutes=20) - desk.clock.now).total_seconds()
+    assert 0 < left_s < 2
+
+
+def test_a_retry_that_comes_too_late_is_flagged_without_a_post(desk):
+    desk.webhook.answers = [UNREACHABLE]
+    worker = desk.worker()
+    outcome = desk.answer(worker)
+    desk.clock.advance(20 * 60)
+
+    outcome = desk.deliver_when_due(worker, outcome)
+
+    assert (outcome.state, outcome.reason) == (FinalState.FLAGGED, Reason.EXPIRED_AT_SEND)
+    assert desk.webhook.attempts == 1
+
+
+@pytest.mark.parametrize("error", [UNREACHABLE, WebhookBusyError(-1, "busy")])
+def test_whoever_is_busy_is_asked_again_soon(desk, error):
+    desk.webhook.answers = [error]
+
+    outcome = desk.answer(desk.worker())
+
+    assert outcome.errcode == error.errcode
+    assert 1 <= outcome.retry_in_s <= 1.5
+
+
+def test_a_throttled_reply_waits_as_long_as_dingtalk_says(desk):
+    desk.webhook.answers = [WebhookThrottledError(130101, 60)]
+    worker = desk.worker()
+
+    first = desk.answer(worker)
+    second = desk.deliver_when_due(worker, first)
+
+    assert first.retry_in_s >= 60
+    assert first.errcode == 130101
+    assert second.state is FinalState.SUCCESS
+    assert len(desk.agent_calls) == 1
+
+
+def test_a_throttle_longer_than_the_webhook_lives_is_flagged_at_once(desk):
+    desk.webhook.answers = [WebhookThrottledError(130101, 60)]
+
+    outcome = desk.answer(desk.worker(), envelope(deadline=START + timedelta(seconds=30)))
+
+    assert (outcome.state, outcome.reason) == (FinalState.FLAGGED, Reason.THROTTLED)
+    assert outcome.errcode == 130101
+    missed = desk.missed()
+    assert missed is not None
+    assert (missed.reason, missed.errcode) == (Reason.THROTTLED, 130101)
+
+
+def test_a_session_that_is_over_is_not_asked_again(desk):
+    desk.webhook.answers = [WebhookExpiredError(300001)]
+
+    outcome = desk.answer(desk.worker())
+
+    assert (outcome.state, outcome.reason) == (FinalState.FLAGGED, Reason.EXPIRED_AT_SEND)
+    assert outcome.errcode == 300001
+    assert desk.due() == []
+
+
+def test_a_refused_reply_is_a_failure_with_its_code(desk):
+    desk.webhook.answers = [WebhookRefusedError(430101, "unsafe link")]
+
+    outcome = desk.answer(desk.worker())
+
+    assert (outcome.state, outcome.reason) == (FinalState.FAILURE, Reason.REJECTED_BY_DINGTALK)
+    assert outcome.errcode == 430101
+    missed = desk.missed()
+    assert missed is not None
+    assert (missed.state, missed.errcode) == ("FAILURE", 430101)
+    assert json.loads(missed.answer or "")["content"] == "an answer"
+
+
+def test_a_host_that_is_not_allowed_any_more_is_not_posted_to(desk):
+    desk.webhook.answers = [WebhookNotAllowedError("oapi.dingtalk.com")]
+
+    outcome = desk.answer(desk.worker())
+
+    assert (outcome.state, outcome.reason) == (FinalState.FAILURE, Reason.WEBHOOK_NOT_ALLOWED)
+
+
+def test_another_worker_delivers_what_the_first_could_not(desk):
+    desk.webhook.answers = [UNREACHABLE]
+    outcome = desk.answer(desk.worker())
+
+    outcome = desk.deliver_when_due(
+        desk.worker(desk.agent("never asked"), owner="worker2"), outcome
+    )
+
+    assert outcome.state is FinalState.SUCCESS
+    assert desk.webhook.posted == ["an answer"]
+
+
+def test_a_retry_after_the_promise_carries_the_note(desk):
+    desk.webhook.answers = [WebhookThrottledError(130101, 60)]
+    worker = desk.worker()
+    first = desk.answer(worker, envelope(promise_at=START + timedelta(seconds=5)))
+
+    second = desk.deliver_when_due(worker, first)
+
+    assert second.facts["outcome"] == "late"
+    assert desk.webhook.posted[0].endswith("Sorry for the wait\nan answer")

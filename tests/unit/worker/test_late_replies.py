@@ -1,0 +1,169 @@
+"""What becomes of a reply that its webhook cannot carry: each policy, each route."""
+
+import json
+from datetime import timedelta
+
+import pytest
+
+from dingwire.errors import (
+    OpenApiRefusedError,
+    OpenApiThrottledError,
+    OpenApiUnavailableError,
+    WebhookExpiredError,
+    WebhookUnreachableError,
+)
+from tests.unit.worker.answering_parts import START, Desk, envelope
+from worker.outcome import FinalState
+from worker.store import Reason
+
+
+@pytest.fixture
+def desk(tmp_path):
+    desk = Desk(tmp_path)
+    desk.webhook.answer_always = WebhookExpiredError(300001)
+    yield desk
+    desk.close()
+
+
+def answer_of(missed) -> str:
+    return str(json.loads(missed.answer)["content"])
+
+
+def test_drop_forgets_the_reply_and_says_why(desk):
+    outcome = desk.answer(desk.worker(policy="drop"))
+
+    assert (outcome.state, outcome.reason) == (FinalState.DROPPED, Reason.EXPIRED_AT_SEND)
+    assert outcome.action == "reply_dropped"
+    assert desk.missed() is None
+    assert desk.record()["answer"] is None
+
+
+def test_drop_does_not_hide_a_message_that_never_had_a_route(desk):
+    outcome = desk.answer(desk.worker(policy="drop"), envelope(session_webhook=None, deadline=None))
+
+    assert (outcome.state, outcome.reason) == (FinalState.FAILURE, Reason.NO_ROUTE)
+    assert desk.missed() is not None
+
+
+def test_flag_keeps_the_reply_with_reason_and_code(desk):
+    outcome = desk.answer(desk.worker(policy="flag"))
+
+    assert outcome.action == "reply_flagged"
+    missed = desk.missed()
+    assert missed is not None
+    assert (missed.state, missed.reason, missed.errcode) == (
+        "FLAGGED",
+        Reason.EXPIRED_AT_SEND,
+        300001,
+    )
+    assert answer_of(missed) == "an answer"
+
+
+def test_a_rescue_reaches_one_person_by_staff_id(desk):
+    outcome = desk.answer(desk.worker(policy="rescue"))
+
+    assert (outcome.state, outcome.reason) == (FinalState.RESCUED, Reason.EXPIRED_AT_SEND)
+    assert desk.proactive.sent == [("user", "robot1", "staff1", "an answer")]
+    assert desk.missed() is None
+
+
+def test_a_rescue_in_a_group_goes_to_the_group_and_not_to_its_member(desk):
+    desk.answer(desk.worker(policy="rescue"), envelope(conversation="group"))
+
+    assert desk.proactive.sent == [("group", "robot1", "cid1", "an answer")]
+
+
+def test_an_answer_that_outlived_its_webhook_is_rescued_unposted(desk):
+    worker = desk.worker(desk.agent("late", takes_s=3600), policy="rescue", agent_timeout_s=7200)
+
+    outcome = desk.answer(worker)
+
+    assert (outcome.state, outcome.reason) == (FinalState.RESCUED, Reason.EXPIRED_RUNNING)
+    assert desk.webhook.attempts == 0
+    assert desk.proactive.sent == [("user", "robot1", "staff1", "late")]
+
+
+def test_a_message_without_webhook_can_be_rescued(desk):
+    outcome = desk.answer(
+        desk.worker(policy="rescue"), envelope(session_webhook=None, deadline=None)
+    )
+
+    assert (outcome.state, outcome.reason) == (FinalState.RESCUED, Reason.NO_ROUTE)
+
+
+def test_a_refused_rescue_is_flagged_with_what_dingtalk_said(desk):
+    desk.proactive.answers = [OpenApiRefusedError("Forbidden.AccessDenied", "no permission")]
+
+    outcome = desk.answer(desk.worker(policy="rescue"))
+
+    assert outcome.state is FinalState.FLAGGED
+    missed = desk.missed()
+    assert missed is not None
+    assert missed.detail == (
+        "rescue failed: DingTalk API call failed: Forbidden.AccessDenied, 'no permission'"
+    )
+    assert answer_of(missed) == "an answer"
+
+
+def test_a_person_without_staff_id_cannot_be_rescued(desk):
+    outcome = desk.answer(desk.worker(policy="rescue"), envelope(sender_staff_id=None))
+
+    assert (outcome.state, outcome.reason) == (FinalState.FLAGGED, Reason.EXPIRED_AT_SEND)
+    assert outcome.detail == "no rescue for a sender without staff id"
+    assert desk.missed() is not None
+
+
+def test_without_credentials_there_is_no_rescue(desk):
+    outcome = desk.answer(desk.worker(policy="rescue", proactive=None))
+
+    assert outcome.state is FinalState.FLAGGED
+    assert outcome.detail == "rescue needs DINGTALK_CLIENT_ID and DINGTALK_CLIENT_SECRET"
+
+
+def test_a_rescue_that_meets_a_bad_moment_is_tried_again(desk):
+    desk.proactive.answers = [OpenApiUnavailableError("http 502")]
+    worker = desk.worker(policy="rescue")
+
+    first = desk.answer(worker)
+    second = desk.deliver_when_due(worker, first)
+
+    assert (first.state, first.action) == (None, "reply_retried")
+    assert second.state is FinalState.RESCUED
+    assert len(desk.agent_calls) == len(desk.proactive.sent) == 1
+
+
+def test_a_throttled_rescue_waits_as_long_as_dingtalk_says(desk):
+    desk.proactive.answers = [OpenApiThrottledError("too.many.requests", retry_after_s=75)]
+
+    outcome = desk.answer(desk.worker(policy="rescue"))
+
+    assert outcome.retry_in_s >= 75
+
+
+def test_a_rescue_is_not_tried_for_ever(desk):
+    desk.proactive.answers = [OpenApiUnavailableError("http 502")] * 50
+    worker = desk.worker(policy="rescue")
+
+    outcome, tries = desk.answer(worker), 1
+    while outcome.retry_in_s is not None:
+        outcome, tries = desk.deliver_when_due(worker, outcome), tries + 1
+
+    assert outcome.state is FinalState.FLAGGED
+    assert 3 <= tries <= 10
+    assert len(desk.agent_calls) == 1
+
+
+def test_a_rescue_has_its_own_tries_after_many_of_the_webhook(desk):
+    """A webhook that was down for minutes must not use up the patience of its rescue."""
+    desk.webhook.answer_always = WebhookUnreachableError("no connection")
+    worker = desk.worker(policy="rescue")
+    outcome = desk.answer(worker)
+    while desk.clock.now < START + timedelta(minutes=15):
+        outcome = desk.deliver_when_due(worker, outcome)
+    desk.webhook.answer_always = WebhookExpiredError(300001)
+    desk.proactive.answers = [OpenApiUnavailableError("http 502")]
+
+    outcome = desk.deliver_when_due(worker, outcome)
+    outcome = desk.deliver_when_due(worker, outcome)
+
+    assert outcome.state is FinalState.RESCUED
