@@ -6,12 +6,11 @@ that there is always one that DingTalk still pushes to.
 
 import asyncio
 import logging
-import threading
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -35,6 +34,7 @@ from dingwire.protocol import (
     Unhandled,
 )
 from listener.backoff import Backoff
+from listener.daemon_thread import in_daemon_thread
 
 __all__ = ["Stream"]
 
@@ -48,7 +48,6 @@ REFUSED_DELAY_S = 60.0
 LONGEST_RETRY_AFTER_S = 600.0
 AT_ONCE_EVERY_S = 5.0
 
-T = TypeVar("T")
 Take = Callable[[BotPush, timedelta], Awaitable[str | None]]
 
 
@@ -107,7 +106,7 @@ class Stream:
 
     async def _open(self) -> "_Link":
         # A ticket opens one connection and dies after 90 s, so every attempt asks again.
-        registration = await _in_thread(self._register)
+        registration = await in_daemon_thread(self._register)
         socket = await connect(
             registration.url,
             max_size=MAX_FRAME,
@@ -263,29 +262,3 @@ def _reason(error: Exception) -> str:
             return getattr(error, "strerror", None) or str(error) or type(error).__name__
         case _:
             return type(error).__name__
-
-
-async def _in_thread(work: Callable[[], T]) -> T:
-    """Run blocking work beside the loop.
-
-    ``asyncio.to_thread`` would have the process wait at its end for a registration that hangs.
-    """
-    loop = asyncio.get_running_loop()
-    outcome: asyncio.Future[T] = loop.create_future()
-
-    def settle(setter: Callable[[Any], None], value: Any) -> None:
-        if not outcome.done():
-            setter(value)
-
-    def run() -> None:
-        try:
-            result = work()
-        except Exception as error:  # noqa: BLE001, raised where it is awaited
-            arguments: tuple[Callable[[Any], None], Any] = (outcome.set_exception, error)
-        else:
-            arguments = (outcome.set_result, result)
-        with suppress(RuntimeError):  # the loop ended first
-            loop.call_soon_threadsafe(settle, *arguments)
-
-    threading.Thread(target=run, name="register", daemon=True).start()
-    return await outcome

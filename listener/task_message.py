@@ -1,7 +1,7 @@
 """A chat message as Celery's message protocol, version 2; used by ``listener/intake.py``.
 
-Written here rather than by celery, which would be half of the listener's memory and start time.
-The worker's tests read these with a real Celery worker.
+Written here rather than by celery, which the listener does not load. A test compares it with what
+celery writes, and others have a real worker read it.
 """
 
 import os

@@ -1,5 +1,6 @@
 """Any Celery worker reads what the listener writes, and its events show no secret."""
 
+import logging
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -37,8 +38,9 @@ def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Broker:
 
 
 @pytest.fixture
-def app(broker: Broker) -> Celery:
+def app(broker: Broker) -> Iterator[Celery]:
     """A Celery application that knows nothing of us but the broker."""
+    level = logging.getLogger().level
     app = Celery("anybody", broker=broker.url, set_as_current=False)
     app.conf.update(
         broker_transport_options=broker.transport_options,
@@ -49,7 +51,8 @@ def app(broker: Broker) -> Celery:
         worker_detect_quorum_queues=True,
         accept_content=["json"],
     )
-    return app
+    yield app
+    logging.getLogger().setLevel(level)  # the worker set it for the whole process
 
 
 @pytest.fixture

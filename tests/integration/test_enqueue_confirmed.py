@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import logging
 import socket
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -121,6 +122,7 @@ async def test_a_broken_connection_to_rabbitmq_is_replaced_and_nothing_lost(rabb
 async def test_an_idle_connection_to_rabbitmq_is_kept_by_heartbeats(
     rabbitmq_url, tmp_path, monkeypatch, caplog
 ):
+    caplog.set_level(logging.INFO)
     monkeypatch.setattr("listener.publisher.HEARTBEAT_S", 1)
     monkeypatch.setattr("listener.enqueue.IDLE_S", 0.3)
     broker = empty(Broker.from_url(rabbitmq_url, tmp_path))
@@ -162,6 +164,7 @@ async def test_stopping_flushes_what_waits(broker):
 
 
 async def test_a_password_in_the_brokers_address_is_not_logged(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
     url = f"redis://:hunter2@127.0.0.1:{servers.free_port()}/0"
     enqueuer = Enqueuer(Broker.from_url(url, tmp_path), delays=[0.01])
     enqueuer.start()

@@ -1,6 +1,7 @@
 """The ack to DingTalk waits for the broker, whichever it is."""
 
 import asyncio
+import logging
 
 import pytest
 
@@ -59,6 +60,7 @@ async def test_a_redelivery_waits_for_the_confirmation_of_the_first(simulator, t
 
 
 async def test_more_than_may_wait_is_refused_aloud(simulator, tmp_path, monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
     monkeypatch.setattr("listener.enqueue.WAITING_LIMIT", 2)
     url = f"redis://127.0.0.1:{servers.free_port()}/0"
     async with running_listener(simulator, tmp_path, broker_url=url):
