@@ -9,6 +9,7 @@ Async agents of a process share one event loop in a thread of its own, so hundre
 
 import asyncio
 import concurrent.futures
+import contextlib
 import inspect
 import itertools
 import signal
@@ -71,12 +72,25 @@ def _result_of(future: concurrent.futures.Future[Any], limit_s: float) -> Any:
         raise AgentTimeoutError
     try:
         return future.result()
+    except AgentFailedError:
+        raise
     except BaseException as error:  # noqa: BLE001, an agent may raise anything
         raise _described(error) from None
 
 
 async def _awaited(result: Awaitable[Any]) -> Any:
-    return await result
+    try:
+        return await result
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:  # noqa: BLE001, a SystemExit would end the loop of all agents
+        raise _described(error) from None
+
+
+def _run_for_ever(loop: asyncio.AbstractEventLoop) -> None:
+    while True:  # past an agent's task that calls sys.exit()
+        with contextlib.suppress(SystemExit, KeyboardInterrupt):
+            loop.run_forever()
 
 
 def _interrupted_after(limit_s: float, call: Callable[[], Any]) -> Any:
@@ -180,7 +194,9 @@ class AgentRunner:
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                threading.Thread(target=self._loop.run_forever, name="agents", daemon=True).start()
+                threading.Thread(
+                    target=_run_for_ever, args=(self._loop,), name="agents", daemon=True
+                ).start()
             return self._loop
 
     def cancel_all(self) -> None:
