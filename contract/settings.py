@@ -155,7 +155,7 @@ class Settings(BaseSettings):
         except ValidationError as error:
             raise SettingsError(
                 "\n".join(
-                    f"{cls._named(e['loc'])}: {e['msg'].removeprefix('Value error, ')}"
+                    f"{cls._named(e['loc'])}{e['msg'].removeprefix('Value error, ')}"
                     for e in error.errors(include_input=False, include_url=False)
                 )
             ) from None
@@ -164,9 +164,11 @@ class Settings(BaseSettings):
 
     @classmethod
     def _named(cls, loc: tuple[int | str, ...]) -> str:
-        first = str(loc[0]) if loc else "settings"
+        if not loc:
+            return ""  # of the settings as a whole, which name the variables themselves
+        first = str(loc[0])
         field = cls.model_fields.get(first)
-        return _variable(field, first) if field else first
+        return f"{_variable(field, first) if field else first}: "
 
     @classmethod
     def settings_customise_sources(

@@ -1,7 +1,8 @@
 from pathlib import Path
+from typing import Self
 
 import pytest
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from contract.settings import EMBEDDED_BROKER, CommaSeparated, Settings, SettingsError, is_local_url
 
@@ -92,6 +93,16 @@ def test_every_faulty_variable_is_named_at_once_and_no_value_is_shown(monkeypatc
     assert len(named) == 3
     assert "hunter2" not in str(e.value)
     assert e.value.__cause__ is None
+
+
+def test_what_is_wrong_with_several_variables_together_is_said_in_its_own_words():
+    class Together(Settings):
+        @model_validator(mode="after")
+        def _refuse(self) -> Self:
+            raise ValueError("STORE_URL: needs BROKER_URL")
+
+    with pytest.raises(SettingsError, match=r"^STORE_URL: needs BROKER_URL$"):
+        Together.load()
 
 
 def test_an_env_file_that_is_not_text_is_named():
