@@ -8,7 +8,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -163,8 +163,11 @@ def _sqlite(url: URL) -> Engine:
     @event.listens_for(engine, "do_connect")
     def make_private(*_: object) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # SQLite gives its side files the mode of this one.
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        # SQLite gives its side files the mode of this one. A file that exists is left alone: to
+        # open and close it here would drop the locks of this process's other connections to it,
+        # and the next process to leave would then take their write-ahead log along.
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
     event.listen(engine, "connect", _set_up)
     event.listen(engine, "begin", _begin)
