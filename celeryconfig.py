@@ -21,18 +21,23 @@ _is_redis = _settings.broker_url.startswith("redis")
 
 # The broker. ``embedded://`` is registered by contract.broker.
 broker_url = _broker.url
-broker_transport_options = _broker.transport_options | (
+broker_transport_options = dict(_broker.transport_options)
+if _is_redis:
     # Redis gives a message that was not acknowledged to somebody else after this many seconds.
     # Short, because a claim in the store, not this, keeps a message from being worked on twice.
-    {"visibility_timeout": 60} if _is_redis else {}
-)
+    broker_transport_options["visibility_timeout"] = 60
+if _broker.is_embedded:
+    # How long a stop signal may go unnoticed.
+    broker_transport_options["longest_wait_s"] = 0.5
 # A worker outlives its broker: it tries again for ever, at its start too.
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
 # Notices a dead RabbitMQ connection; CloudAMQP closes idle ones that send none.
 broker_heartbeat = 30
-# Connections for publishing (events, retries). Small plans allow few connections in all.
-broker_pool_limit = 4
+# Connections for publishing (events, retries). Small plans allow few connections in all, but fewer
+# than this stop Flower for good: it asks workers eight things at once, and each question holds one
+# connection while it waits for another.
+broker_pool_limit = 10
 
 # Queues: declared alike by the listener, hence by nobody else on the fly.
 task_queues = _broker.queues()
@@ -56,6 +61,8 @@ worker_prefetch_multiplier = 1
 # kombu reads ahead on Redis all the same; what is read and not claimed would wait for the
 # visibility timeout.
 worker_disable_prefetch = _is_redis
+# How long a prefork worker waits for the result of a child that is gone, also while it stops.
+worker_lost_wait = 2.0
 # The store is the record. A result backend is optional; Flower lives on events.
 task_ignore_result = True
 result_backend = os.environ.get("RESULT_BACKEND") or None

@@ -268,7 +268,18 @@ class Transport(filesystem.Transport):
 
     def __init__(self, client: Any, **options: Any) -> None:
         super().__init__(client, **options)
+        self._longest_wait_s: float | None = client.transport_options.get("longest_wait_s")
         # What this process has declared, folder by folder; Celery asks for a transport without
         # options when it only wants to print the address.
         folder = client.transport_options.get("folder", "")
         self.state = _states.setdefault(folder, BrokerState())
+
+    def drain_events(self, connection: Any, timeout: float | None = None, **_: Any) -> None:
+        """Wait for a message, no longer than the option ``longest_wait_s``.
+
+        Celery waits 2 s at a time here, twice when it is told to stop, and looks at nothing else
+        meanwhile.
+        """
+        if self._longest_wait_s is not None:
+            timeout = min(timeout or self._longest_wait_s, self._longest_wait_s)
+        super().drain_events(connection, timeout=timeout)

@@ -20,15 +20,8 @@ __all__ = ["Consumer"]
 
 logger = logging.getLogger(__name__)
 
-_UNNEEDED = frozenset(
-    {
-        # Talk among workers; claims in the store do what they could do here.
-        "celery.worker.consumer.mingle:Mingle",
-        "celery.worker.consumer.gossip:Gossip",
-        # Declares 28 delay queues on RabbitMQ; what must wait, waits in the store.
-        "celery.worker.consumer.delayed_delivery:DelayedDelivery",
-    }
-)
+# Declares 28 delay queues on RabbitMQ; what must wait, waits in the store.
+_UNNEEDED = "celery.worker.consumer.delayed_delivery:DelayedDelivery"
 
 
 class Consumer(CeleryConsumer):
@@ -37,10 +30,10 @@ class Consumer(CeleryConsumer):
     connection_errors: tuple[type[BaseException], ...]  # Celery's; its stubs leave it out
 
     class Blueprint(CeleryConsumer.Blueprint):  # type: ignore[misc, valid-type]
-        """Celery's steps without those that are not needed."""
+        """Celery's steps without one that is not needed."""
 
         default_steps = [  # noqa: RUF012, Celery's own shape
-            step for step in CeleryConsumer.Blueprint.default_steps if step not in _UNNEEDED
+            step for step in CeleryConsumer.Blueprint.default_steps if step != _UNNEEDED
         ]
 
     def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:

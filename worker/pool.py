@@ -7,20 +7,25 @@ answered by another worker.
 """
 
 import logging
+import os
 import queue
+import signal
 import threading
 from collections.abc import Callable
 from typing import Any
 
+from billiard.process import current_process
 from celery.concurrency.base import BasePool, apply_target
 from celery.concurrency.prefork import TaskPool as PreforkPool
 
-__all__ = ["ProcessPool", "ThreadPool"]
+__all__ = ["ProcessPool", "ThreadPool", "hand_back_when_ended"]
 
 logger = logging.getLogger(__name__)
 
 # For tasks whose agent could be cancelled to end properly.
 _LAST_MOMENT_S = 1.0
+# For a pool child to give its message back.
+_CHILD_LIMIT_S = 2.0
 
 
 class ThreadPool(BasePool):
@@ -122,3 +127,24 @@ class ProcessPool(PreforkPool):
         )
         for process in list(self._pool._pool):  # type: ignore[attr-defined]
             process.terminate()
+
+
+def hand_back_when_ended(hand_back: Callable[[], object]) -> None:
+    """In a pool child: have SIGTERM call ``hand_back`` before the process dies.
+
+    Called by the child's first task, because billiard sets its own handler after everything that
+    runs at a child's start. Its handler raises ``SystemExit`` in the agent, which would look like
+    the agent's own doing.
+    """
+    if current_process().name == "MainProcess":
+        return
+
+    def end(signum: int, _frame: Any) -> None:
+        # In a thread of its own, because this one may hold the very lock that is needed.
+        helper = threading.Thread(target=hand_back, daemon=True)
+        helper.start()
+        helper.join(_CHILD_LIMIT_S)
+        signal.signal(signum, signal.SIG_DFL)
+        os.kill(os.getpid(), signum)
+
+    signal.signal(signal.SIGTERM, end)

@@ -7,9 +7,7 @@ line; and stopping has a limit.
 
 import logging
 import os
-import signal
 import sys
-import threading
 import time
 from typing import Any
 
@@ -17,7 +15,6 @@ import click
 from celery import bootsteps
 from celery.apps.worker import Worker as CeleryWorker
 from celery.concurrency.thread import TaskPool as CeleryThreadPool
-from celery.signals import worker_process_init
 from click.core import ParameterSource
 
 from contract.settings import SettingsError
@@ -35,7 +32,6 @@ logger = logging.getLogger(__name__)
 _EXIT_SETTINGS = 2
 _THREADS = 64
 _STORE_LIMIT_S = 60.0
-_CHILD_LIMIT_S = 2.0
 
 
 class SweepStep(bootsteps.StartStopStep):
@@ -74,15 +70,18 @@ class Worker(CeleryWorker):
         super().on_before_init(**options)
 
     def setup_defaults(  # type: ignore[override]
-        self, concurrency: Any = None, pool: Any = None, pool_cls: Any = None, **options: Any
+        self, concurrency: Any = None, pool: Any = None, **options: Any
     ) -> None:
         """Choose pool and concurrency: command line, environment, default."""
-        chosen = (pool_cls or pool) if _was_given("pool_cls") else self.settings.worker_pool
-        pool_class = _own_pool(chosen)
+        pool_class = _own_pool(pool if _was_given("pool") else self.settings.worker_pool)
         if not _was_given("concurrency"):
             default = _THREADS if pool_class is ThreadPool else None
             concurrency = self.settings.worker_concurrency or default
-        super().setup_defaults(concurrency=concurrency, pool_cls=pool_class, **options)
+        super().setup_defaults(concurrency=concurrency, pool=pool_class, **options)
+
+    def prepare_args(self, **options: Any) -> dict[str, Any]:
+        """Leave out the talk among workers: claims in the store do what it could do here."""
+        return {**options, "without_mingle": True, "without_gossip": True}
 
     def on_init_blueprint(self) -> None:
         """Set up logging (Celery's), then make the store ready."""
@@ -100,21 +99,6 @@ class Worker(CeleryWorker):
         logging.shutdown()
         sys.stdout.flush()
         os._exit(self.exitcode or 0)
-
-
-@worker_process_init.connect
-def _hand_back_when_ended(**_: Any) -> None:
-    """In a pool child: SIGTERM gives its message back before the process dies."""
-
-    def end(signum: int, _frame: Any) -> None:
-        # In a thread of its own, because this one may hold the very lock that is needed.
-        helper = threading.Thread(target=wiring.stop, daemon=True)
-        helper.start()
-        helper.join(_CHILD_LIMIT_S)
-        signal.signal(signum, signal.SIG_DFL)
-        os.kill(os.getpid(), signum)
-
-    signal.signal(signal.SIGTERM, end)
 
 
 def _was_given(option: str) -> bool:

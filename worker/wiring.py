@@ -18,6 +18,7 @@ from worker.delivery import Delivery
 from worker.late import LateReplies
 from worker.leases import Heartbeat
 from worker.patience import PatientStore
+from worker.pool import hand_back_when_ended
 from worker.settings import WorkerSettings
 from worker.store import Store, open_store
 
@@ -106,6 +107,7 @@ def runtime() -> Runtime:
     global _runtime
     if _runtime is None or _runtime.pid != os.getpid():
         _runtime = build(WorkerSettings.load())
+        hand_back_when_ended(stop)
     return _runtime
 
 
