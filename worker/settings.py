@@ -3,13 +3,22 @@
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import AliasChoices, Field, field_validator, model_validator
+from pydantic import AliasChoices, Field, ValidationInfo, field_validator, model_validator
 
 from contract.settings import CommaSeparated, Settings, is_local_url
+from dingwire.webhook import WebhookHosts
 
 __all__ = ["WorkerSettings"]
 
-_STORE_SCHEMES = ("redis://", "rediss://", "sqlite://", "postgres://", "postgresql")
+# Those of worker.store.open_store.
+_STORE_SCHEMES = (
+    "redis://",
+    "rediss://",
+    "sqlite://",
+    "postgres://",
+    "postgresql://",
+    "postgresql+psycopg://",
+)
 
 
 class WorkerSettings(Settings):
@@ -40,6 +49,7 @@ class WorkerSettings(Settings):
         validation_alias="AGENT_TIMEOUT_S",
         default=300,
         gt=0,
+        allow_inf_nan=False,
         description="Longest one agent call may take.",
     )
     late_policy: Literal["drop", "flag", "rescue"] = Field(
@@ -52,12 +62,14 @@ class WorkerSettings(Settings):
         default=15,
         ge=1,
         le=3600,
+        allow_inf_nan=False,
         description="How long a crashed worker's message waits until another takes it over.",
     )
     shutdown_grace_s: float = Field(
         validation_alias="SHUTDOWN_GRACE_S",
         default=20,
         ge=0,
+        allow_inf_nan=False,
         description="What running agents get on SIGTERM before their messages go back.",
     )
     worker_pool: Literal["threads", "prefork"] = Field(
@@ -75,14 +87,27 @@ class WorkerSettings(Settings):
         validation_alias="KEEP_MISSED_DAYS",
         default=7,
         gt=0,
+        allow_inf_nan=False,
         description="How long missed replies are kept.",
     )
 
     @field_validator("explicit_store_url", "addon_store_url")
     @classmethod
-    def _known_store(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith(_STORE_SCHEMES):
+    def _known_store(cls, value: str | None, info: ValidationInfo) -> str | None:
+        # With STORE_URL set, DATABASE_URL may belong to another program.
+        is_used = info.field_name == "explicit_store_url" or not info.data.get("explicit_store_url")
+        if is_used and value is not None and not value.startswith(_STORE_SCHEMES):
             raise ValueError("must start with redis://, rediss://, postgresql:// or sqlite:///")
+        return value
+
+    @field_validator("webhook_hosts")
+    @classmethod
+    def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for number, entry in enumerate(value, start=1):
+            try:
+                WebhookHosts.parse([entry])
+            except ValueError:
+                raise ValueError(f"entry {number} is not a host or host:port") from None
         return value
 
     @model_validator(mode="after")

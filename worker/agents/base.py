@@ -102,7 +102,7 @@ def _import(spec: str, module_name: str) -> Any:
         else:
             hint = f"it imports {missing}, which is not installed"
         raise AgentLoadError(f"AGENT={spec!r}: cannot import {module_name}: {hint}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise AgentLoadError(
             f"AGENT={spec!r}: importing {module_name} raised {type(error).__name__}: {error}"
         ) from error
@@ -113,8 +113,9 @@ def _checked(spec: str, found: Any) -> Agent:
         raise AgentLoadError(f"AGENT={spec!r} is a class: name an instance or a function")
     if not callable(found):
         raise AgentLoadError(f"AGENT={spec!r} is a {type(found).__name__}, which nobody can call")
-    if inspect.isasyncgenfunction(found) or inspect.isgeneratorfunction(found):
-        raise AgentLoadError(f"AGENT={spec!r} yields: return the whole reply instead")
+    for called in (found, getattr(found, "__call__", None)):  # noqa: B004, it may be a method
+        if inspect.isasyncgenfunction(called) or inspect.isgeneratorfunction(called):
+            raise AgentLoadError(f"AGENT={spec!r} yields: return the whole reply instead")
     try:
         inspect.signature(found).bind(object())
     except TypeError:
