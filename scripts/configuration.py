@@ -46,6 +46,8 @@ and exits with code 2.
 REST = """
 ## Read by others
 
+From the environment alone; `make run` passes on what stands in `.env`.
+
 | variable | meaning |
 |---|---|
 | `DINGTALK_CONFIG` | the TOML file; may itself stand in `.env` |
