@@ -42,7 +42,8 @@ class Sweeper:
     def stop(self) -> None:
         """Stop, after the message in hand."""
         self._stopped.set()
-        self._thread.join(5)
+        if self._thread.is_alive():
+            self._thread.join(5)
 
     def _run(self) -> None:
         while not self._stopped.is_set():

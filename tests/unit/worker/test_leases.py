@@ -1,0 +1,167 @@
+"""Who works on a message keeps it, for as long as the process lives."""
+
+import logging
+
+import pytest
+
+from tests.servers import wait_for
+from worker.leases import Heartbeat
+from worker.store import Claimed, Held, Lease, LeaseLostError, StoreUnavailableError
+from worker.store.sql import SqlStore
+
+ENVELOPE = {"bot": "robot1", "message_id": "msg1"}
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = SqlStore(f"sqlite:///{tmp_path}/store.db")
+    store.prepare()
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def another_process(store, tmp_path):
+    other = SqlStore(f"sqlite:///{tmp_path}/store.db")
+    yield other
+    other.close()
+
+
+def claim(store, task="task1", *, owner="me", lease_s=1.0) -> Lease:
+    claimed = store.claim(task, owner=owner, lease_s=lease_s, envelope=ENVELOPE)
+    assert isinstance(claimed, Claimed)
+    return claimed.lease
+
+
+class Watched:
+    """Counts renewals on their way to the store, and fails those it is told to."""
+
+    def __init__(self, store):
+        self._store = store
+        self.renewed: list[list[Lease]] = []
+        self.fail_next: list[Exception] = []
+
+    def wait_for_beats(self, count):
+        wait_for(lambda: len(self.renewed) >= count, limit_s=10, what=f"{count} heartbeats")
+
+    def __getattr__(self, name):
+        return getattr(self._store, name)
+
+    def renew(self, leases, *, lease_s):
+        self.renewed.append(list(leases))
+        if self.fail_next:
+            raise self.fail_next.pop(0)
+        return self._store.renew(leases, lease_s=lease_s)
+
+
+def test_a_held_lease_outlives_its_length_many_times(store, another_process):
+    watched = Watched(store)
+    heartbeat = Heartbeat(watched, lease_s=1)
+    lease = claim(store)
+
+    with heartbeat.holding(lease):
+        # Three renewals a lease: after seven, more than two leases have passed.
+        for beats in range(1, 8):
+            watched.wait_for_beats(beats)
+            assert isinstance(
+                another_process.claim("task1", owner="b", lease_s=1, envelope=None), Held
+            )
+    store.finish(lease, "SUCCESS")
+    heartbeat.release_all()
+
+
+def test_a_lease_that_is_held_no_more_runs_out(store, another_process):
+    heartbeat = Heartbeat(store, lease_s=0.3)
+    with heartbeat.holding(claim(store, lease_s=0.3)):
+        pass
+
+    def is_free():
+        claimed = another_process.claim("task1", owner="b", lease_s=60, envelope=None)
+        return isinstance(claimed, Claimed)
+
+    wait_for(is_free, limit_s=10, what="the lease to run out")
+    heartbeat.release_all()
+
+
+@pytest.mark.parametrize(
+    "error", [StoreUnavailableError("away"), RuntimeError("SECRET")], ids=["known", "unknown"]
+)
+def test_the_heart_beats_on_after_a_failure(store, caplog, error):
+    watched = Watched(store)
+    watched.fail_next = [error]
+    heartbeat = Heartbeat(watched, lease_s=0.3)
+
+    with heartbeat.holding(claim(store)):
+        watched.wait_for_beats(3)
+
+    assert "cannot renew 1 leases" in caplog.text
+    assert "SECRET" not in caplog.text
+    heartbeat.release_all()
+
+
+def test_a_lost_lease_is_told_once_and_renewed_no_more(store, another_process, caplog):
+    caplog.set_level(logging.WARNING)
+    watched = Watched(store)
+    heartbeat = Heartbeat(watched, lease_s=0.3)
+    lost, kept = claim(store, "lost"), claim(store, "kept")
+    store.release(lost, due_in_s=0)
+    claim(another_process, "lost", owner="b", lease_s=60)
+
+    with heartbeat.holding(lost), heartbeat.holding(kept):
+        wait_for(lambda: [kept] in watched.renewed, limit_s=10, what="a beat without the lost one")
+
+    assert [getattr(r, "action", "") for r in caplog.records] == ["lease_lost"]
+    heartbeat.release_all()
+
+
+def test_a_message_that_comes_back_to_us_stays_ours_when_its_first_thread_ends(store):
+    """Both claims are of one task; the end of the lost one must not end the living one."""
+    watched = Watched(store)
+    heartbeat = Heartbeat(watched, lease_s=0.3)
+    first = claim(store, lease_s=60)
+    store.release(first, due_in_s=0)
+    second = claim(store, lease_s=60)
+
+    with heartbeat.holding(second):
+        with heartbeat.holding(first):
+            pass
+        seen = len(watched.renewed)
+        wait_for(
+            lambda: [second] in watched.renewed[seen:], limit_s=10, what="the second's renewal"
+        )
+    heartbeat.release_all()
+
+
+def test_what_is_unfinished_at_the_end_is_anybodys_at_once(store, another_process):
+    heartbeat = Heartbeat(store, lease_s=60)
+    lease = claim(store, lease_s=60)
+
+    with heartbeat.holding(lease):
+        assert heartbeat.release_all() == 1
+
+        (due,) = another_process.due(limit=10, hold_s=60)
+        assert due.task_id == "task1"
+        taken = another_process.claim("task1", owner="b", lease_s=60, envelope=None)
+        assert isinstance(taken, Claimed)
+        assert taken.takeovers == 0
+        with pytest.raises(LeaseLostError):
+            store.keep_answer(lease, "too late")
+
+
+def test_after_the_end_nothing_is_held(store):
+    heartbeat = Heartbeat(store, lease_s=60)
+    heartbeat.release_all()
+
+    with pytest.raises(LeaseLostError), heartbeat.holding(claim(store, lease_s=60)):
+        pytest.fail("worked on a message after the end")
+
+    assert len(store.due(limit=10, hold_s=60)) == 1
+
+
+def test_giving_back_goes_on_past_what_cannot_be_given_back(store):
+    heartbeat = Heartbeat(store, lease_s=60)
+    gone, ours = claim(store, "gone"), claim(store, "ours")
+    store.finish(gone, "SUCCESS")
+
+    with heartbeat.holding(gone), heartbeat.holding(ours):
+        assert heartbeat.release_all() == 1

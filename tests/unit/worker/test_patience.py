@@ -1,0 +1,91 @@
+"""Work in hand waits for a store that is away, until the process is told to stop."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.servers import wait_for
+from worker.patience import PatientStore
+from worker.store import Lease, LeaseLostError, Reason, StoreError, StoreUnavailableError
+
+LEASE = Lease("task1", "me", 1)
+
+
+class Script:
+    """A store that does what it is told, call by call."""
+
+    def __init__(self, *steps):
+        self.steps = list(steps)
+        self.calls = []
+
+    def __getattr__(self, name):
+        def call(*arguments, **options):
+            self.calls.append((name, arguments, options))
+            step = self.steps.pop(0) if self.steps else None
+            if isinstance(step, Exception):
+                raise step
+            return step
+
+        return call
+
+
+WRITES = {
+    "claim": lambda s: s.claim("task1", owner="me", lease_s=1, envelope=None),
+    "keep_answer": lambda s: s.keep_answer(LEASE, "an answer"),
+    "release": lambda s: s.release(LEASE, due_in_s=1, attempts=2),
+    "finish": lambda s: s.finish(LEASE, "SUCCESS"),
+    "miss": lambda s: s.miss(
+        LEASE, state="FLAGGED", reason=Reason.THROTTLED, errcode=1, detail="x"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_a_write_is_tried_until_the_store_is_back(name):
+    script = Script(StoreUnavailableError("away"), None)
+
+    WRITES[name](PatientStore(script))
+
+    first, second = script.calls
+    assert first == second
+    assert first[0] == name
+
+
+@pytest.mark.parametrize("name", WRITES)
+@pytest.mark.parametrize("error", [LeaseLostError("task1"), StoreError("bad")])
+def test_what_waiting_cannot_help_is_raised_at_once(name, error):
+    script = Script(error)
+
+    with pytest.raises(type(error)):
+        WRITES[name](PatientStore(script))
+    assert len(script.calls) == 1
+
+
+@pytest.mark.parametrize("name", ["release", "finish", "miss"])
+def test_a_lease_that_is_gone_at_the_second_try_was_given_up_by_the_first(name):
+    WRITES[name](PatientStore(Script(StoreUnavailableError("away"), LeaseLostError("task1"))))
+
+
+def test_an_answer_is_not_taken_for_kept_when_the_lease_is_gone():
+    """What follows is a post, which only the holder of the lease may make."""
+    store = PatientStore(Script(StoreUnavailableError("away"), LeaseLostError("task1")))
+    with pytest.raises(LeaseLostError):
+        store.keep_answer(LEASE, "an answer")
+
+
+def test_stopping_ends_the_wait():
+    away = threading.Event()
+
+    class Away:
+        def finish(self, *_):
+            away.set()
+            raise StoreUnavailableError("away")
+
+    store = PatientStore(Away())  # type: ignore[arg-type]
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(store.finish, LEASE, "SUCCESS")
+        wait_for(away.is_set, limit_s=10, what="the first try")
+        store.stopping.set()
+        with pytest.raises(StoreUnavailableError):
+            waiting.result(10)
