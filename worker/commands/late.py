@@ -7,12 +7,12 @@ exit 0, 1 when the store or the id is not there, 2 for settings.
 import json
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any, NoReturn, TypeVar
 
 import click
 
-from contract.envelope import Conversation, Envelope, EnvelopeError
 from contract.settings import SettingsError
 from dingwire.replies import Markdown, reply_from_json
 from worker.settings import WorkerSettings
@@ -35,7 +35,13 @@ def late(context: click.Context) -> None:
 
 
 @late.command("list")
-@click.option("--limit", default=100, show_default=True, help="At most so many, newest first.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=100,
+    show_default=True,
+    help="At most so many, newest first.",
+)
 @_AS_JSON
 def list_command(limit: int = 100, as_json: bool = False) -> None:
     """List missed replies, newest first."""
@@ -72,25 +78,23 @@ def show_command(id_: str, as_json: bool) -> None:
             click.echo(f"{name + ':':17} {value}")
 
 
-def _store() -> Store:
+def _settings() -> WorkerSettings:
     try:
-        settings = WorkerSettings.load()
+        return WorkerSettings.load()
     except SettingsError as error:
         for line in str(error).splitlines():
             click.echo(f"cannot read settings: {line}", err=True)
         sys.exit(2)
-    return store_of(settings)
 
 
 def _read(question: Callable[[Store], _T]) -> _T:
-    store = _store()
+    settings = _settings()
     try:
-        store.prepare()
-        return question(store)
+        with closing(store_of(settings)) as store:
+            store.prepare()
+            return question(store)
     except StoreError as error:
         _fail(f"cannot read the store: {error}")
-    finally:
-        store.close()
 
 
 def _fail(text: str) -> NoReturn:
@@ -108,11 +112,6 @@ def _age(reply: MissedReply) -> str:
 
 def _facts(reply: MissedReply) -> dict[str, Any]:
     """Everything but what the person wrote and the webhook."""
-    try:
-        envelope: Envelope | None = Envelope.from_wire(reply.envelope)
-    except EnvelopeError:
-        envelope = None
-    group = envelope is not None and envelope.conversation is Conversation.GROUP
     return {
         "task_id": reply.task_id,
         "message_id": reply.message_id,
@@ -122,9 +121,9 @@ def _facts(reply: MissedReply) -> dict[str, Any]:
         "errcode": reply.errcode,
         "detail": reply.detail,
         "missed_at": reply.missed_at.isoformat(timespec="seconds"),
-        "conversation": "group" if group else "private",
+        "conversation": reply.envelope.get("conversation"),
         "conversation_id": reply.conversation_id,
-        "sender_staff_id": envelope.sender_staff_id if envelope else None,
+        "sender_staff_id": reply.envelope.get("sender_staff_id"),
         "has_answer": reply.answer is not None,
     }
 
@@ -132,5 +131,8 @@ def _facts(reply: MissedReply) -> dict[str, Any]:
 def _answer_text(reply: MissedReply) -> str | None:
     if reply.answer is None:
         return None
-    kept = reply_from_json(reply.answer)
+    try:
+        kept = reply_from_json(reply.answer)
+    except ValueError:  # kept by a later release
+        return None
     return kept.text if isinstance(kept, Markdown) else kept.content
