@@ -85,11 +85,11 @@ def claim_all(place: StorePlace, owner: str, count: int) -> tuple[list[str], lis
     return won, lost
 
 
-def drain_due(place: StorePlace) -> list[str]:
-    """Take what is due until nothing is."""
+def drain_due(place: StorePlace, most: int) -> list[str]:
+    """Take what is due until nothing is, or more was handed out than can be right."""
     store = place.open()
-    taken = []
-    while batch := store.due(limit=7, hold_s=600):
+    taken: list[str] = []
+    while len(taken) <= most and (batch := store.due(limit=7, hold_s=600)):
         taken += [message.task_id for message in batch]
     store.close()
     return taken

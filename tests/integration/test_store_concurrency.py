@@ -69,7 +69,7 @@ def test_each_due_message_is_handed_to_exactly_one_sweep(store, store_place, wor
         claim = store.claim(f"task{number}", owner="dead", lease_s=0.001, envelope=envelope(number))
         assert isinstance(claim, Claimed)
 
-    started = [workers.submit(drain_due, store_place) for _ in range(WORKERS)]
+    started = [workers.submit(drain_due, store_place, MESSAGES) for _ in range(WORKERS)]
 
     taken = Counter(chain.from_iterable(run.result(60) for run in started))
     assert taken == {f"task{n}": 1 for n in range(MESSAGES)}
