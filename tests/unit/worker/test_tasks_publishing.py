@@ -1,0 +1,89 @@
+"""What a task shows when it is published, and what it refuses.
+
+In a process of its own, because importing the Celery app sets up logging for a whole process.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from typing import Any
+
+import pytest
+
+SCRIPT = """
+    import json
+    from contract.routing import QUEUES
+    from worker import tasks
+    from worker.celery import app
+    from worker.store import DueMessage
+
+    ENVELOPE = {"bot": "b", "message_id": "msg1", "text": "SECRET", "session_webhook": "SECRET"}
+
+    def published():
+        found = []
+        with app.connection_for_read() as reading:
+            for name in QUEUES:
+                queue = app.amqp.queues[name](reading.default_channel)
+                queue.declare()
+                while message := queue.get(no_ack=True):
+                    found.append({
+                        "queue": name,
+                        "id": message.headers["id"],
+                        "task": message.headers["task"],
+                        "args": message.headers["argsrepr"],
+                        "kwargs": message.headers["kwargsrepr"],
+                        "body": message.payload[1],
+                    })
+        return found
+
+    tasks.publish(DueMessage("id1", "msg1", False, ENVELOPE))
+    tasks.publish(DueMessage("id2", "msg2", True, ENVELOPE))
+    tasks.answer.apply_async(kwargs={"envelope": ENVELOPE}, kwargsrepr="SECRET", argsrepr="SECRET")
+    result = {"published": published()}
+    try:
+        tasks.answer.retry(exc=ValueError("x"))
+    except TypeError as error:
+        result["retry"] = str(error)
+    print(json.dumps(result))
+"""
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory) -> Any:
+    folder = str(tmp_path_factory.mktemp("data"))
+    ran = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(SCRIPT)],
+        env=os.environ | {"BROKER_URL": "embedded://", "DATA_DIR": folder},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return json.loads(ran.stdout)
+
+
+def test_what_has_no_answer_yet_goes_to_the_messages_with_its_envelope(result):
+    (first,) = (m for m in result["published"] if m["id"] == "id1")
+    assert (first["queue"], first["task"]) == ("messages", "answer")
+    assert first["body"]["envelope"]["text"] == "SECRET"
+
+
+def test_what_has_an_answer_goes_to_the_replies_under_the_same_id_and_carries_no_envelope(result):
+    (second,) = (m for m in result["published"] if m["id"] == "id2")
+    assert (second["queue"], second["task"]) == ("replies", "deliver")
+    assert second["body"] == {"message_id": "msg2"}
+
+
+def test_what_flower_sees_of_the_arguments_is_the_message_id_whatever_is_asked_for(result):
+    assert len(result["published"]) == 3
+    for message in result["published"]:
+        assert message["args"] == "()"
+        assert message["kwargs"] in ("{'message_id': 'msg1'}", "{'message_id': 'msg2'}")
+
+
+def test_celerys_own_retry_is_refused(result):
+    """It would publish the arguments in clear."""
+    assert result["retry"] == "retries go through the store: release the lease with due_in_s"
