@@ -1,0 +1,98 @@
+"""Processes run as a process manager runs the lines of a Procfile.
+
+Used by the acceptance tests and ``scripts/memory.py``. A shell becomes each line's command, in a
+process group and with a log file of its own; signals go to the whole group, as honcho, foreman and
+the platforms send them.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import psutil
+
+from tests.servers import wait_for
+
+__all__ = ["ROOT", "Process", "procfile"]
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def procfile() -> dict[str, str]:
+    """Return the repository's Procfile: commands by process type."""
+    lines = (ROOT / "Procfile").read_text(encoding="utf-8").splitlines()
+    split = (line.partition(":") for line in lines if line.strip() and not line.startswith("#"))
+    return {name.strip(): command.strip() for name, _, command in split}
+
+
+class Process:
+    """One running line, with its children."""
+
+    def __init__(self, line: str, *, environment: Mapping[str, str], folder: Path, log: Path):
+        """Start ``line`` in ``folder``; what it writes goes to ``log``."""
+        self.line, self.log_path = line, log
+        with log.open("ab") as output:
+            self._popen = subprocess.Popen(
+                ["/bin/sh", "-c", f"exec {line}"],
+                env=dict(environment),
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        self.group = self._popen.pid
+
+    @property
+    def log(self) -> str:
+        """All it has written so far."""
+        return self.log_path.read_text(encoding="utf-8", errors="replace")
+
+    @property
+    def is_running(self) -> bool:
+        return self._popen.poll() is None
+
+    def members(self) -> Iterator[psutil.Process]:
+        """Yield every living process of the group."""
+        for process in psutil.process_iter():
+            try:
+                if os.getpgid(process.pid) == self.group and (
+                    process.status() != psutil.STATUS_ZOMBIE
+                ):
+                    yield process
+            except (ProcessLookupError, psutil.NoSuchProcess):
+                continue
+
+    def signal(self, number: signal.Signals) -> None:
+        os.killpg(self.group, number)
+
+    def wait(self, limit_s: float) -> int:
+        """Wait for its end; return the exit code, negative for a signal."""
+        return self._popen.wait(limit_s)
+
+    def until_logged(self, text: str, *, limit_s: float = 30) -> None:
+        """Wait for a text in its log; fail with the log when it ends before."""
+
+        def is_logged() -> bool:
+            if text in self.log:
+                return True
+            assert self.is_running, f"{self.line!r} ended: {self.log[-3000:]}"
+            return False
+
+        wait_for(is_logged, limit_s=limit_s, what=f"{text!r} in the log of {self.line!r}")
+
+    def terminate(self, limit_s: float) -> tuple[int, float]:
+        """Send SIGTERM; return the exit code and how long it took to end, in seconds."""
+        started = time.monotonic()
+        self.signal(signal.SIGTERM)
+        return self.wait(limit_s), time.monotonic() - started
+
+    def kill(self) -> None:
+        """Kill the whole group, whatever is left of it."""
+        with contextlib.suppress(ProcessLookupError):
+            self.signal(signal.SIGKILL)
+        self._popen.wait(10)
