@@ -11,6 +11,10 @@ __all__ = ["configure"]
 # What a LogRecord carries of itself; everything else came in by ``extra``.
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
+# At DEBUG they show frames and task bodies with what people wrote, and addresses with tickets and
+# session webhooks.
+_TELL_TOO_MUCH = ("amqp", "celery.pool", "kombu", "urllib3", "websockets")
+
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
     return {k: v for k, v in vars(record).items() if k not in _OWN and k != "data"}
@@ -61,4 +65,6 @@ def configure(
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(level)
+    for name in _TELL_TOO_MUCH:
+        logging.getLogger(name).setLevel(max(logging.INFO, root.level))
     logging.captureWarnings(True)

@@ -30,13 +30,6 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _configure_log(settings: ListenerSettings) -> None:
-    configure(settings.log_level, settings.log_format)
-    # At DEBUG they show frames with what people wrote, and addresses with tickets.
-    for name in ("websockets", "urllib3", "amqp", "kombu"):
-        logging.getLogger(name).setLevel(max(logging.INFO, logging.getLogger().level))
-
-
 def _warn_if_everybody_is_denied(settings: ListenerSettings) -> None:
     if not settings.allowed_users:
         logger.warning(
@@ -66,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SettingsError as error:
         sys.stderr.write(f"cannot read settings: {error}\n")
         return 2
-    _configure_log(settings)
+    configure(settings.log_level, settings.log_format)
     _warn_if_everybody_is_denied(settings)
     asyncio.run(_run(settings))
     return 0
