@@ -14,7 +14,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["MissingServerError", "free_port", "postgresql", "rabbitmq", "redis", "wait_for"]
+__all__ = [
+    "MissingServerError",
+    "free_port",
+    "postgresql",
+    "rabbitmq",
+    "redis",
+    "redis_with_tls",
+    "wait_for",
+]
 
 START_LIMIT_S = 60
 
@@ -98,6 +106,26 @@ def redis(folder: Path, port: int | None = None) -> Iterator[str]:
 
 
 @contextmanager
+def redis_with_tls(folder: Path, password: str) -> Iterator[str]:
+    """Run Redis behind TLS only, with a certificate signed by nobody known; yield its URL."""
+    port, certificate, key = free_port(), folder / "certificate.pem", folder / "key.pem"
+    subprocess.run(
+        [
+            _find("openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+            "-subj", "/CN=elsewhere.example", "-keyout", str(key), "-out", str(certificate),
+        ],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    command = [
+        _find("redis-server"), "--port", "0", "--bind", "127.0.0.1", "--tls-port", str(port),
+        "--tls-cert-file", str(certificate), "--tls-key-file", str(key),
+        "--tls-auth-clients", "no", "--save", "", "--dir", str(folder), "--requirepass", password,
+    ]  # fmt: skip
+    with _running(command, ready=lambda: _listens(port), what="redis-server with TLS"):
+        yield f"rediss://:{password}@127.0.0.1:{port}"
+
+
+@contextmanager
 def rabbitmq(folder: Path, port: int | None = None) -> Iterator[str]:
     """Run RabbitMQ with its data in ``folder`` and an epmd of its own; yield its URL."""
     port, dist_port, epmd_port = port or free_port(), free_port(), free_port()
@@ -154,5 +182,10 @@ def postgresql(folder: Path, port: int | None = None) -> Iterator[str]:
         *prefix, server, "-D", str(data), "-p", str(port), "-c", "listen_addresses=127.0.0.1",
         "-c", f"unix_socket_directories={folder}", "-c", "max_connections=300",
     ]  # fmt: skip
-    with _running(command, ready=lambda: _listens(port), what="postgres", cwd=folder):
+    probe = [_find("pg_isready", *binaries), "-q", "-h", "127.0.0.1", "-p", str(port)]
+
+    def ready() -> bool:
+        return subprocess.run(probe, check=False).returncode == 0
+
+    with _running(command, ready=ready, what="postgres", cwd=folder):
         yield f"postgresql://test@127.0.0.1:{port}/postgres"

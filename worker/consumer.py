@@ -6,6 +6,7 @@ ahead. Named in ``celeryconfig.py``.
 """
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from celery.worker.consumer import Consumer as CeleryConsumer
@@ -35,6 +36,22 @@ class Consumer(CeleryConsumer):
         default_steps = [  # noqa: RUF012, Celery's own shape
             step for step in CeleryConsumer.Blueprint.default_steps if step != _UNNEEDED
         ]
+
+    def create_task_handler(self, *arguments: Any, **options: Any) -> Callable[[Any], None]:
+        """Return Celery's handler, which a malformed task cannot bring down.
+
+        Celery's own raises out of its event loop on some, and the message would end one worker
+        after the other.
+        """
+        handle: Callable[[Any], None] = super().create_task_handler(*arguments, **options)
+
+        def handle_any(message: Any) -> None:
+            try:
+                handle(message)
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                self._set_aside(message, f"malformed task: {type(error).__name__}")
+
+        return handle_any
 
     def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
         """Keep the envelope of a task this release does not know."""

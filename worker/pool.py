@@ -7,16 +7,19 @@ answered by another worker.
 """
 
 import logging
+import mmap
 import os
 import queue
 import signal
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 from billiard.process import current_process
 from celery.concurrency.base import BasePool, apply_target
 from celery.concurrency.prefork import TaskPool as PreforkPool
+from celery.signals import worker_shutting_down
 
 __all__ = ["ProcessPool", "ThreadPool", "hand_back_when_ended"]
 
@@ -24,8 +27,8 @@ logger = logging.getLogger(__name__)
 
 # For tasks whose agent could be cancelled to end properly.
 _LAST_MOMENT_S = 1.0
-# For a pool child to give its message back.
-_CHILD_LIMIT_S = 2.0
+# Between the first and the last process of a group to get a signal.
+_SIGNALS_ARRIVE_S = 0.2
 
 
 class ThreadPool(BasePool):
@@ -105,6 +108,16 @@ class ThreadPool(BasePool):
         return info | {"threads": self._threads, "running": self._running}
 
 
+# One byte that a main process shares with the children it forks.
+_stopping = mmap.mmap(-1, 1)
+_IN_GRACE, _OVERDUE = b"\1", b"\2"
+
+
+@worker_shutting_down.connect
+def _note_stop(**_: Any) -> None:
+    _stopping[:] = _IN_GRACE
+
+
 class ProcessPool(PreforkPool):
     """Celery's prefork pool, whose children are ended after ``grace_s``."""
 
@@ -125,6 +138,7 @@ class ProcessPool(PreforkPool):
             "ending pool processes that are still at work; their messages go back",
             extra={"action": "drained"},
         )
+        _stopping[:] = _OVERDUE
         for process in list(self._pool._pool):  # type: ignore[attr-defined]
             process.terminate()
 
@@ -132,19 +146,25 @@ class ProcessPool(PreforkPool):
 def hand_back_when_ended(hand_back: Callable[[], object]) -> None:
     """In a pool child: have SIGTERM call ``hand_back`` before the process dies.
 
+    Platforms send SIGTERM to the whole process group. A child that gets it while its main process
+    stops too goes on working: the main process ends it when the grace is over.
+
     Called by the child's first task, because billiard sets its own handler after everything that
-    runs at a child's start. Its handler raises ``SystemExit`` in the agent, which would look like
-    the agent's own doing.
+    runs at a child's start. That one raises ``SystemExit`` in the agent, which would look like the
+    agent's own doing.
     """
     if current_process().name == "MainProcess":
         return
 
-    def end(signum: int, _frame: Any) -> None:
-        # In a thread of its own, because this one may hold the very lock that is needed.
-        helper = threading.Thread(target=hand_back, daemon=True)
-        helper.start()
-        helper.join(_CHILD_LIMIT_S)
-        signal.signal(signum, signal.SIG_DFL)
-        os.kill(os.getpid(), signum)
+    def end() -> None:
+        time.sleep(_SIGNALS_ARRIVE_S)
+        if _stopping[:] == _IN_GRACE:
+            return
+        hand_back()
+        os.kill(os.getpid(), signal.SIGKILL)
 
-    signal.signal(signal.SIGTERM, end)
+    def on_sigterm(_signal: int, _frame: Any) -> None:
+        # In a thread of its own: this one belongs to the agent, and may hold a lock we need.
+        threading.Thread(target=end, daemon=True).start()
+
+    signal.signal(signal.SIGTERM, on_sigterm)

@@ -1,11 +1,9 @@
 """A store that is away, or is given a bad address, says so; and is used again when it is back."""
 
 import os
-import shutil
 import signal
 import sqlite3
 import stat
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
@@ -157,45 +155,22 @@ def test_a_database_that_was_never_prepared_says_what_to_do(store_place, call):
 
 
 def test_rediss_works_with_the_self_signed_certificates_of_platforms(tmp_path):
-    port = servers.free_port()
-    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
-    openssl = shutil.which("openssl")
-    assert openssl is not None
-    subprocess.run(
-        [
-            openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
-            "-subj", "/CN=elsewhere.example", "-keyout", str(key), "-out", str(certificate),
-        ],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    server = subprocess.Popen(
-        [
-            shutil.which("redis-server") or "redis-server", "--port", "0", "--bind", "127.0.0.1",
-            "--tls-port", str(port), "--tls-cert-file", str(certificate), "--tls-key-file",
-            str(key), "--tls-auth-clients", "no", "--save", "", "--dir", str(tmp_path),
-            "--requirepass", "SECRET",
-        ],
-        stdout=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        trusting = open_store(f"rediss://:SECRET@127.0.0.1:{port}")
-        servers.wait_for(lambda: _accepts(trusting), limit_s=20, what="redis-server with TLS")
-        also_trusting = open_store(f"rediss://:SECRET@127.0.0.1:{port}?ssl_cert_reqs=CERT_NONE")
+    with servers.redis_with_tls(tmp_path, "SECRET") as url:
+        trusting = open_store(url)
+        trusting.check()
+        also_trusting = open_store(f"{url}?ssl_cert_reqs=CERT_NONE")
         also_trusting.check()
         for wanted in ("required", "CERT_REQUIRED"):
-            careful = open_store(f"rediss://:SECRET@127.0.0.1:{port}?ssl_cert_reqs={wanted}")
+            careful = open_store(f"{url}?ssl_cert_reqs={wanted}")
             with pytest.raises(StoreUnavailableError, match=r"(?i)certificate"):
                 careful.check()
             careful.close()
-        anonymous = open_store(f"rediss://:WRONG@127.0.0.1:{port}")
+        anonymous = open_store(url.replace("SECRET", "WRONG"))
         with pytest.raises(StoreUnavailableError, match=r"(?i)password") as caught:
             anonymous.check()
         assert "WRONG" not in f"{caught.value} {caught.value.__cause__}"
         for store in (trusting, also_trusting, anonymous):
             store.close()
-    finally:
-        server.terminate()
-        server.wait(20)
 
 
 def _accepts(store) -> bool:

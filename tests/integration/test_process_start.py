@@ -1,0 +1,133 @@
+"""What a worker does with its command line, its settings and messages that are not for it."""
+
+import json
+import uuid
+from datetime import UTC, datetime
+
+import pytest
+import redis
+
+from contract.broker import Broker
+from contract.routing import task_id
+from tests.integration.worker_place import place
+from tests.servers import wait_for
+
+WEBHOOK = "https://oapi.dingtalk.com/robot/sendBySession?session=marked0webhook"
+
+
+@pytest.fixture
+def here(tmp_path, redis_url):
+    with place(tmp_path, redis_url) as somewhere:
+        yield somewhere
+
+
+@pytest.mark.parametrize(
+    ("options", "variables", "pool", "concurrency"),
+    [
+        ("", {}, "worker.pool:ThreadPool", 64),
+        ("-c 3", {}, "worker.pool:ThreadPool", 3),
+        ("-P prefork -c 2", {}, "worker.pool:ProcessPool", 2),
+        ("-P prefork", {"WORKER_CONCURRENCY": "2"}, "worker.pool:ProcessPool", 2),
+        ("", {"WORKER_POOL": "prefork", "WORKER_CONCURRENCY": "1"}, "worker.pool:ProcessPool", 1),
+        ("-P threads -c 5", {"WORKER_POOL": "prefork"}, "worker.pool:ThreadPool", 5),
+    ],
+)
+def test_the_command_line_wins_over_the_environment(here, options, variables, pool, concurrency):
+    """Celery ignores ``-P prefork`` when the configuration names a pool."""
+    here.worker(options, **variables)
+
+    answer = here.run("celery", "-A", "worker", "inspect", "stats", "--json", "-t", "10")
+
+    assert answer.returncode == 0, answer.stderr
+    (stats,) = json.loads(answer.stdout).values()
+    assert stats["pool"]["implementation"] == pool
+    assert stats["pool"]["max-concurrency"] == concurrency
+
+
+@pytest.mark.parametrize(
+    ("variables", "complaint"),
+    [
+        ({"LATE_POLICY": "shrug", "LEASE_S": "0"}, "LATE_POLICY"),
+        ({"LATE_POLICY": "shrug", "LEASE_S": "0"}, "LEASE_S"),
+        ({"AGENT": "no_such_module:agent"}, "no_such_module"),
+        ({"STORE_URL": ""}, "STORE_URL: a remote broker needs a store"),
+        ({"BROKER_URL": "http://example.com"}, "BROKER_URL: must start with redis://"),
+    ],
+)
+def test_a_worker_refuses_bad_settings_in_plain_words(here, variables, complaint):
+    refused = here.run("celery", "-A", "worker", "worker", **variables)
+
+    assert refused.returncode == 2
+    assert complaint in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert "shrug" not in refused.stderr
+
+
+def test_a_message_this_release_does_not_know_is_kept_and_not_shown(here):
+    """Celery itself would log the whole body, and lose the message."""
+    worker = here.worker()
+    envelope = {
+        "version": 1,
+        "bot": "dingprocess",
+        "message_id": "msgFromTheFuture==",
+        "conversation_id": "cidFuture==",
+        "text": "marked text",
+        "session_webhook": WEBHOOK,
+        "received_at": datetime.now(UTC).isoformat(),
+    }
+    body = [[], {"envelope": envelope}, {}]
+    headers = {"lang": "py", "task": "answer_in_verse", "id": str(uuid.uuid4())}
+    broker = Broker.from_url(here.broker_url, here.folder)
+    with broker.connection() as connection, connection.Producer() as producer:
+        producer.publish("marked text, no task", routing_key="messages")
+        producer.publish(
+            b"{marked text",
+            content_type="application/json",
+            content_encoding="utf-8",
+            routing_key="messages",
+        )
+        producer.publish(
+            [["marked text"]], headers={"task": "answer", "id": "1"}, routing_key="messages"
+        )
+        producer.publish(body, headers=headers, routing_key="messages")
+    worker.until_logged("answer_in_verse")
+
+    (kept,) = here.missed()
+
+    assert kept["message_id"] == "msgFromTheFuture=="
+    assert kept["reason"] == "unsupported_version"
+    assert kept["task_id"] == task_id("dingprocess", "msgFromTheFuture==")
+    with redis.Redis.from_url(here.broker_url) as client:
+        wait_for(lambda: client.llen("messages") == 0, limit_s=10, what="the queue to be empty")
+    assert "marked" not in worker.log
+    assert worker.is_running
+
+
+def test_an_envelope_of_a_later_version_is_kept_whole(here):
+    worker = here.worker()
+    envelope = {
+        "version": 99,
+        "bot": "dingprocess",
+        "message_id": "msgLater==",
+        "text": "marked text",
+        "new_field": [1, 2],
+        "session_webhook": WEBHOOK,
+    }
+    identity = task_id("dingprocess", "msgLater==")
+    headers = {"lang": "py", "task": "answer", "id": identity, "kwargsrepr": "{}"}
+    broker = Broker.from_url(here.broker_url, here.folder)
+    with broker.connection() as connection, connection.Producer() as producer:
+        producer.publish(
+            [[], {"envelope": envelope}, {}],
+            headers=headers,
+            correlation_id=identity,
+            routing_key="messages",
+        )
+    worker.until_logged("reply_failed")
+
+    (kept,) = here.missed()
+
+    assert kept["reason"] == "unsupported_version"
+    assert "99" in kept["detail"]
+    assert here.runs == []
+    assert "marked" not in worker.log

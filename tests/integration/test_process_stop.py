@@ -1,0 +1,90 @@
+"""A worker that is told to stop does so in time, and nothing it had in hand is lost."""
+
+import signal
+
+import pytest
+
+from tests.integration.worker_place import WorkerPlace, place
+from tests.processes import Process
+from tests.servers import wait_for
+
+KINDS = {
+    "plain agents in threads": ("", "gated:plain"),
+    "async agents": ("", "gated:awaiting"),
+    "prefork": ("-P prefork -c 2", "gated:plain"),
+}
+
+
+@pytest.fixture
+def here(tmp_path, redis_url):
+    with place(tmp_path, redis_url) as somewhere:
+        yield somewhere
+
+
+def _with_a_message_in_hand(here: WorkerPlace, options: str, **variables: str) -> Process:
+    here.listener()
+    worker = here.worker(options, **variables)
+    here.simulator.say("hello")
+    wait_for(lambda: len(here.runs) == 1, limit_s=10, what="the agent to be run")
+    return worker
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_overruns_the_grace_is_answered_by_another_worker(here, kind):
+    """And at once: the lease of 300 s would show if it were waited for."""
+    options, agent = KINDS[kind]
+    worker = _with_a_message_in_hand(
+        here, options, AGENT=agent, SHUTDOWN_GRACE_S="0.2", LEASE_S="300"
+    )
+
+    code, _ = worker.terminate(limit_s=15)
+    other = here.worker(options, AGENT=agent, LEASE_S="300")
+    wait_for(lambda: len(here.runs) == 2, limit_s=15, what="the other worker to run the agent")
+    here.gate.touch()
+    other.until_logged("reply_posted", limit_s=15)
+
+    assert code == 0
+    assert list(worker.members()) == []
+    assert [r.text for r in here.simulator.accepted] == ["answer to hello"]
+    assert len(here.runs) == 2
+    assert here.missed() == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_ends_within_the_grace_is_answered_by_the_stopping_worker(here, kind):
+    options, agent = KINDS[kind]
+    worker = _with_a_message_in_hand(here, options, AGENT=agent, SHUTDOWN_GRACE_S="20")
+    worker.signal(signal.SIGTERM)
+    worker.until_logged("Warm shutdown")
+    here.gate.touch()
+
+    code = worker.wait(15)
+
+    assert code == 0
+    assert [r.text for r in here.simulator.accepted] == ["answer to hello"]
+    assert len(here.runs) == 1
+    again = here.worker(options, AGENT=agent)
+    again.terminate(limit_s=15)
+    assert len(here.runs) == 1, "the message was acknowledged, so nobody gets it again"
+
+
+def test_an_idle_worker_stops_within_seconds(here):
+    worker = here.worker()
+
+    code, took_s = worker.terminate(limit_s=10)
+
+    assert code == 0
+    assert took_s < 5
+    assert list(worker.members()) == []
+
+
+def test_a_killed_worker_is_replaced_after_its_lease(here):
+    worker = _with_a_message_in_hand(here, "", LEASE_S="2")
+    other = here.worker(LEASE_S="2")
+
+    worker.kill()
+    wait_for(lambda: len(here.runs) == 2, limit_s=20, what="the other worker to take over")
+    here.gate.touch()
+    other.until_logged("reply_posted", limit_s=15)
+
+    assert [r.text for r in here.simulator.accepted] == ["answer to hello"]
