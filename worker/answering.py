@@ -89,8 +89,7 @@ class Answering:
             data = {"not_an_envelope": data}  # kept as it came, and then told as what it is
         claim = self._store.claim(task_id, owner=self._owner, lease_s=self._lease_s, envelope=data)
         if not isinstance(claim, Claimed):
-            finished = None if isinstance(claim, Held) or not claim.outcome else claim.outcome
-            state = FinalState(finished) if finished else None
+            state = None if isinstance(claim, Held) else FinalState.of(claim.outcome)
             outcome = Outcome(state, duplicate=True)
             _log(outcome, task_id, data or {})
             return outcome

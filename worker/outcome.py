@@ -19,6 +19,11 @@ class FinalState(StrEnum):
     CANCELLED = "CANCELLED"  # stopped by the person
     FAILURE = "FAILURE"  # agent or delivery failed for good; kept as a missed reply
 
+    @classmethod
+    def of(cls, recorded: str | None) -> "FinalState | None":
+        """Return what a store has recorded; None for nothing, or a word of a later release."""
+        return cls(recorded) if recorded in set(cls) else None
+
 
 _ACTIONS = {
     FinalState.SUCCESS: "reply_posted",

@@ -43,7 +43,13 @@ class SweepStep(bootsteps.StartStopStep):
         """Build the sweeper on a store connection of its own."""
         from worker.tasks import publish
 
-        return Sweeper(wiring.store_of(w.settings), publish)
+        self._store = wiring.store_of(w.settings)
+        return Sweeper(self._store, publish)
+
+    def stop(self, w: Any) -> None:
+        """Stop sweeping and close the connection."""
+        super().stop(w)
+        self._store.close()
 
 
 class Worker(CeleryWorker):

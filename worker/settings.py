@@ -24,7 +24,7 @@ _STORE_SCHEMES = (
 class WorkerSettings(Settings):
     """What the worker reads."""
 
-    explicit_store_url: str | None = Field(
+    store_url: str | None = Field(
         validation_alias="STORE_URL",
         default=None,
         description="What is remembered: redis(s)://, postgresql:// or sqlite:///path.",
@@ -91,11 +91,11 @@ class WorkerSettings(Settings):
         description="How long missed replies are kept.",
     )
 
-    @field_validator("explicit_store_url", "addon_store_url")
+    @field_validator("store_url", "addon_store_url")
     @classmethod
     def _known_store(cls, value: str | None, info: ValidationInfo) -> str | None:
         # With STORE_URL set, DATABASE_URL may belong to another program.
-        is_used = info.field_name == "explicit_store_url" or not info.data.get("explicit_store_url")
+        is_used = info.field_name == "store_url" or not info.data.get("store_url")
         if is_used and value is not None and not value.startswith(_STORE_SCHEMES):
             raise ValueError("must start with redis://, rediss://, postgresql:// or sqlite:///")
         return value
@@ -112,11 +112,7 @@ class WorkerSettings(Settings):
 
     @model_validator(mode="after")
     def _store_is_shared(self) -> Self:
-        if (
-            not self.is_embedded
-            and self.explicit_store_url is None
-            and is_local_url(self.store_url)
-        ):
+        if not self.is_embedded and self.store_url is None and is_local_url(self.store_address):
             raise ValueError(
                 "STORE_URL: a remote broker needs a store that every worker reaches: set "
                 "REDIS_URL or DATABASE_URL, or name this machine's SQLite in STORE_URL"
@@ -124,7 +120,7 @@ class WorkerSettings(Settings):
         return self
 
     @property
-    def store_url(self) -> str:
+    def store_address(self) -> str:
         """Where the store is; SQLite in ``data_dir`` when nothing is named."""
         file = Path(self.data_dir).absolute() / "store.sqlite3"
-        return self.explicit_store_url or self.addon_store_url or f"sqlite:///{file}"
+        return self.store_url or self.addon_store_url or f"sqlite:///{file}"

@@ -14,9 +14,11 @@ from celery.exceptions import Ignore, Reject
 from kombu.exceptions import OperationalError
 
 from contract.routing import ANSWER, DELIVER, safe_kwargsrepr
+from contract.settings import SettingsError
+from worker.agents.base import AgentLoadError
 from worker.celery import app
 from worker.outcome import FinalState, Outcome
-from worker.store import DueMessage, StoreUnavailableError
+from worker.store import DueMessage, StoreError, StoreUnavailableError
 from worker.wiring import runtime
 
 __all__ = ["answer", "deliver", "publish"]
@@ -24,6 +26,8 @@ __all__ = ["answer", "deliver", "publish"]
 logger = logging.getLogger(__name__)
 
 _building = threading.Lock()
+_BACK_AFTER_S = 5.0
+_EVENTS = {FinalState.SUCCESS: "task-succeeded", FinalState.FAILURE: "task-failed"}
 
 
 class _SafeTask(Task):  # type: ignore[type-arg]
@@ -48,36 +52,45 @@ class _SafeTask(Task):  # type: ignore[type-arg]
 
 def _work(task: Task, envelope: dict[str, Any] | None) -> dict[str, Any]:  # type: ignore[type-arg]
     started = time.monotonic()
-    with _building:
-        parts = runtime()
     try:
+        with _building:
+            parts = runtime()
         outcome = parts.answering.work(str(task.request.id), envelope)
-    except StoreUnavailableError as error:
-        raise Reject(str(error), requeue=True) from None
+    except (StoreError, SettingsError, AgentLoadError) as error:
+        _give_back(error)
     if outcome.state is FinalState.SUCCESS and not outcome.duplicate:
         return outcome.summary()
     _tell(task, outcome, runtime_s=time.monotonic() - started)
     raise Ignore
 
 
+def _give_back(error: Exception) -> NoReturn:
+    """Return the message to its queue: nothing was decided, and another worker may be able to.
+
+    Not at once, or a worker that is alone would take it again and again.
+    """
+    logger.error(
+        "cannot work on a message, it goes back: %s", error, extra={"action": "message_requeued"}
+    )
+    if not isinstance(error, StoreUnavailableError):  # else: waited for already
+        time.sleep(_BACK_AFTER_S)
+    raise Reject(type(error).__name__, requeue=True) from None
+
+
 def _tell(task: Task, outcome: Outcome, *, runtime_s: float) -> None:  # type: ignore[type-arg]
     """Send the event that shows ``outcome`` in Flower."""
-    summary = repr(outcome.summary())
-    fields: dict[str, Any]
     if outcome.retry_in_s is not None:
-        kind, fields = "task-retried", {"exception": summary}
+        kind = "task-retried"
     elif outcome.state is None:
         return  # another worker is at it, and tells how it ends
-    elif outcome.state is FinalState.FAILURE:
-        kind, fields = "task-failed", {"exception": summary}
-    elif outcome.state is FinalState.SUCCESS:
-        kind, fields = "task-succeeded", {"result": summary}
     else:
-        kind, fields = f"task-{outcome.state.lower()}", {"result": summary}
+        kind = _EVENTS.get(outcome.state, f"task-{outcome.state.lower()}")
+    fields: dict[str, Any] = {}
+    if not outcome.duplicate:  # whose first copy has told this
+        shown_as = "exception" if kind in {"task-retried", "task-failed"} else "result"
+        fields = {shown_as: repr(outcome.summary()), "runtime": round(runtime_s, 3)}
     try:
-        task.send_event(
-            kind, retry_policy={"max_retries": 1}, runtime=round(runtime_s, 3), **fields
-        )
+        task.send_event(kind, retry_policy={"max_retries": 1}, **fields)
     except (OperationalError, OSError) as error:
         logger.warning("Flower will not see a %s: %s", kind, type(error).__name__)
 

@@ -34,7 +34,7 @@ def clock() -> datetime:
 
 def store_of(settings: WorkerSettings) -> Store:
     """Return the store the settings name, not yet connected."""
-    return open_store(settings.store_url, missed_ttl_s=settings.keep_missed_days * _DAY_S)
+    return open_store(settings.store_address, missed_ttl_s=settings.keep_missed_days * _DAY_S)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 """What a worker does with its command line, its settings and messages that are not for it."""
 
+import contextlib
 import json
+import sqlite3
 import uuid
 from datetime import UTC, datetime
 
@@ -131,3 +133,20 @@ def test_an_envelope_of_a_later_version_is_kept_whole(here):
     assert "99" in kept["detail"]
     assert here.runs == []
     assert "marked" not in worker.log
+
+
+def test_a_message_no_worker_can_claim_stays_on_the_broker(here):
+    """A store without tables is an operator's mistake; it must not cost a message."""
+    file = here.folder / "store.sqlite3"
+    here.listener()
+    worker = here.worker(STORE_URL=f"sqlite:///{file}")
+    with contextlib.closing(sqlite3.connect(file)) as database:
+        database.execute("ALTER TABLE dingtalk_messages RENAME TO elsewhere")
+        here.simulator.say("hello")
+        worker.until_logged("message_requeued")
+        database.execute("ALTER TABLE elsewhere RENAME TO dingtalk_messages")
+    here.gate.touch()
+
+    worker.until_logged("reply_posted")
+
+    assert [r.text for r in here.simulator.accepted] == ["answer to hello"]

@@ -12,6 +12,7 @@ import concurrent.futures
 import contextlib
 import inspect
 import itertools
+import logging
 import signal
 import threading
 import time
@@ -23,6 +24,8 @@ from typing import Any
 from worker.agents.base import Agent, Message
 
 __all__ = ["AgentCancelledError", "AgentFailedError", "AgentRunner", "AgentTimeoutError"]
+
+logger = logging.getLogger(__name__)
 
 _INTERRUPT_AGAIN_S = 1.0
 
@@ -176,6 +179,10 @@ class AgentRunner:
         except AgentTimeoutError:
             with self._lock:
                 self.abandoned += 1
+            logger.warning(
+                "an agent does not return; its thread is lost",
+                extra={"action": "agent_abandoned", "abandoned": self.abandoned},
+            )
             raise
 
     def _wait(self, result: Awaitable[Any], limit_s: float) -> Any:

@@ -39,7 +39,7 @@ def test_with_nothing_set_everything_is_on_this_machine(tmp_path):
     settings = WorkerSettings.load()
 
     assert settings.is_embedded
-    assert settings.store_url == f"sqlite:///{tmp_path}/.data/store.sqlite3"
+    assert settings.store_address == f"sqlite:///{tmp_path}/.data/store.sqlite3"
     assert settings.agent == "worker.agents.echo:agent"
     assert (settings.agent_timeout_s, settings.lease_s, settings.shutdown_grace_s) == (300, 15, 20)
     assert (settings.late_policy, settings.worker_pool) == ("flag", "threads")
@@ -65,13 +65,13 @@ def test_a_local_file_from_an_addon_does_not_serve_a_remote_broker(environment):
 
 def test_a_local_file_that_is_named_on_purpose_does(environment):
     environment(BROKER_URL="amqp://h//", STORE_URL="sqlite:///here.db")
-    assert WorkerSettings.load().store_url == "sqlite:///here.db"
+    assert WorkerSettings.load().store_address == "sqlite:///here.db"
 
 
 def test_redis_url_serves_as_broker_and_store(environment):
     environment(REDIS_URL="redis://h/0")
     settings = WorkerSettings.load()
-    assert settings.broker_url == settings.store_url == "redis://h/0"
+    assert settings.broker_url == settings.store_address == "redis://h/0"
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_redis_url_serves_as_broker_and_store(environment):
 )
 def test_store_url_then_database_url_then_redis(environment, values, store):
     environment(**values)
-    assert WorkerSettings.load().store_url == store
+    assert WorkerSettings.load().store_address == store
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_a_store_nobody_can_open_is_refused_before_the_start(environment, variab
 
 def test_a_database_of_something_else_is_no_obstacle_to_a_named_store(environment):
     environment(STORE_URL="redis://h", DATABASE_URL="mysql://u:SECRET@h/db")
-    assert WorkerSettings.load().store_url == "redis://h"
+    assert WorkerSettings.load().store_address == "redis://h"
 
 
 # The rest.
