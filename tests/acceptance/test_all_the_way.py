@@ -50,7 +50,11 @@ def test_two_hundred_messages_are_each_answered_once(deployment):
     acks = [a for a in deployment.simulator.message_acks if a.message_id in ids]
     assert len(acks) == 200
     assert {a.code for a in acks} == {200}
-    assert Counter(id_ for id_, _ in deployment.calls() if id_ in ids) == Counter(ids)
+    calls = [call for call in deployment.calls() if call[0] in ids]
+    assert Counter(id_ for id_, _ in calls) == Counter(ids)
+    assert {deployment.worker_of(pid).line for pid in {pid for _, pid in calls}} == {
+        worker.line for worker in deployment.workers
+    }, "both took part"
     tasks = {task_id(CLIENT_ID, id_) for id_ in ids}
     wait_for(
         lambda: tasks <= set(deployment.flower("/api/tasks", state="SUCCESS").json()),
@@ -180,8 +184,10 @@ def test_flower_finds_messages_by_their_id_and_shows_nothing_private(deployment)
     for message, state in zip(messages, states, strict=True):
         shown.append(json.dumps(deployment.until_state(message, state)))
         by_state = deployment.flower("/api/tasks", state=state)
-        [task] = [t for t in by_state.json().values() if message.message_id in (t["kwargs"] or "")]
-        assert task["uuid"] == task_id(CLIENT_ID, message.message_id)
+        task = by_state.json()[task_id(CLIENT_ID, message.message_id)]
+        assert message.message_id in task["kwargs"]
+        by_id = deployment.flower("/api/tasks", search=message.message_id)
+        assert list(by_id.json()) == [task["uuid"]]
         shown.append(by_state.text)
     shown.append(deployment.flower("/api/tasks").text)
     shown.append(deployment.flower("/api/workers", refresh="1").text)

@@ -92,3 +92,16 @@ def test_sigterm_hands_a_childs_message_back(prefork):
     prefork.until_answered([message])
     prefork.until_finished([message])
     assert len(prefork.accepted([message])) == 1
+
+
+def test_an_agent_that_needs_less_than_the_grace_is_waited_for(prefork):
+    """Process managers signal the children too, which must not end what they are busy with."""
+    message = prefork.say("sleep:1 and then reply")
+    prefork.until_called([message])
+    [worker] = prefork.workers
+
+    code, _ = worker.terminate(GRACE_S + 10)
+
+    assert code == 0
+    assert [r.text for r in prefork.accepted([message])] == [f"you said {message.text}"]
+    assert len(prefork.calls(message)) == 1
