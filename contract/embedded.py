@@ -48,7 +48,7 @@ class _Owner:
         self.folder.mkdir(parents=True)
         # Open for the life of the process, whose death frees the lock; a POSIX lock, because a
         # forked child does not inherit it.
-        self._lock = (self.folder / "lock").open("w")
+        self._lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 

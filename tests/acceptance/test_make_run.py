@@ -108,7 +108,7 @@ def ask(run: Run, text: str) -> object:
 def test_hello_is_answered_and_ctrl_c_leaves_nothing_running(tmp_path, pool):
     with running(tmp_path, WORKER_POOL=pool, WORKER_CONCURRENCY="2") as run:
         run.until(BANNER)
-        assert ask(run, "hello") == "echo: hello"
+        assert ask(run, "hello") == "echo: hello", run.output
         assert len(run.processes()) > 4
 
         code, took_s = run.end(signal.SIGINT)

@@ -17,6 +17,7 @@ def _restore():
     """Whatever pytest has put on the root logger comes back."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
+    logging.captureWarnings(False)  # an earlier test's stays on past pytest's own restoring
     yield
     root.handlers[:], root.level = handlers, level
     logging.captureWarnings(False)
