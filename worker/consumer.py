@@ -6,10 +6,13 @@ ahead. Named in ``celeryconfig.py``.
 """
 
 import logging
+import warnings
 from collections.abc import Callable
 from typing import Any
 
+from celery.exceptions import CPendingDeprecationWarning
 from celery.worker.consumer import Consumer as CeleryConsumer
+from kombu.transport import virtual
 
 from contract import routing
 from worker.outcome import FinalState
@@ -21,6 +24,11 @@ __all__ = ["Consumer"]
 
 logger = logging.getLogger(__name__)
 
+_BACK_AFTER_S = 5.0
+
+# Said at every reconnection about a setting that celeryconfig.py sets on purpose.
+warnings.filterwarnings("ignore", category=CPendingDeprecationWarning, module=r"celery\..*")
+
 # Declares 28 delay queues on RabbitMQ; what must wait, waits in the store.
 _UNNEEDED = "celery.worker.consumer.delayed_delivery:DelayedDelivery"
 
@@ -28,7 +36,10 @@ _UNNEEDED = "celery.worker.consumer.delayed_delivery:DelayedDelivery"
 class Consumer(CeleryConsumer):
     """Takes messages; those it cannot use are kept where an operator sees them."""
 
-    connection_errors: tuple[type[BaseException], ...]  # Celery's; its stubs leave it out
+    # Celery's; its stubs leave them out.
+    connection_errors: tuple[type[BaseException], ...]
+    connection: Any
+    timer: Any
 
     class Blueprint(CeleryConsumer.Blueprint):  # type: ignore[misc, valid-type]
         """Celery's steps without one that is not needed."""
@@ -36,6 +47,37 @@ class Consumer(CeleryConsumer):
         default_steps = [  # noqa: RUF012, Celery's own shape
             step for step in CeleryConsumer.Blueprint.default_steps if step != _UNNEEDED
         ]
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """Let the lost connection go without a word to its broker.
+
+        Celery closes it, and kombu would put unacknowledged messages back through it; on Redis
+        that raises what Celery does not expect and ends the worker, agents and all. They need no
+        putting back: the broker gives them out again, and a claim drops the copy of what is still
+        worked on.
+        """
+        transport = getattr(self.connection, "connection", None)
+        if isinstance(transport, virtual.Transport):
+            for channel in transport.channels or ():
+                channel.do_restore = False
+        super().on_connection_error_after_connected(exc)
+
+    def call_soon_ack(self, p: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        """Acknowledge, unless the message's connection is gone by now.
+
+        Celery catches what a living connection raises; the remains of a lost one raise
+        ``AttributeError``, which would end the event loop.
+        """
+
+        def on_its_channel(*inner: Any, **named: Any) -> Any:
+            try:
+                return p(*inner, **named)
+            except AttributeError:
+                logger.info("cannot acknowledge on a lost connection; the copy will be dropped")
+
+        return super().call_soon_ack(  # type: ignore[misc]
+            on_its_channel, *arguments, **options
+        )
 
     def create_task_handler(self, *arguments: Any, **options: Any) -> Callable[[Any], None]:
         """Return Celery's handler, which a malformed task cannot bring down.
@@ -89,7 +131,11 @@ class Consumer(CeleryConsumer):
                 error,
                 extra=fields,
             )
-            message.reject_log_error(logger, self.connection_errors, requeue=True)
+            # Not at once, or this worker would take it again and again.
+            back = {"requeue": True}
+            self.timer.call_after(
+                _BACK_AFTER_S, message.reject_log_error, (logger, self.connection_errors), back
+            )
             return
         logger.error("kept as a missed reply: %s", why, extra=fields)
         message.ack_log_error(logger, self.connection_errors)

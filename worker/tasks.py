@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from celery import Task
 from celery.exceptions import Ignore, Reject
+from celery.worker.request import Request
 from kombu.exceptions import OperationalError
 
 from contract.routing import ANSWER, DELIVER, safe_kwargsrepr
@@ -21,7 +22,7 @@ from worker.outcome import FinalState, Outcome
 from worker.store import DueMessage, StoreError, StoreUnavailableError
 from worker.wiring import runtime
 
-__all__ = ["answer", "deliver", "publish"]
+__all__ = ["SafeRequest", "answer", "deliver", "publish"]
 
 logger = logging.getLogger(__name__)
 
@@ -30,10 +31,19 @@ _BACK_AFTER_S = 5.0
 _EVENTS = {FinalState.SUCCESS: "task-succeeded", FinalState.FAILURE: "task-failed"}
 
 
+class SafeRequest(Request):
+    """A task at work as remote control sees it: ``inspect active`` and the like."""
+
+    def info(self, safe: bool = False) -> Any:
+        """Describe it without its arguments, however they are asked for."""
+        return super().info(safe=True)
+
+
 class _SafeTask(Task):  # type: ignore[type-arg]
     """A task whose arguments show nothing but a message id, however it is published."""
 
     abstract = True
+    Request = "worker.tasks:SafeRequest"
 
     def apply_async(  # type: ignore[override]
         self, args: Any = None, kwargs: Any = None, **options: Any

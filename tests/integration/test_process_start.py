@@ -150,3 +150,23 @@ def test_a_message_no_worker_can_claim_stays_on_the_broker(here):
     worker.until_logged("reply_posted")
 
     assert [r.text for r in here.simulator.accepted] == ["answer to hello"]
+
+
+@pytest.mark.parametrize("options", ["", "-P prefork -c 1"])
+def test_remote_control_shows_no_arguments(here, options):
+    """Celery answers ``inspect active`` with the arguments as they are."""
+    here.listener()
+    here.worker(options)
+    message = here.simulator.say("marked text")
+    wait_for(lambda: here.runs, limit_s=10, what="the agent to be run")
+
+    shown = here.run("celery", "-A", "worker", "inspect", "active", "--json", "-t", "10")
+    queried = here.run(
+        "celery", "-A", "worker", "inspect", "query_task", "--json", "-t", "10",
+        task_id("dingprocess", message.message_id),
+    )  # fmt: skip
+
+    for answer in (shown, queried):
+        assert message.message_id in answer.stdout, answer.stderr
+        assert "marked" not in answer.stdout
+        assert "session=" not in answer.stdout
