@@ -6,9 +6,11 @@ passes values down. No variable's value is ever part of an error.
 """
 
 import os
+import tempfile
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import (
@@ -17,6 +19,7 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
 )
 from pydantic.fields import FieldInfo
@@ -32,6 +35,7 @@ __all__ = [
     "CommaSeparated",
     "Settings",
     "SettingsError",
+    "check_url",
     "is_local_url",
 ]
 
@@ -113,7 +117,8 @@ class Settings(BaseSettings):
     data_dir: Path = Field(
         validation_alias="DATA_DIR",
         default=Path(".data"),
-        description="Folder of the embedded broker, the SQLite store and the spool.",
+        validate_default=True,
+        description="Folder of the embedded broker and the SQLite store.",
     )
     log_format: Literal["text", "json"] | None = Field(
         validation_alias="LOG_FORMAT",
@@ -129,6 +134,15 @@ class Settings(BaseSettings):
     def _known_broker(cls, value: str) -> str:
         if not value.startswith(("redis://", "rediss://", "amqp://", "amqps://", EMBEDDED_BROKER)):
             raise ValueError("must start with redis://, rediss://, amqp:// or amqps://")
+        check_url(value)
+        return value
+
+    @field_validator("data_dir")
+    @classmethod
+    def _can_hold_the_broker(cls, value: Path, info: ValidationInfo) -> Path:
+        # Else both processes would wait for ever for a broker that cannot be.
+        if str(info.data.get("broker_url", "")).startswith(EMBEDDED_BROKER):
+            _check_writable(value)
         return value
 
     @field_validator("openapi_endpoint")
@@ -186,3 +200,29 @@ class Settings(BaseSettings):
 def is_local_url(url: str) -> bool:
     """Whether only this machine can reach what the URL names (a file, or the embedded broker)."""
     return url.startswith(("sqlite", EMBEDDED_BROKER))
+
+
+def check_url(url: str) -> None:
+    """Refuse a URL that no client could read, before one shows parts of its password.
+
+    Raises:
+        ValueError: Saying what is likely wrong, and nothing of the URL.
+    """
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # read from the text, and checked, only now
+    except ValueError:
+        raise ValueError("cannot be read; is its password percent-encoded?") from None
+    # A password such as 123/4 makes a port of its beginning and a path of its end.
+    if "@" not in parts.netloc and "@" in parts.path + parts.fragment:
+        raise ValueError("cannot be read; is its password percent-encoded?")
+
+
+def _check_writable(folder: Path) -> None:
+    """Try to write where the folder is, or will be; leaves nothing behind."""
+    try:
+        nearest = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        raise ValueError(f"cannot be written to: {error.strerror}") from None

@@ -57,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = ListenerSettings.load()
     except SettingsError as error:
-        sys.stderr.write(f"cannot read settings: {error}\n")
+        for line in str(error).splitlines():
+            sys.stderr.write(f"cannot read settings: {line}\n")
         return 2
     configure(settings.log_level, settings.log_format)
     _warn_if_everybody_is_denied(settings)

@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 from pydantic import AliasChoices, Field, ValidationInfo, field_validator, model_validator
 
-from contract.settings import CommaSeparated, Settings, is_local_url
+from contract.settings import CommaSeparated, Settings, check_url, is_local_url
 from dingwire.webhook import WebhookHosts
 
 __all__ = ["WorkerSettings"]
@@ -96,8 +96,12 @@ class WorkerSettings(Settings):
     def _known_store(cls, value: str | None, info: ValidationInfo) -> str | None:
         # With STORE_URL set, DATABASE_URL may belong to another program.
         is_used = info.field_name == "store_url" or not info.data.get("store_url")
-        if is_used and value is not None and not value.startswith(_STORE_SCHEMES):
+        if not is_used or value is None:
+            return value
+        if not value.startswith(_STORE_SCHEMES):
             raise ValueError("must start with redis://, rediss://, postgresql:// or sqlite:///")
+        if not value.startswith("sqlite:"):
+            check_url(value)
         return value
 
     @field_validator("webhook_hosts")

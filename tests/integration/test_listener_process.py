@@ -174,12 +174,32 @@ def test_bad_settings_exit_2_and_name_every_variable_and_no_value(tmp_path):
     )
 
     assert done.returncode == 2
-    assert done.stderr.startswith("cannot read settings: ")
+    assert {line.partition(": ")[0] for line in done.stderr.splitlines()} == {
+        "cannot read settings"
+    }
     for name in ("DINGTALK_CLIENT_SECRET", "REPLY_WITHIN_S", "BROKER_URL", "LOG_FORMAT"):
-        assert f"{name}: " in done.stderr
+        assert f": {name}: " in done.stderr
     assert "DINGTALK_CLIENT_SECRET: Field required" in done.stderr
     assert "hunter2" not in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("variables", "complaint"),
+    [
+        (
+            {"BROKER_URL": "redis://user:hunter2/x@127.0.0.1:6379/0"},
+            "BROKER_URL: cannot be read; is its password percent-encoded?",
+        ),
+        ({"DATA_DIR": "/proc/nope"}, "DATA_DIR: cannot be written to: No such file or directory"),
+    ],
+)
+def test_what_could_never_work_ends_it_with_one_line(tmp_path, variables, complaint):
+    bot = {"DINGTALK_CLIENT_ID": "ding1", "DINGTALK_CLIENT_SECRET": "s3cret"}
+
+    done = _run(tmp_path, **bot, **variables)
+
+    assert (done.returncode, done.stderr) == (2, f"cannot read settings: {complaint}\n")
 
 
 def test_the_toml_file_is_enough(tmp_path):

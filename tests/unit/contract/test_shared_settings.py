@@ -111,6 +111,50 @@ def test_an_env_file_that_is_not_text_is_named():
         Settings.load()
 
 
+UNREADABLE = [
+    "redis://user:hunter2/x@127.0.0.1:6379/0",
+    "rediss://:hunter2#x@127.0.0.1:6379/0",
+    "redis://:12345/hunter2@127.0.0.1/0",
+    "amqp://user:hunter2@127.0.0.1:99999//",
+    "amqps://[hunter2",
+]
+
+
+@pytest.mark.parametrize("url", UNREADABLE)
+def test_a_broker_address_that_cannot_be_read_is_refused_without_its_password(monkeypatch, url):
+    monkeypatch.setenv("BROKER_URL", url)
+    with pytest.raises(SettingsError) as e:
+        Settings.load()
+    assert str(e.value) == "BROKER_URL: cannot be read; is its password percent-encoded?"
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://:hunter2%2Fx@h:6379/0", "amqp://u:p@h/vhost@x", "redis://h", "redis:///0"]
+)
+def test_a_broker_address_that_can_be_read_is_taken(monkeypatch, url):
+    monkeypatch.setenv("BROKER_URL", url)
+    assert Settings.load().broker_url == url
+
+
+@pytest.mark.parametrize("folder", ["/proc/nope", "/proc/nope/deeper", "a-file/data"])
+def test_a_folder_that_cannot_hold_the_broker_is_refused(monkeypatch, folder):
+    Path("a-file").write_text("")
+    monkeypatch.setenv("DATA_DIR", folder)
+    with pytest.raises(SettingsError, match=r"\ADATA_DIR: cannot be written to: [A-Z].*\Z"):
+        Settings.load()
+
+
+def test_a_remote_broker_needs_no_folder(monkeypatch):
+    monkeypatch.setenv("DATA_DIR", "/proc/nope")
+    monkeypatch.setenv("BROKER_URL", "redis://h")
+    assert Settings.load().data_dir == Path("/proc/nope")
+
+
+def test_reading_the_settings_leaves_nothing_on_the_disk():
+    Settings.load()
+    assert list(Path().iterdir()) == []
+
+
 @pytest.mark.parametrize("first", range(len(BROKER_VARIABLES)))
 def test_the_broker_is_the_first_of_the_variables_that_is_set(monkeypatch, first):
     for name in BROKER_VARIABLES[first:]:

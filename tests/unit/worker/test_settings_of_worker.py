@@ -101,6 +101,22 @@ def test_a_store_nobody_can_open_is_refused_before_the_start(environment, variab
     )
 
 
+@pytest.mark.parametrize(
+    "url", ["redis://u:hunter2/x@h:6379/0", "postgresql://u:hunter2#x@h/db", "postgres://h:99999/d"]
+)
+@pytest.mark.parametrize("variable", ["STORE_URL", "DATABASE_URL"])
+def test_a_store_address_that_cannot_be_read_is_refused_without_its_password(
+    environment, variable, url
+):
+    environment(**{variable: url})
+    assert refusal() == f"{variable}: cannot be read; is its password percent-encoded?"
+
+
+def test_a_folder_that_cannot_hold_the_broker_is_refused(environment):
+    environment(DATA_DIR="/proc/nope")
+    assert refusal().startswith("DATA_DIR: cannot be written to: ")
+
+
 def test_a_database_of_something_else_is_no_obstacle_to_a_named_store(environment):
     environment(STORE_URL="redis://h", DATABASE_URL="mysql://u:SECRET@h/db")
     assert WorkerSettings.load().store_address == "redis://h"
