@@ -8,7 +8,9 @@ from typing import Protocol
 
 import pytest
 
+from contract.broker import Broker
 from tests import servers
+from tests.listening import empty
 
 
 @pytest.hookimpl(trylast=True)
@@ -52,3 +54,12 @@ def rabbitmq_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real PostgreSQL for the whole run; tests use schemas of their own."""
     yield from _serve(servers.postgresql, tmp_path_factory.mktemp("postgresql"))
+
+
+@pytest.fixture(params=["embedded", "redis", "rabbitmq"])
+def each_broker(request: pytest.FixtureRequest, tmp_path: Path) -> Broker:
+    """An empty broker of each kind."""
+    url = "embedded://"
+    if request.param != "embedded":
+        url = request.getfixturevalue(f"{request.param}_url")
+    return empty(Broker.from_url(url, tmp_path))

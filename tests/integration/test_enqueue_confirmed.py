@@ -6,7 +6,6 @@ import logging
 import socket
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
@@ -32,15 +31,6 @@ def _task(number: int | None = None, text: str = "hello"):
     )
 
 
-@pytest.fixture(params=["embedded", "redis", "rabbitmq"])
-def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Broker:
-    """An empty broker of each kind."""
-    url = "embedded://"
-    if request.param != "embedded":
-        url = request.getfixturevalue(f"{request.param}_url")
-    return empty(Broker.from_url(url, tmp_path))
-
-
 @asynccontextmanager
 async def _enqueuer(broker: Broker, **options):
     enqueuer = Enqueuer(broker, delays=[0.05], **options)
@@ -55,11 +45,11 @@ def _ids(broker: Broker) -> list[str]:
     return [envelope.message_id for envelope in envelopes_on(broker)]
 
 
-async def test_what_was_enqueued_is_on_the_broker_in_order(broker):
-    async with _enqueuer(broker, batch=7) as enqueuer:
+async def test_what_was_enqueued_is_on_the_broker_in_order(each_broker):
+    async with _enqueuer(each_broker, batch=7) as enqueuer:
         await asyncio.gather(*(enqueuer.enqueue(_task(n)) for n in range(50)))
 
-        assert _ids(broker) == [f"msg{n}" for n in range(50)]
+        assert _ids(each_broker) == [f"msg{n}" for n in range(50)]
 
 
 async def test_nobody_is_told_before_the_broker_is_there(tmp_path):
@@ -151,8 +141,8 @@ async def test_beyond_the_bound_a_message_is_refused_at_once(tmp_path):
     )
 
 
-async def test_stopping_flushes_what_waits(broker):
-    enqueuer = Enqueuer(broker, delays=[0.05])
+async def test_stopping_flushes_what_waits(each_broker):
+    enqueuer = Enqueuer(each_broker, delays=[0.05])
     enqueuer.start()
     waiting = [asyncio.create_task(enqueuer.enqueue(_task(n))) for n in range(300)]
     await asyncio.sleep(0)
@@ -160,7 +150,7 @@ async def test_stopping_flushes_what_waits(broker):
     assert await enqueuer.stop(10) == 0
 
     await asyncio.gather(*waiting)
-    assert len(_ids(broker)) == 300
+    assert len(_ids(each_broker)) == 300
 
 
 async def test_a_password_in_the_brokers_address_is_not_logged(tmp_path, caplog):

@@ -4,7 +4,6 @@ import os
 import re
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +18,7 @@ from contract.routing import task_id
 from listener.publisher import Publisher
 from listener.task_message import answer_task
 from tests.servers import free_port, wait_for
+from tests.watching import watching
 
 ROOT = Path(__file__).parents[2]
 DATABASE = 11  # of the shared Redis; no other test uses it
@@ -41,27 +41,8 @@ def url(redis_url: str) -> str:
 @pytest.fixture
 def events(url: str) -> Iterator[list[dict[str, Any]]]:
     """All events of the worker, from before its start."""
-    app = Celery("watcher", broker=url, set_as_current=False)
-    seen: list[dict[str, Any]] = []
-    ready, stop = threading.Event(), threading.Event()
-
-    def watch() -> None:
-        with app.connection_for_read() as connection:
-            receiver = app.events.Receiver(connection, handlers={"*": seen.append})
-            with receiver.consumer_context() as (receiving, _, _):
-                ready.set()
-                while not stop.is_set():
-                    try:
-                        receiving.drain_events(timeout=0.2)
-                    except TimeoutError:
-                        continue
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    assert ready.wait(10)
-    yield seen
-    stop.set()
-    watcher.join(10)
+    with watching(Celery("watcher", broker=url, set_as_current=False)) as seen:
+        yield seen
 
 
 @pytest.fixture
