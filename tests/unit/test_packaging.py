@@ -80,6 +80,48 @@ def test_every_file_a_page_links_to_exists(page):
 
 
 @pytest.fixture
+def debian(tmp_path):
+    """Run ``scripts/check-python`` where ``python3`` lacks a package until apt has installed it."""
+    programs = {
+        "python3": f'case "$2" in *ensurepip*) test -e {tmp_path}/installed;; esac',
+        "id": "echo $USER_ID",
+        "apt-get": f'echo "$@" >>{tmp_path}/apt\n'
+        f'case "$*" in $APT_GIVES) touch {tmp_path}/installed;; esac',
+    }
+    for name, body in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+
+    def check(user_id: int, apt_gives: str) -> tuple[int, str, list[str]]:
+        done = subprocess.run(
+            [ROOT / "scripts" / "check-python", "python3"],
+            env={"PATH": f"{tmp_path}:/bin", "USER_ID": str(user_id), "APT_GIVES": apt_gives},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        apt = tmp_path / "apt"
+        asked = [line.split()[0] for line in apt.read_text().splitlines()] if apt.exists() else []
+        return done.returncode, done.stderr, asked
+
+    return check
+
+
+def test_root_on_debian_gets_what_makes_environments(debian):
+    assert debian(0, "*python3-venv*") == (0, "", ["update", "install"])
+    assert debian(0, "*python3-venv*") == (0, "", ["update", "install"]), "once is enough"
+
+
+@pytest.mark.parametrize(
+    ("user_id", "asked"), [(1000, []), (0, ["update", "install"])], ids=["a user", "apt has none"]
+)
+def test_who_cannot_have_it_installed_is_told_the_command(debian, user_id, asked):
+    code, said, commands = debian(user_id, "nothing")
+    assert (code, commands) == (1, asked)
+    assert "sudo apt-get update && sudo apt-get install python3-venv" in said
+
+
+@pytest.fixture
 def _folder_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in (
