@@ -20,6 +20,7 @@ from dingwire.errors import (
 from dingwire.replies import Reply, prefixed
 from worker.backoff import delay_s
 from worker.late import LateReplies
+from worker.leases import Heartbeat
 from worker.outcome import FinalState, Outcome
 from worker.patience import PatientStore
 from worker.store import Claimed, Reason
@@ -47,11 +48,13 @@ class Delivery:
         *,
         webhook: Webhook,
         late: LateReplies,
+        heartbeat: Heartbeat,
         clock: Callable[[], datetime],
     ) -> None:
         self._store = store
         self._webhook = webhook
         self._late = late
+        self._heartbeat = heartbeat
         self._clock = clock
 
     def deliver(
@@ -69,22 +72,22 @@ class Delivery:
             envelope: Holds the route and the deadline.
             reply: The kept answer.
             if_expired: The reason, should the deadline be over before anything is posted.
+
+        Raises:
+            LeaseLostError: This process is ending, or another one has the message.
         """
         if envelope.session_webhook is None:
             return self._late.apply(claimed, envelope, Reason.NO_ROUTE, reply=reply)
         timeliness = self._judge(envelope)
         if timeliness is Timeliness.EXPIRED:
             return self._late.apply(claimed, envelope, if_expired, reply=reply)
-        is_late = timeliness is Timeliness.LATE
-        try:
-            self._webhook.post(
-                envelope.session_webhook,
-                prefixed(reply, LATE_NOTE) if is_late else reply,
-                msg_uuid=claimed.lease.task_id,
-            )
-        except WebhookError as error:
-            return self._failed(error, claimed, envelope, reply)
-        self._store.finish(claimed.lease, FinalState.SUCCESS)
+        shown = prefixed(reply, LATE_NOTE) if timeliness is Timeliness.LATE else reply
+        with self._heartbeat.sending(claimed.lease):
+            try:
+                self._webhook.post(envelope.session_webhook, shown, msg_uuid=claimed.lease.task_id)
+            except WebhookError as error:
+                return self._failed(error, claimed, envelope, reply)
+            self._store.finish(claimed.lease, FinalState.SUCCESS)
         return Outcome(
             FinalState.SUCCESS,
             facts={

@@ -10,6 +10,7 @@ from contract.envelope import Conversation, Envelope
 from dingwire.errors import OpenApiError, OpenApiThrottledError
 from dingwire.replies import Reply
 from worker.backoff import delay_s
+from worker.leases import Heartbeat
 from worker.outcome import FinalState, Outcome
 from worker.patience import PatientStore
 from worker.store import Claimed, Reason
@@ -46,8 +47,10 @@ class LateReplies:
         *,
         policy: Literal["drop", "flag", "rescue"],
         proactive: Proactive | None,
+        heartbeat: Heartbeat,
     ) -> None:
         self._store = store
+        self._heartbeat = heartbeat
         self._policy = policy
         self._proactive = proactive
 
@@ -75,12 +78,16 @@ class LateReplies:
             reply: The answer, None when the agent has not run.
             errcode: DingTalk's, when it said no.
             detail: One safe line.
+
+        Raises:
+            LeaseLostError: This process is ending, or another one has the message.
         """
         if self._policy == "drop" and reason not in _FAILURES:
             self._store.finish(claimed.lease, FinalState.DROPPED)
             return Outcome(FinalState.DROPPED, reason, errcode, detail)
         if self._policy == "rescue" and reply is not None:
-            return self._rescue(claimed, envelope, reason, reply, errcode)
+            with self._heartbeat.sending(claimed.lease):
+                return self._rescue(claimed, envelope, reason, reply, errcode)
         return self.keep(claimed, reason, errcode=errcode, detail=detail)
 
     def keep(

@@ -1,7 +1,8 @@
 """Keeps the leases of this process alive while their messages are worked on.
 
 One thread for all of them, started with the first. When the process dies the thread dies with it,
-the leases run out, and other workers take over: that is the point.
+the leases run out, and other workers take over: that is the point. A process that ends in order
+gives its messages back, save those whose reply is on its way: nobody else must send it again.
 """
 
 import logging
@@ -15,6 +16,9 @@ __all__ = ["Heartbeat"]
 
 logger = logging.getLogger(__name__)
 
+# A post gives up after 13 s without an answer; the rest is for recording how it ended.
+_LAST_POSTS_S = 15.0
+
 
 class Heartbeat:
     """Renews held leases three times a lease."""
@@ -24,7 +28,10 @@ class Heartbeat:
         self._lease_s = lease_s
         # By lease, not by task: a message we lost may come back to this process at once.
         self._held: set[Lease] = set()
+        self._sending: set[Lease] = set()
         self._lock = threading.Lock()
+        self._sent = threading.Condition(self._lock)
+        self._is_ending = False
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
 
@@ -36,7 +43,7 @@ class Heartbeat:
             LeaseLostError: This process is ending; the message went back.
         """
         with self._lock:
-            if not self._ended.is_set():
+            if not self._is_ending:
                 self._held.add(lease)
             is_held = lease in self._held
             if is_held and self._thread is None:
@@ -50,6 +57,29 @@ class Heartbeat:
         finally:
             with self._lock:
                 self._held.discard(lease)
+
+    @contextmanager
+    def sending(self, lease: Lease) -> Iterator[None]:
+        """Send a reply, and record how that ended, inside the ``with`` block.
+
+        A process that ends does not give the message back meanwhile.
+
+        Raises:
+            LeaseLostError: This process is ending, or another one has the message; send nothing.
+        """
+        with self._lock:
+            may_send = lease in self._held and not self._is_ending
+            if may_send:
+                self._sending.add(lease)
+        if not may_send:
+            self._give_back(lease)
+            raise LeaseLostError(lease.task_id)
+        try:
+            yield
+        finally:
+            with self._sent:
+                self._sending.discard(lease)
+                self._sent.notify_all()
 
     def _beat(self) -> None:
         while not self._ended.wait(self._lease_s / 3):
@@ -76,20 +106,27 @@ class Heartbeat:
                 )
 
     def release_all(self) -> int:
-        """Give every held message back at once and stop; return how many.
+        """Give held messages back at once, wait for replies on their way; return how many went.
 
         For a process that must end with agents still at work: what they return later is fenced
         off, and another worker starts on their messages now rather than when the lease runs out.
         """
-        self._ended.set()
         with self._lock:
-            leases = list(self._held)
-            self._held.clear()
-        return sum(self._give_back(lease) for lease in leases)
+            self._is_ending = True
+            leases = self._held - self._sending
+            self._held -= leases
+        given_back = sum(self._give_back(lease) for lease in leases)
+        with self._sent:
+            if not self._sent.wait_for(lambda: not self._sending, timeout=_LAST_POSTS_S):
+                logger.error("ending with %s posts unanswered", len(self._sending))
+        self._ended.set()
+        return given_back
 
     def _give_back(self, lease: Lease) -> bool:
         try:
             self._store.release(lease, due_in_s=0)
+        except LeaseLostError:  # it is somebody else's already, or finished
+            return False
         except StoreError as error:
             logger.warning("cannot give a message back: %s", error)
             return False

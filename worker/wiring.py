@@ -51,9 +51,10 @@ class Runtime:
         """Give back what is unfinished, then end what can be ended.
 
         In this order, so that a cancelled agent's end finds its lease gone and decides nothing.
+        Replies that are being posted are waited for, and for the store to record them.
         """
-        self.store.stopping.set()
         self.heartbeat.release_all()
+        self.store.stopping.set()
         self.runner.cancel_all()
 
 
@@ -78,9 +79,13 @@ def build(settings: WorkerSettings) -> Runtime:
     backend = store_of(settings)
     store = PatientStore(backend)
     hosts = WebhookHosts.parse(settings.webhook_hosts)
-    late = LateReplies(store, policy=settings.late_policy, proactive=_proactive(settings))
-    delivery = Delivery(store, webhook=WebhookClient(hosts), late=late, clock=clock)
     heartbeat = Heartbeat(backend, lease_s=settings.lease_s)
+    late = LateReplies(
+        store, policy=settings.late_policy, proactive=_proactive(settings), heartbeat=heartbeat
+    )
+    delivery = Delivery(
+        store, webhook=WebhookClient(hosts), late=late, heartbeat=heartbeat, clock=clock
+    )
     answering = Answering(
         store,
         runner=runner,

@@ -68,6 +68,30 @@ def test_what_ends_within_the_grace_is_answered_by_the_stopping_worker(here, kin
     assert len(here.runs) == 1, "the message was acknowledged, so nobody gets it again"
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_post_under_way_at_the_end_of_the_grace_is_not_made_again(here, kind):
+    """DingTalk has the reply already and is slow to say so."""
+    options, agent = KINDS[kind]
+    here.gate.touch()
+    here.simulator.fail_replies(hang_s=6)
+    here.listener()
+    worker = here.worker(options, AGENT=agent, SHUTDOWN_GRACE_S="0.2")
+    here.simulator.say("hello")
+    wait_for(lambda: here.simulator.replies, limit_s=10, what="the post")
+    other = here.worker(options, AGENT=agent)
+
+    code, took_s = worker.terminate(limit_s=20)
+    here.simulator.say("hello again")
+    wait_for(lambda: len(here.simulator.replies) == 2, limit_s=15, what="the other worker's post")
+    wait_for(lambda: here.unfinished() == 0, limit_s=15, what="both to be recorded")
+    other.terminate(limit_s=15)
+
+    assert code == 0
+    assert took_s < 15
+    assert [r.text for r in here.simulator.accepted] == ["answer to hello", "answer to hello again"]
+    assert len(here.simulator.replies) == 2
+
+
 def test_an_idle_worker_stops_within_seconds(here):
     worker = here.worker()
 

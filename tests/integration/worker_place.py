@@ -114,6 +114,11 @@ class WorkerPlace:
         assert shown.returncode == 0, shown.stderr
         return list(json.loads(shown.stdout))
 
+    def unfinished(self) -> int:
+        """Return how many messages the store still has to see done."""
+        with redis.Redis.from_url(self.store_url) as client:
+            return int(client.zcard("dingtalk:due"))
+
     @property
     def runs(self) -> list[str]:
         """A line for each time the agent was run."""

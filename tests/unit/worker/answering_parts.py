@@ -166,14 +166,22 @@ class Desk:
     ) -> Answering:
         store = PatientStore(self.store)
         sender = self.proactive if proactive == "recording" else proactive
-        late = LateReplies(store, policy=policy, proactive=sender)
+        heartbeat = Heartbeat(self.store, lease_s=LEASE_S)
+        late = LateReplies(store, policy=policy, proactive=sender, heartbeat=heartbeat)
+        delivery = Delivery(
+            store,
+            webhook=webhook or self.webhook,
+            late=late,
+            heartbeat=heartbeat,
+            clock=self.clock,
+        )
         return Answering(
             store,
             runner=AgentRunner(agent or self.agent()),
             hosts=WebhookHosts.parse(hosts),
-            delivery=Delivery(store, webhook=webhook or self.webhook, late=late, clock=self.clock),
+            delivery=delivery,
             late=late,
-            heartbeat=Heartbeat(self.store, lease_s=LEASE_S),
+            heartbeat=heartbeat,
             clock=self.clock,
             owner=owner,
             lease_s=LEASE_S,

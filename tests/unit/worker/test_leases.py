@@ -1,6 +1,7 @@
 """Who works on a message keeps it, for as long as the process lives."""
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -165,3 +166,59 @@ def test_giving_back_goes_on_past_what_cannot_be_given_back(store):
 
     with heartbeat.holding(gone), heartbeat.holding(ours):
         assert heartbeat.release_all() == 1
+
+
+def test_a_message_whose_reply_is_on_its_way_is_not_given_back(store, another_process):
+    """And the lease outlives the post, however short it is."""
+    heartbeat = Heartbeat(store, lease_s=0.3)
+    lease = claim(store, lease_s=0.3)
+    with ThreadPoolExecutor(1) as pool:
+        with heartbeat.holding(lease), heartbeat.sending(lease):
+            ending = pool.submit(heartbeat.release_all)
+            with pytest.raises(TimeoutError):
+                ending.result(1)
+            assert another_process.due(limit=10, hold_s=0) == []
+            store.finish(lease, "SUCCESS")
+
+        assert ending.result(10) == 0
+
+
+def test_the_end_waits_for_a_post_no_longer_than_it_can_take(store, monkeypatch, caplog):
+    monkeypatch.setattr("worker.leases._LAST_POSTS_S", 0.1)
+    heartbeat = Heartbeat(store, lease_s=60)
+    lease = claim(store, lease_s=60)
+
+    with heartbeat.holding(lease), heartbeat.sending(lease):
+        heartbeat.release_all()
+
+    assert "ending with 1 posts unanswered" in caplog.text
+
+
+def test_no_post_begins_after_the_end_and_the_message_goes_back(store):
+    """Also one that would follow another, as a rescue follows a webhook that is dead."""
+    heartbeat = Heartbeat(store, lease_s=60)
+    lease = claim(store, lease_s=60)
+    with ThreadPoolExecutor(1) as pool, heartbeat.holding(lease):
+        with heartbeat.sending(lease):
+            ending = pool.submit(heartbeat.release_all)
+            wait_for(lambda: heartbeat._is_ending, limit_s=10, what="the end to begin")
+            with pytest.raises(LeaseLostError), heartbeat.sending(lease):
+                pytest.fail("posted after the end")
+        ending.result(10)
+
+    assert len(store.due(limit=10, hold_s=60)) == 1
+
+
+def test_a_message_that_another_worker_has_is_not_sent(store, another_process):
+    heartbeat = Heartbeat(store, lease_s=0.3)
+    lost = claim(store)
+    store.release(lost, due_in_s=0)
+    theirs = claim(another_process, owner="b", lease_s=60)
+
+    with heartbeat.holding(lost):
+        wait_for(lambda: lost not in heartbeat._held, limit_s=10, what="the loss to be noticed")
+        with pytest.raises(LeaseLostError), heartbeat.sending(lost):
+            pytest.fail("sent what another worker has")
+
+    another_process.finish(theirs, "SUCCESS")
+    heartbeat.release_all()
