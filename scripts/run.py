@@ -4,6 +4,7 @@ Without credentials a simulated DingTalk is part of it, and then, only then, eve
 to the bot and replies may go to the simulator. The processes are those of ``Procfile.dev``.
 """
 
+import fcntl
 import os
 import secrets
 import signal
@@ -11,8 +12,8 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,9 @@ from honcho.printer import Message, Printer
 
 from contract.settings import Settings, SettingsError
 from listener.settings import ListenerSettings
+from worker.settings import WorkerSettings
 
-__all__ = ["main"]
+__all__ = ["AlreadyRunningError", "main"]
 
 ROOT = Path(__file__).resolve().parent.parent
 SIMULATOR_PORT = 8765
@@ -41,11 +43,25 @@ DEFAULTS = {"LOG_FORMAT": "text", "SHUTDOWN_GRACE_S": "3", "PYTHONUNBUFFERED": "
 READY_WORDS = {"listener": ("peer=dingtalk", '"peer": "dingtalk"'), "worker": (" ready.",)}
 
 
+class AlreadyRunningError(Exception):
+    """Another run holds the data folder."""
+
+    def __init__(self, data_dir: Path) -> None:
+        super().__init__(data_dir)
+        self.data_dir = data_dir
+
+    def __str__(self) -> str:
+        return (
+            f"already running here (DATA_DIR {self.data_dir}); name another DATA_DIR to run twice"
+        )
+
+
 @dataclass(frozen=True)
 class Plan:
     """What will be started: the processes' environment, and what to tell the person."""
 
     environment: dict[str, str]
+    data_dir: Path
     is_simulated: bool
     ports: tuple[int, ...]
     banner: str
@@ -137,6 +153,23 @@ def _free_port(first: int) -> int:
     raise SettingsError(f"no free port from {first} to {first + 99}")
 
 
+@contextmanager
+def _alone_in(data_dir: Path) -> Iterator[None]:
+    """Hold the folder: two runs in it would take, and refuse, each other's messages.
+
+    A POSIX lock, which a forked process does not inherit and which ends with this one.
+
+    Raises:
+        AlreadyRunningError: Another run holds it.
+    """
+    with (data_dir / "run.lock").open("w") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AlreadyRunningError(data_dir) from None
+        yield
+
+
 def _flower_password(data_dir: Path) -> str:
     """Return the password of this folder's Flower; made once, readable by its owner only."""
     path = data_dir / "flower-password"
@@ -168,7 +201,7 @@ def make_plan(outer: Mapping[str, str]) -> Plan:
     Raises:
         SettingsError: Naming every variable that is wrong.
     """
-    settings = Settings.load()
+    settings = WorkerSettings.load()
     is_simulated = _is_simulated(settings)
     environment = {k: v for k, v in dotenv_values(".env").items() if v}
     environment |= {k: v for k, v in outer.items() if v}
@@ -192,14 +225,21 @@ def make_plan(outer: Mapping[str, str]) -> Plan:
         if not ListenerSettings.load().allowed_users:
             lines += [_deny_all(), ""]
 
-    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make(settings.data_dir)
     login = "as your FLOWER_ variables say"
     if not (environment.get("FLOWER_BASIC_AUTH") or environment.get("FLOWER_AUTH")):
         password = _flower_password(settings.data_dir)
         environment["FLOWER_BASIC_AUTH"] = f"{FLOWER_USER}:{password}"
         login = f"user {FLOWER_USER}, password {password}"
     lines.append(f"Flower      http://127.0.0.1:{flower_port}/   {login}")
-    return Plan(environment, is_simulated, tuple(ports), _framed(lines))
+    return Plan(environment, settings.data_dir, is_simulated, tuple(ports), _framed(lines))
+
+
+def _make(data_dir: Path) -> None:
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"DATA_DIR: cannot be made: {error.strerror}") from None
 
 
 def _simulated(port: int) -> dict[str, str]:
@@ -231,14 +271,24 @@ def _has_colours() -> bool:
 def main() -> int:
     """Run until Ctrl-C; return the exit code.
 
-    0 after Ctrl-C or SIGTERM, 2 for wrong settings, else the code of the process that ended.
+    0 after Ctrl-C or SIGTERM, 2 for wrong settings or a folder in use, else the code of the
+    process that ended.
     """
     os.chdir(ROOT)
     try:
         plan = make_plan(os.environ)
+        with _alone_in(plan.data_dir):
+            return _run(plan)
     except SettingsError as error:
-        print(f"cannot read settings:\n{error}", file=sys.stderr)
+        for line in str(error).splitlines():
+            print(f"cannot read settings: {line}", file=sys.stderr)
         return 2
+    except AlreadyRunningError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def _run(plan: Plan) -> int:
     run = _Run(_Console(), plan)
     processes = parse_procfile((ROOT / "Procfile.dev").read_text(encoding="utf-8")).processes
     for name, command in processes.items():

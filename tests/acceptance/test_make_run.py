@@ -184,6 +184,9 @@ def test_real_credentials_start_no_simulator_and_an_empty_allow_list_is_said_lou
         ({"DINGTALK_CLIENT_ID": "dingbot"}, "DINGTALK_CLIENT_SECRET: not set"),
         ({"DINGTALK_CLIENT_SECRET": "hunter2"}, "DINGTALK_CLIENT_ID: not set"),
         ({"BROKER_URL": "http://hunter2", "LOG_LEVEL": "hunter2"}, "LOG_LEVEL: "),
+        ({"BROKER_URL": "redis://user:hunter2/x@127.0.0.1/0"}, "BROKER_URL: cannot be read"),
+        ({"STORE_URL": "redis://user:hunter2/x@127.0.0.1/0"}, "STORE_URL: cannot be read"),
+        ({"DATA_DIR": "/proc/nope"}, "DATA_DIR: cannot be written to"),
     ],
 )
 def test_settings_that_cannot_be_used_start_nothing(tmp_path, variables, words):
@@ -191,7 +194,21 @@ def test_settings_that_cannot_be_used_start_nothing(tmp_path, variables, words):
         assert run.process.wait(20) == 2
         assert words in run.output
         assert "hunter2" not in run.output
+        assert "Traceback" not in run.output
         assert "started" not in run.output
+
+
+def test_a_second_run_in_the_same_folder_is_refused_and_the_first_goes_on(tmp_path):
+    second = tmp_path / "second"
+    second.mkdir()
+    with running(tmp_path) as one:
+        one.until(BANNER)
+        with running(second, DATA_DIR=str(tmp_path / "data")) as other:
+            assert other.process.wait(20) == 2
+            assert f"already running here (DATA_DIR {tmp_path / 'data'})" in other.output
+            assert "started" not in other.output
+        assert ask(one, "still here?") == "echo: still here?"
+        assert one.end(signal.SIGINT)[0] == 0
 
 
 def test_a_closed_terminal_leaves_nothing_running(tmp_path):
