@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
-__all__ = ["PublicWithoutAuthenticationError", "flower_arguments", "main"]
+__all__ = ["NoPortError", "PublicWithoutAuthenticationError", "flower_arguments", "main"]
 
 DEFAULT_PORT = "5555"
 
@@ -33,11 +33,22 @@ class PublicWithoutAuthenticationError(Exception):
         )
 
 
+class NoPortError(Exception):
+    """What was given is not a port; Flower would say so with a page of options."""
+
+    def __str__(self) -> str:
+        return "PORT, or --port, must be a number from 1 to 65535"
+
+
 def _is_loopback(address: str) -> bool:
     try:
         return ipaddress.ip_address(address).is_loopback
     except ValueError:
         return address == "localhost"
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and 1 <= int(text) <= 65535
 
 
 def _has_authentication(environ: Mapping[str, str]) -> bool:
@@ -54,6 +65,7 @@ def flower_arguments(options: Sequence[str], environ: Mapping[str, str]) -> list
 
     Raises:
         PublicWithoutAuthenticationError: Neither loopback nor behind a login.
+        NoPortError: ``PORT`` or ``--port`` is not a port.
     """
     platform_port = environ.get("PORT")
     parser = argparse.ArgumentParser(prog="python -m worker.web", allow_abbrev=False)
@@ -68,6 +80,8 @@ def flower_arguments(options: Sequence[str], environ: Mapping[str, str]) -> list
         help=f"port to listen on; PORT, else {DEFAULT_PORT}",
     )
     ours, flowers = parser.parse_known_args(options)
+    if not _is_port(ours.port):
+        raise NoPortError
     if not _is_loopback(ours.address) and not _has_authentication(environ):
         raise PublicWithoutAuthenticationError(ours.address)
     return [f"--address={ours.address}", f"--port={ours.port}", *flowers]
@@ -77,7 +91,7 @@ def main() -> NoReturn:
     """Become Flower; exit 2 when the settings forbid it."""
     try:
         arguments = flower_arguments(sys.argv[1:], os.environ)
-    except PublicWithoutAuthenticationError as error:
+    except (PublicWithoutAuthenticationError, NoPortError) as error:
         print(error, file=sys.stderr)  # noqa: T201, for the person at the terminal
         sys.exit(2)
     command = [sys.executable, "-m", "celery", "-A", "worker", "flower", *arguments]

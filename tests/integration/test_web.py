@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from tests.servers import free_port, wait_for
-from worker.web import PublicWithoutAuthenticationError, flower_arguments
+from worker.web import NoPortError, PublicWithoutAuthenticationError, flower_arguments
 
 ROOT = Path(__file__).resolve().parents[2]
 LOGIN = ("admin", "correct-horse")
@@ -55,6 +55,19 @@ def test_a_public_port_without_authentication_is_refused(tmp_path):
     said = (tmp_path / "web.log").read_text()
     assert "FLOWER_BASIC_AUTH=user:password" in said
     assert "Traceback" not in said
+
+
+def test_a_port_that_is_none_is_refused_in_words(tmp_path):
+    with running_web(tmp_path, PORT="abc", FLOWER_BASIC_AUTH=":".join(LOGIN)) as process:
+        assert process.wait(20) == 2
+    said = (tmp_path / "web.log").read_text()
+    assert said == "PORT, or --port, must be a number from 1 to 65535\n"
+
+
+@pytest.mark.parametrize("port", ["", "0", "65536", "-1", "80.5", "²"])
+def test_every_other_port_is_refused(port):
+    with pytest.raises(NoPortError):
+        flower_arguments(["--port", port] if port != "-1" else ["--port=-1"], {})
 
 
 def test_a_public_flower_lets_in_who_knows_the_password_and_ends_on_sigterm(tmp_path, redis_url):
