@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import click
@@ -89,12 +90,21 @@ def _settings() -> WorkerSettings:
 
 def _read(question: Callable[[Store], _T]) -> _T:
     settings = _settings()
+    file = _file_of(settings.store_address)
+    if file is not None and not file.exists():
+        _fail(f"no store at {file}: nothing was ever remembered here")
     try:
         with closing(store_of(settings)) as store:
             store.prepare()
             return question(store)
     except StoreError as error:
         _fail(f"cannot read the store: {error}")
+
+
+def _file_of(store_address: str) -> Path | None:
+    """Return the file of a SQLite store, which opening would create; None for other stores."""
+    name = store_address.removeprefix("sqlite:///").partition("?")[0]
+    return Path(name) if store_address.startswith("sqlite:///") and name else None
 
 
 def _fail(text: str) -> NoReturn:

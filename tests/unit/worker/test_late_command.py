@@ -167,7 +167,7 @@ def test_an_unknown_id_is_a_failure_that_says_where_to_look(store):
     assert "no missed reply with the id nobody: `celery -A worker late list`" in result.stderr
 
 
-@pytest.mark.parametrize("url", ["redis://:SECRET@127.0.0.1:1/0", "sqlite:////proc/no/store.db"])
+@pytest.mark.parametrize("url", ["redis://:SECRET@127.0.0.1:1/0", "sqlite:////proc/version"])
 def test_a_store_that_is_away_is_a_failure_without_a_traceback(store, monkeypatch, url):
     monkeypatch.setenv("STORE_URL", url)
 
@@ -177,6 +177,18 @@ def test_a_store_that_is_away_is_a_failure_without_a_traceback(store, monkeypatc
     assert isinstance(result.exception, SystemExit)
     assert result.stderr.startswith("cannot read the store: ")
     assert "SECRET" not in result.stderr
+
+
+def test_where_nothing_was_ever_remembered_nothing_is_created(store, monkeypatch, tmp_path):
+    monkeypatch.delenv("STORE_URL")
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
+
+    result = run("list")
+
+    assert (result.exit_code, result.stdout) == (1, "")
+    where = tmp_path / "data" / "store.sqlite3"
+    assert result.stderr == f"no store at {where}: nothing was ever remembered here\n"
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_store_that_cannot_be_named_is_a_failure_without_a_traceback(store, monkeypatch):
