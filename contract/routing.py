@@ -9,12 +9,9 @@ __all__ = [
     "ANSWER",
     "DELIVER",
     "EVENTS",
-    "HANDLE_CARD_ACTION",
-    "HANDLE_EVENT",
     "MESSAGES",
     "QUEUES",
     "REPLIES",
-    "REPORT",
     "queue_arguments",
     "safe_kwargsrepr",
     "task_id",
@@ -22,13 +19,10 @@ __all__ = [
 
 ANSWER = "answer"
 DELIVER = "deliver"
-HANDLE_EVENT = "handle_event"
-HANDLE_CARD_ACTION = "handle_card_action"
-REPORT = "report"
 
 MESSAGES = "messages"
 REPLIES = "replies"
-EVENTS = "events"
+EVENTS = "events"  # declared for what is to come; nothing publishes to it yet
 QUEUES = (MESSAGES, REPLIES, EVENTS)
 
 _NAMESPACE = UUID("6ba20f0e-3f5c-5c1b-9d25-61f7c6b0a4d1")
