@@ -2,7 +2,7 @@
 
 Wraps the store for ``worker/answering.py`` and what it calls. A reply that was posted must be
 recorded as posted, and an answer that was paid for must be kept, so those writes are tried until
-the store is back. Stopping the process ends the wait.
+the store takes them, whatever it says meanwhile. Stopping the process ends the wait.
 """
 
 import logging
@@ -10,7 +10,15 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from worker.store import Claim, Lease, LeaseLostError, Reason, Store, StoreUnavailableError
+from worker.store import (
+    Claim,
+    Lease,
+    LeaseLostError,
+    Reason,
+    Store,
+    StoreError,
+    StoreUnavailableError,
+)
 
 __all__ = ["PatientStore"]
 
@@ -33,13 +41,18 @@ class PatientStore:
         self._store = store
         self.stopping = threading.Event()
 
-    def _patiently(self, call: Callable[[], _T]) -> _T:
+    def _patiently(self, call: Callable[[], _T], *, waits_out: type[StoreError] = StoreError) -> _T:
         wait_s = _FIRST_S
         while True:
             try:
                 return call()
-            except StoreUnavailableError as error:
-                logger.warning("waiting for the store: %s", error, extra={"action": "store_away"})
+            except LeaseLostError:
+                raise
+            except waits_out as error:
+                level = logging.WARNING if _is_away(error) else logging.ERROR
+                logger.log(
+                    level, "waiting for the store: %s", error, extra={"action": "store_away"}
+                )
                 if self.stopping.wait(wait_s):
                     raise
                 wait_s = min(_LONGEST_S, wait_s * 2)
@@ -52,21 +65,25 @@ class PatientStore:
             nonlocal is_repeated
             try:
                 call()
-            except StoreUnavailableError:
-                is_repeated = True
-                raise
             except LeaseLostError:
                 if not is_repeated:
                     raise
+            except StoreError:
+                is_repeated = True
+                raise
 
         self._patiently(write)
 
     def claim(
         self, task_id: str, *, owner: str, lease_s: float, envelope: dict[str, Any] | None
     ) -> Claim:
-        """See :meth:`worker.store.Store.claim`."""
+        """See :meth:`worker.store.Store.claim`.
+
+        Waits for a store that is away only: before it, nothing is lost by giving up.
+        """
         return self._patiently(
-            lambda: self._store.claim(task_id, owner=owner, lease_s=lease_s, envelope=envelope)
+            lambda: self._store.claim(task_id, owner=owner, lease_s=lease_s, envelope=envelope),
+            waits_out=StoreUnavailableError,
         )
 
     def keep_answer(self, lease: Lease, answer: str) -> None:
@@ -90,3 +107,7 @@ class PatientStore:
                 lease, state=state, reason=reason, errcode=errcode, detail=detail
             )
         )
+
+
+def _is_away(error: StoreError) -> bool:
+    return isinstance(error, StoreUnavailableError)

@@ -1,10 +1,12 @@
 """A store that is away, or is given a bad address, says so; and is used again when it is back."""
 
 import os
+import shutil
 import signal
 import sqlite3
 import stat
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -13,6 +15,7 @@ from sqlalchemy import event, text
 
 from tests import servers
 from tests.integration.store_place import FakeClock, StorePlace, envelope, wait_for_postgresql
+from tests.servers import wait_for
 from worker.store import (
     Claimed,
     Lease,
@@ -140,6 +143,70 @@ def test_a_redis_that_takes_no_more_writes_is_unavailable(tmp_path):
 
         with pytest.raises(StoreUnavailableError, match="maxmemory"):
             store.claim("task1", owner="me", lease_s=1, envelope=envelope())
+        store.close()
+
+
+def _cannot_save(client: Redis, folder: Path) -> str:
+    """What a full disk does."""
+    client.config_set("save", "3600 1")
+    client.config_set("stop-writes-on-bgsave-error", "yes")
+    client.set("any", "change")
+    shutil.rmtree(folder)
+    client.bgsave()
+    wait_for(
+        lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err",
+        limit_s=20,
+        what="a save to fail",
+    )
+    return "MISCONF"
+
+
+def _has_no_replicas(client: Redis, _: Path) -> str:
+    client.config_set("min-replicas-to-write", 1)
+    return "NOREPLICAS"
+
+
+def _is_a_replica(client: Redis, _: Path) -> str:
+    client.replicaof("127.0.0.1", str(servers.free_port()))
+    return "read only replica"
+
+
+@pytest.mark.parametrize("fault", [_cannot_save, _has_no_replicas, _is_a_replica])
+def test_a_redis_that_takes_no_writes_for_now_is_unavailable(tmp_path, fault):
+    folder = tmp_path / "redis"
+    folder.mkdir()
+    with servers.redis(folder) as url:
+        store = open_store(url)
+        store.prepare()
+        claim = store.claim("task1", owner="me", lease_s=600, envelope=envelope())
+        assert isinstance(claim, Claimed)
+        with Redis.from_url(url) as client:
+            said = fault(client, folder)
+
+        with pytest.raises(StoreUnavailableError, match=said):
+            store.keep_answer(claim.lease, "answer")
+        with pytest.raises(StoreUnavailableError, match=said):
+            store.finish(claim.lease, "SUCCESS")
+        store.close()
+
+
+def test_a_postgresql_that_only_reads_is_unavailable_until_it_writes_again(tmp_path):
+    """As after a failover, whose connections reach what is a standby now."""
+    with servers.postgresql(tmp_path) as url:
+        wait_for_postgresql(url)
+        store = open_store(url)
+        store.prepare()
+        claim = store.claim("task1", owner="me", lease_s=600, envelope=envelope())
+        assert isinstance(claim, Claimed)
+        store.close()
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("ALTER ROLE ALL SET default_transaction_read_only = on")
+
+            with pytest.raises(StoreUnavailableError, match="read-only transaction"):
+                store.keep_answer(claim.lease, "answer")
+            connection.execute("ALTER ROLE ALL SET default_transaction_read_only = off")
+
+        store.keep_answer(claim.lease, "answer")
         store.close()
 
 

@@ -35,6 +35,8 @@ __all__ = ["Database"]
 
 WAIT_S = 30
 
+_READ_ONLY = "25006"
+
 
 class Database:
     """A pool of connections to the database at ``url``; nothing is connected to yet.
@@ -86,7 +88,15 @@ class Database:
                 raise StoreSchemaError(
                     f"store {self.name} has no tables yet; `release` in the Procfile makes them"
                 ) from None
-            if isinstance(error, sql_errors.OperationalError) or error.connection_invalidated:
+            is_read_only = _state(error) == _READ_ONLY
+            if is_read_only:
+                # After a failover these connections may be to what is a standby now.
+                self.engine.dispose()
+            if (
+                is_read_only
+                or isinstance(error, sql_errors.OperationalError)
+                or error.connection_invalidated
+            ):
                 why = str(error.orig).strip().split("\n")[0]
                 raise StoreUnavailableError(f"store {self.name} cannot be used: {why}") from error
             # Its text may quote the record.
@@ -101,8 +111,13 @@ def _this_machine_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def _state(error: sql_errors.DBAPIError) -> str | None:
+    """Return PostgreSQL's code of the error; psycopg's classes are too wide."""
+    return getattr(error.orig, "sqlstate", None)
+
+
 def _is_missing_table(error: sql_errors.DBAPIError) -> bool:
-    return getattr(error.orig, "sqlstate", None) == "42P01" or "no such table" in str(error.orig)
+    return _state(error) == "42P01" or "no such table" in str(error.orig)
 
 
 def _parse(url: str) -> URL:

@@ -5,6 +5,7 @@ own clock. What is finished expires by itself. Redis must not evict keys
 (``maxmemory-policy noeviction``), else messages are forgotten.
 """
 
+import re
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -39,6 +40,10 @@ VERSION = 1
 # Threads share these and wait for one: small hosted plans allow about twenty clients in all.
 CONNECTIONS = 8
 WAIT_S = 30
+
+# What else a Redis says that takes no writes for now: its disk is full, its replicas are away, it
+# runs a long script. In the text rather than at its start when a script's step meets it (Redis 6).
+_FOR_NOW = re.compile(r"\b(MISCONF|NOREPLICAS|CLUSTERDOWN|MASTERDOWN|READONLY|OOM|BUSY)\b")
 
 
 class RedisStore:
@@ -213,9 +218,15 @@ class RedisStore:
             redis.TimeoutError,
             redis.ReadOnlyError,
             redis.OutOfMemoryError,
+            redis.exceptions.ClusterDownError,
+            redis.exceptions.TryAgainError,
         ) as error:
             raise StoreUnavailableError(f"store {self._name} cannot be used: {error}") from error
         except redis.RedisError as error:
+            if _FOR_NOW.search(str(error)):
+                raise StoreUnavailableError(
+                    f"store {self._name} cannot be used: {error}"
+                ) from error
             raise StoreError(f"store {self._name} failed: {type(error).__name__}") from error
 
 

@@ -52,19 +52,40 @@ def test_a_write_is_tried_until_the_store_is_back(name):
     assert first[0] == name
 
 
-@pytest.mark.parametrize("name", WRITES)
-@pytest.mark.parametrize("error", [LeaseLostError("task1"), StoreError("bad")])
-def test_what_waiting_cannot_help_is_raised_at_once(name, error):
-    script = Script(error)
+@pytest.mark.parametrize("name", set(WRITES) - {"claim"})
+def test_what_was_done_is_recorded_whatever_the_store_says_meanwhile(name, caplog):
+    """Giving up would have the agent run again, or the reply posted again."""
+    script = Script(StoreError("a fault nobody thought of"), None)
 
-    with pytest.raises(type(error)):
+    WRITES[name](PatientStore(script))
+
+    assert len(script.calls) == 2
+    (line,) = caplog.records
+    assert (line.levelname, vars(line)["action"]) == ("ERROR", "store_away")
+    assert "a fault nobody thought of" in line.getMessage()
+
+
+def test_a_claim_that_fails_is_left_to_others():
+    script = Script(StoreError("bad"))
+
+    with pytest.raises(StoreError):
+        WRITES["claim"](PatientStore(script))
+    assert len(script.calls) == 1
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_a_lost_lease_is_not_waited_for(name):
+    script = Script(LeaseLostError("task1"))
+
+    with pytest.raises(LeaseLostError):
         WRITES[name](PatientStore(script))
     assert len(script.calls) == 1
 
 
 @pytest.mark.parametrize("name", ["release", "finish", "miss"])
-def test_a_lease_that_is_gone_at_the_second_try_was_given_up_by_the_first(name):
-    WRITES[name](PatientStore(Script(StoreUnavailableError("away"), LeaseLostError("task1"))))
+@pytest.mark.parametrize("error", [StoreUnavailableError("away"), StoreError("bad")])
+def test_a_lease_that_is_gone_at_the_second_try_was_given_up_by_the_first(name, error):
+    WRITES[name](PatientStore(Script(error, LeaseLostError("task1"))))
 
 
 def test_an_answer_is_not_taken_for_kept_when_the_lease_is_gone():
