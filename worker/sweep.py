@@ -30,6 +30,7 @@ class Sweeper:
         self._store = store
         self._publish = publish
         self._every_s = every_s
+        self._taken: list[DueMessage] = []
         self._stopped = threading.Event()
         self._until_prune_s = 0.0
         self._failing = False
@@ -63,23 +64,21 @@ class Sweeper:
             self._stopped.wait(self._every_s * (10 if self._failing else 1))
 
     def sweep(self) -> int:
-        """Publish everything that is due now; return how many."""
+        """Publish everything that is due now; return how many.
+
+        After a failure the next sweep goes on with the rest; only the message that failed waits
+        until the store hands it out again.
+        """
         published = 0
         while not self._stopped.is_set():
-            due = self._store.due(limit=_BATCH, hold_s=_HOLD_S)
-            for message in due:
+            self._taken = self._taken or self._store.due(limit=_BATCH, hold_s=_HOLD_S)
+            if not self._taken:
+                break
+            while self._taken:
+                message = self._taken.pop(0)
                 self._publish(message)
                 published += 1
-                logger.info(
-                    "message published again",
-                    extra={
-                        "action": "message_republished",
-                        "message_id": message.message_id,
-                        "task_id": message.task_id,
-                    },
-                )
-            if len(due) < _BATCH:
-                break
+                _log(message)
         return published
 
     def _prune_now_and_then(self) -> None:
@@ -87,3 +86,14 @@ class Sweeper:
         if self._until_prune_s <= 0:
             self._until_prune_s = _PRUNE_EVERY_S
             self._store.prune()
+
+
+def _log(message: DueMessage) -> None:
+    logger.info(
+        "message published again",
+        extra={
+            "action": "message_republished",
+            "message_id": message.message_id,
+            "task_id": message.task_id,
+        },
+    )

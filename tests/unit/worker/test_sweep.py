@@ -102,6 +102,26 @@ def test_a_failure_is_told_once_and_the_sweep_goes_on(store, caplog, fails):
     assert "SECRET" not in caplog.text
 
 
+def test_a_message_that_cannot_be_published_does_not_hold_back_the_rest(store):
+    published: list[str] = []
+
+    def publish(message: DueMessage) -> None:
+        if message.task_id == "task2":
+            raise OperationalError("no")
+        published.append(message.task_id)
+
+    for number in range(5):
+        give_back(store, number)
+    sweeper = Sweeper(store, publish)
+    with pytest.raises(OperationalError):
+        sweeper.sweep()
+    give_back(store, 5)
+
+    sweeper.sweep()
+
+    assert sorted(published) == ["task0", "task1", "task3", "task4", "task5"]
+
+
 def test_what_is_past_its_time_is_forgotten_on_the_way(tmp_path):
     store = SqlStore(f"sqlite:///{tmp_path}/store.db", done_ttl_s=0)
     store.prepare()
