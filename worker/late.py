@@ -7,7 +7,7 @@ import logging
 from typing import Literal, Protocol
 
 from contract.envelope import Conversation, Envelope
-from dingwire.errors import OpenApiError, OpenApiThrottledError
+from dingwire.errors import OpenApiError, OpenApiThrottledError, OpenApiUnavailableError
 from dingwire.replies import Reply
 from worker.backoff import delay_s
 from worker.leases import Heartbeat
@@ -122,6 +122,9 @@ class LateReplies:
         try:
             self._send(self._proactive, envelope, reply)
         except OpenApiError as error:
+            if isinstance(error, OpenApiUnavailableError) and error.ambiguous:
+                detail = f"rescue failed, it may have arrived: {error}"
+                return self.keep(claimed, reason, errcode=errcode, detail=detail)
             tried = max(0, claimed.attempts - _FIRST_RESCUE)
             if not error.retryable or tried >= _RESCUE_ATTEMPTS:
                 return self.keep(claimed, reason, errcode=errcode, detail=f"rescue failed: {error}")

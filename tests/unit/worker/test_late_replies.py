@@ -153,6 +153,21 @@ def test_a_rescue_is_not_tried_for_ever(desk):
     assert len(desk.agent_calls) == 1
 
 
+def test_a_rescue_that_may_have_arrived_is_not_sent_again(desk):
+    """Unlike a webhook's post it has no key by which DingTalk could know it again."""
+    desk.proactive.answers = [OpenApiUnavailableError("unreachable", "timeout", ambiguous=True)]
+
+    outcome = desk.answer(desk.worker(policy="rescue"))
+
+    assert outcome.state is FinalState.FLAGGED
+    missed = desk.missed()
+    assert missed is not None
+    assert missed.detail == (
+        "rescue failed, it may have arrived: DingTalk API call failed: unreachable, 'timeout'"
+    )
+    assert answer_of(missed) == "an answer"
+
+
 def test_a_rescue_has_its_own_tries_after_many_of_the_webhook(desk):
     """A webhook that was down for minutes must not use up the patience of its rescue."""
     desk.webhook.answer_always = WebhookUnreachableError("no connection")
