@@ -32,6 +32,7 @@ from pydantic_settings import (
 
 __all__ = [
     "EMBEDDED_BROKER",
+    "TOML_KEYS",
     "CommaSeparated",
     "Settings",
     "SettingsError",
@@ -41,6 +42,16 @@ __all__ = [
 
 EMBEDDED_BROKER = "embedded://"
 TABLE = ("channels_config", "dingtalk")
+
+# What may stand in the table, for either process: a key that none of them reads is a mistake.
+TOML_KEYS = frozenset(
+    {
+        *("client_id", "client_secret", "openapi_endpoint", "broker_url", "data_dir"),
+        *("log_format", "log_level", "allowed_users", "reply_within_s"),
+        *("store_url", "webhook_hosts", "agent", "agent_timeout_s", "late_policy", "lease_s"),
+        *("shutdown_grace_s", "worker_pool", "worker_concurrency", "keep_missed_days"),
+    }
+)
 
 
 class SettingsError(ValueError):
@@ -76,6 +87,10 @@ class _TomlTable(PydanticBaseSettingsSource):
             raise SettingsError(f"DINGTALK_CONFIG: {name}: not a TOML file") from None
         for key in TABLE:
             table = table.get(key, {}) if isinstance(table, dict) else {}
+        if not isinstance(table, dict):
+            raise SettingsError(f"DINGTALK_CONFIG: {name}: {'.'.join(TABLE)} is not a table")
+        if unknown := sorted(table.keys() - TOML_KEYS):
+            raise SettingsError(f"DINGTALK_CONFIG: {name}: unknown key {', '.join(unknown)}")
         return {key: value for key, value in table.items() if key in self.settings_cls.model_fields}
 
 

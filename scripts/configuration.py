@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import AliasChoices, SecretStr
 from pydantic.fields import FieldInfo
 
-from contract.settings import Settings
+from contract.settings import TOML_KEYS, Settings
 from listener.settings import ListenerSettings
 from worker.settings import WorkerSettings
 
@@ -39,6 +39,7 @@ allowed_users = ["manager4220", "0123456789"]
 ```
 
 An empty variable counts as unset. Lists are comma separated in the environment and arrays in TOML.
+A key of the table that no process knows is an error.
 A process that cannot use its settings names every faulty variable at once, shows no value of any,
 and exits with code 2.
 """
@@ -86,7 +87,8 @@ def _rows(settings: type[Settings], *, besides: type[Settings] | None = None) ->
         if besides and name not in settings.__annotations__:
             continue
         variable = ", else ".join(f"`{each}`" for each in _names(name, field))
-        yield f"| {variable} | {_default(field)} | `{name}` | {field.description} |"
+        key = f"`{name}`" if name in TOML_KEYS else "none"
+        yield f"| {variable} | {_default(field)} | {key} | {field.description} |"
 
 
 def document() -> str:

@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 from honcho.environ import parse_procfile
 
+from contract.settings import TOML_KEYS
+from listener.settings import ListenerSettings
 from scripts.configuration import PAGE, document
 from scripts.run import make_plan
+from worker.settings import WorkerSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -18,6 +21,12 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 def test_the_configuration_page_is_what_the_settings_say():
     assert PAGE.read_text(encoding="utf-8") == document(), "run make docs"
+
+
+def test_the_toml_file_may_hold_what_a_process_reads_and_nothing_else():
+    fields = ListenerSettings.model_fields.keys() | WorkerSettings.model_fields.keys()
+    assert fields - TOML_KEYS == {"addon_store_url"}  # an add-on sets variables
+    assert fields >= TOML_KEYS
 
 
 def test_a_deploy_installs_pinned_packages_and_then_the_project():

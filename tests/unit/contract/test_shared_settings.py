@@ -66,9 +66,25 @@ def test_the_env_file_may_name_the_toml_file():
     assert Settings.load().client_id == "toml"
 
 
-def test_keys_and_tables_of_others_in_the_toml_file_are_ignored(monkeypatch):
-    write_toml('[channels_config.other]\nx = 1\n[channels_config.dingtalk]\ny = "2"\n', monkeypatch)
+def test_tables_of_others_and_keys_of_the_other_process_are_ignored(monkeypatch):
+    write_toml(
+        '[channels_config.other]\nx = 1\n[channels_config.dingtalk]\nagent = "a:b"\n', monkeypatch
+    )
     assert Settings.load().client_id is None
+
+
+@pytest.mark.parametrize("key", ["alowed_users", "addon_store_url", "DINGTALK_CLIENT_ID"])
+def test_a_key_that_nobody_reads_is_named(monkeypatch, key):
+    """Else a slip of the pen in allowed_users denies everybody without a word."""
+    write_toml(f'[channels_config.dingtalk]\nclient_id = "x"\n{key} = "hunter2"\n', monkeypatch)
+    with pytest.raises(SettingsError, match=rf"\ADINGTALK_CONFIG: bot.toml: unknown key {key}\Z"):
+        Settings.load()
+
+
+def test_a_table_that_is_none_is_named(monkeypatch):
+    write_toml("[channels_config]\ndingtalk = 1\n", monkeypatch)
+    with pytest.raises(SettingsError, match=r"channels_config\.dingtalk is not a table"):
+        Settings.load()
 
 
 @pytest.mark.parametrize(
