@@ -11,6 +11,9 @@ message is one file that moves::
 An owner is a process that holds a lock on ``taken/<owner>/lock``. Whoever finds the lock free
 knows that the process is gone and moves its messages back, so nothing that was read is lost.
 Queues that are not ours (Flower's events, remote control) belong to one owner and go with it.
+
+A confirmed message survives the death of every process here, at any moment. It is likely, but not
+promised, to survive a loss of power: the file is flushed to the disk, its folder is not.
 """
 
 import fcntl
@@ -20,6 +23,7 @@ import shutil
 import time
 import uuid
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from queue import Empty
 from typing import Any, ClassVar
@@ -34,6 +38,7 @@ from contract.routing import QUEUES
 __all__ = ["Channel", "Transport"]
 
 RECOVER_EVERY_S = 2.0
+STALE_DRAFT_S = 60.0
 OWNER_FILE = ".owner"
 QUEUE_NAME = re.compile(r"[\w@-][\w@.-]*")
 
@@ -226,6 +231,15 @@ class Channel(filesystem.Channel):
             if _is_gone(owner):
                 self._inherit(owner)
         self._drop_orphaned_queues()
+        self._drop_stale_drafts()
+
+    def _drop_stale_drafts(self) -> None:
+        """Those of processes that died while they wrote; their messages were not confirmed."""
+        oldest = time.time() - STALE_DRAFT_S
+        for draft in (self._root / "queues").glob("*/*.tmp"):
+            with suppress(FileNotFoundError):
+                if draft.stat().st_mtime < oldest:
+                    draft.unlink()
 
     def _inherit(self, owner: Path) -> None:
         """Several may do this at once: a rename succeeds for one of them."""

@@ -5,6 +5,7 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from queue import Empty
@@ -157,6 +158,23 @@ def test_a_reader_never_sees_a_message_that_is_still_being_written(broker, tmp_p
 
     with _queue(broker) as queue:
         _get_nothing(queue)
+
+
+def test_what_a_dead_writer_left_half_written_goes_after_a_while(broker, tmp_path, monkeypatch):
+    _put(broker, "x")
+    queue_folder = tmp_path / "broker/queues/messages"
+    stale, fresh = queue_folder / "1_x.tmp", queue_folder / "2_y.tmp"
+    for draft in (stale, fresh):
+        draft.write_text('{"half": ')
+    then = time.time() - 61
+    os.utime(stale, (then, then))
+    monkeypatch.setattr(embedded, "RECOVER_EVERY_S", 0.05)
+
+    with _queue(broker) as queue:
+        queue.get(timeout=5).ack()
+
+    assert not stale.exists()
+    assert fresh.exists()
 
 
 def test_the_event_queue_of_a_dead_watcher_goes_with_it(broker, tmp_path, monkeypatch):
