@@ -83,12 +83,42 @@ def test_a_lease_that_ran_out_is_taken_over_and_counted(store, clock):
 
 def test_a_released_message_is_no_takeover(store, clock):
     first = claim(store)
-    store.release(first.lease, due_in_s=30)
+    store.release(first.lease, due_in_s=0)
 
     second = claim(store, owner="another")
 
     assert second.takeovers == 0
     assert second.lease.token > first.lease.token
+
+
+@pytest.mark.parametrize("content", [envelope(), None], ids=["answer", "deliver"])
+def test_a_released_message_is_nobodys_before_its_time(store, clock, content):
+    """A second copy of it would post while DingTalk still wants us to wait."""
+    store.release(claim(store).lease, due_in_s=30)
+    clock.advance(29.999)
+    assert store.claim("task1", owner="me", lease_s=15, envelope=content) == Held("")
+    clock.advance(0.001)
+
+    again = store.claim("task1", owner="me", lease_s=15, envelope=content)
+
+    assert isinstance(again, Claimed)
+
+
+def test_a_message_that_waited_once_may_be_released_for_now(store, clock):
+    store.release(claim(store).lease, due_in_s=30)
+    clock.advance(30)
+    store.release(claim(store).lease, due_in_s=0)
+
+    claim(store)
+
+
+def test_a_message_that_was_handed_out_can_be_claimed_at_once(store, clock):
+    """How long the sweep waits for its copy to be claimed says nothing about who may."""
+    store.release(claim(store).lease, due_in_s=30)
+    clock.advance(30)
+    assert due_ids(store) == ["task1"]
+
+    claim(store)
 
 
 def test_the_envelope_of_the_first_claim_wins(store):
@@ -255,9 +285,9 @@ def test_nothing_is_written_to_an_unknown_message(store, write):
 def test_the_next_worker_gets_the_kept_answer_and_the_attempts(store, clock):
     first = claim(store, lease_s=15)
     store.keep_answer(first.lease, "kept")
-    store.release(first.lease, due_in_s=1, attempts=2)
+    store.release(first.lease, due_in_s=0, attempts=2)
     second = claim(store, lease_s=15)
-    store.release(second.lease, due_in_s=1)
+    store.release(second.lease, due_in_s=0)
     third = claim(store, lease_s=15)
     clock.advance(15)
     fourth = claim(store)

@@ -107,7 +107,10 @@ class Claimed:
 
 @dataclass(frozen=True)
 class Held:
-    """A living lease: the store will say when it dies, so this copy can go."""
+    """Worked on by ``owner``, or waiting for its time (""): this copy can go.
+
+    The store hands it out when the lease dies, or the time has come.
+    """
 
     owner: str
 
@@ -175,7 +178,8 @@ class Store(Protocol):
         """Claim a message, in one atomic step.
 
         Nobody has it → ours. A lease that ran out, or was released → ours, with a new token.
-        A living lease → :class:`Held`, also when it is our own. Done or missed → :class:`Finished`.
+        A living lease → :class:`Held`, also when it is our own; a released message whose time has
+        not come → :class:`Held` as well. Done or missed → :class:`Finished`.
 
         Args:
             task_id: From :func:`contract.routing.task_id`.
@@ -200,7 +204,7 @@ class Store(Protocol):
 
         Args:
             lease: Ours.
-            due_in_s: When :meth:`due` returns it.
+            due_in_s: When :meth:`due` returns it, and not before this it can be claimed.
             attempts: New count of delivery attempts; None leaves it.
 
         Raises:

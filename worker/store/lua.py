@@ -2,8 +2,9 @@
 
 Each begins with :data:`PRELUDE`; ``ARGV[1]`` is the time in epoch ms, or empty for that of Redis.
 A record is a hash: ``state`` (running, waiting or missed), ``token``, ``owner``, ``lease_until``,
-``attempts``, ``takeovers``, ``message_id``, ``envelope``, ``answer``; when finished ``outcome``
-(a done one has nothing else), when missed ``facts`` and ``missed_at``.
+``not_before`` (of a waiting one), ``attempts``, ``takeovers``, ``message_id``, ``envelope``,
+``answer``; when finished ``outcome`` (a done one has nothing else), when missed ``facts`` and
+``missed_at``.
 """
 
 __all__ = ["CLAIM", "DUE", "FINISH", "KEEP_ANSWER", "MISS", "PRUNE", "RELEASE", "RENEW"]
@@ -26,9 +27,11 @@ local now = read_clock()
 CLAIM = (
     PRELUDE
     + """
-local found = redis.call('HMGET', KEYS[1], 'state', 'lease_until', 'owner', 'outcome')
+local found = redis.call(
+  'HMGET', KEYS[1], 'state', 'lease_until', 'owner', 'outcome', 'not_before')
 if found[4] then return {'finished', found[4]} end
 if found[1] == 'running' and tonumber(found[2]) > now then return {'held', found[3]} end
+if found[1] == 'waiting' and tonumber(found[5]) > now then return {'held', ''} end
 if found[1] then
   redis.call('HINCRBY', KEYS[1], 'token', 1)
   if found[1] == 'running' then redis.call('HINCRBY', KEYS[1], 'takeovers', 1) end
@@ -80,7 +83,7 @@ RELEASE = (
     PRELUDE
     + """
 if not is_ours(KEYS[1], ARGV[2]) then return 0 end
-redis.call('HSET', KEYS[1], 'state', 'waiting')
+redis.call('HSET', KEYS[1], 'state', 'waiting', 'not_before', now + ARGV[4])
 redis.call('HDEL', KEYS[1], 'owner', 'lease_until')
 if ARGV[5] ~= '' then redis.call('HSET', KEYS[1], 'attempts', ARGV[5]) end
 redis.call('ZADD', KEYS[2], now + ARGV[4], ARGV[3])

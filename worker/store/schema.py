@@ -1,7 +1,8 @@
 """The tables of ``sql.py``, and how they come to be.
 
 Times are epoch milliseconds. A record is ``running`` (leased), ``waiting`` (given back), ``done``
-or ``missed``; ``due_at`` is set while it is unfinished, ``expires_at`` when it is finished.
+or ``missed``; ``due_at`` is set while it is unfinished, ``not_before`` while it waits and
+``expires_at`` when it is finished.
 """
 
 from collections.abc import Callable
@@ -44,6 +45,7 @@ messages = Table(
     Column("owner", String),
     Column("lease_until", BigInteger),
     Column("due_at", BigInteger),
+    Column("not_before", BigInteger),
     Column("attempts", Integer, nullable=False),
     Column("takeovers", Integer, nullable=False),
     Column("envelope", Text),

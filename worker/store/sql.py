@@ -93,12 +93,16 @@ class SqlStore:
             "owner": owner,
             "lease_until": now + ms(lease_s),
             "due_at": now + ms(lease_s),
+            "not_before": None,
         }
         again = {
             "token": _m.token + 1,
             "takeovers": _m.takeovers + case((_m.state == RUNNING, 1), else_=0),
         }
-        free = or_(_m.state == WAITING, and_(_m.state == RUNNING, _m.lease_until <= now))
+        free = or_(
+            and_(_m.state == WAITING, _m.not_before <= now),
+            and_(_m.state == RUNNING, _m.lease_until <= now),
+        )
         if envelope is None:
             statement = update(messages).where(_m.task_id == task_id, free).values(**ours, **again)
         else:
@@ -146,12 +150,14 @@ class SqlStore:
 
     def release(self, lease: Lease, *, due_in_s: float, attempts: int | None = None) -> None:
         """See :meth:`Store.release <worker.store.base.Store.release>`."""
+        due_at = self._database.now() + ms(due_in_s)
         self._write(
             lease,
             state=WAITING,
             owner=None,
             lease_until=None,
-            due_at=self._database.now() + ms(due_in_s),
+            due_at=due_at,
+            not_before=due_at,
             attempts=_m.attempts if attempts is None else attempts,
         )
 
