@@ -7,14 +7,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from contract.broker import Broker
 from contract.envelope import Envelope
 from contract.routing import MESSAGES
 from dingwire.simulator import Simulator
 from listener.service import serve
 from listener.settings import ListenerSettings
+from tests.servers import wait_for
 
-__all__ = ["empty", "envelopes_on", "listener_settings", "running_listener"]
+__all__ = ["empty", "envelopes_on", "listener_settings", "running_listener", "until_waiting"]
 
 
 def listener_settings(simulator: Simulator, data_dir: Path, **values: Any) -> ListenerSettings:
@@ -59,6 +62,16 @@ async def running_listener(
     finally:
         stop.set()
         await running
+
+
+async def until_waiting(caplog: pytest.LogCaptureFixture, count: int) -> None:
+    """Wait until so many messages wait for a broker that was tried, and is away."""
+    await asyncio.to_thread(
+        wait_for,
+        lambda: any(getattr(record, "waiting", 0) == count for record in list(caplog.records)),
+        limit_s=20,
+        what=f"{count} messages to wait",
+    )
 
 
 def empty(broker: Broker) -> Broker:

@@ -14,7 +14,7 @@ from contract.envelope import Envelope
 from listener.enqueue import EnqueueError, Enqueuer, TooManyWaitingError
 from listener.task_message import answer_task
 from tests import servers
-from tests.listening import empty, envelopes_on
+from tests.listening import empty, envelopes_on, until_waiting
 
 _numbers = itertools.count()
 
@@ -52,12 +52,12 @@ async def test_what_was_enqueued_is_on_the_broker_in_order(each_broker):
         assert _ids(each_broker) == [f"msg{n}" for n in range(50)]
 
 
-async def test_nobody_is_told_before_the_broker_is_there(tmp_path):
+async def test_nobody_is_told_before_the_broker_is_there(tmp_path, caplog):
     port = servers.free_port()
     broker = Broker.from_url(f"redis://127.0.0.1:{port}/0", tmp_path)
     async with _enqueuer(broker) as enqueuer:
         waiting = [asyncio.create_task(enqueuer.enqueue(_task(n))) for n in range(5)]
-        await asyncio.sleep(0.3)
+        await until_waiting(caplog, 5)
         assert not any(task.done() for task in waiting)
 
         with servers.redis(tmp_path, port):
@@ -66,14 +66,14 @@ async def test_nobody_is_told_before_the_broker_is_there(tmp_path):
             assert _ids(broker) == [f"msg{n}" for n in range(5)]
 
 
-async def test_a_broker_that_restarts_gets_what_it_had_not_confirmed(tmp_path):
+async def test_a_broker_that_restarts_gets_what_it_had_not_confirmed(tmp_path, caplog):
     port = servers.free_port()
     broker = Broker.from_url(f"redis://127.0.0.1:{port}/0", tmp_path)
     async with _enqueuer(broker) as enqueuer:
         with servers.redis(tmp_path, port):
             await enqueuer.enqueue(_task(1))
         second = asyncio.create_task(enqueuer.enqueue(_task(2)))
-        await asyncio.sleep(0.3)
+        await until_waiting(caplog, 1)
         assert not second.done()
 
         with servers.redis(tmp_path, port):

@@ -1,6 +1,5 @@
 """The ack to DingTalk waits for the broker, whichever it is."""
 
-import asyncio
 import logging
 
 import pytest
@@ -8,7 +7,7 @@ import pytest
 from contract.broker import Broker
 from dingwire.simulator import Simulator
 from tests import servers
-from tests.listening import empty, envelopes_on, running_listener
+from tests.listening import empty, envelopes_on, running_listener, until_waiting
 
 
 @pytest.fixture
@@ -29,12 +28,14 @@ async def test_what_was_acknowledged_is_on_the_broker(simulator, tmp_path, reque
     assert {ack.code for ack in simulator.message_acks} == {200}
 
 
-async def test_without_a_broker_nothing_is_acknowledged_and_with_it_everything(simulator, tmp_path):
+async def test_without_a_broker_nothing_is_acknowledged_and_with_it_everything(
+    simulator, tmp_path, caplog
+):
     port = servers.free_port()
     broker = Broker.from_url(f"redis://127.0.0.1:{port}/0", tmp_path)
     async with running_listener(simulator, tmp_path, broker_url=broker.url):
         said = [(await simulator.say(f"hello {n}")).message_id for n in range(3)]
-        await asyncio.sleep(0.5)
+        await until_waiting(caplog, 3)
         assert simulator.message_acks == []
 
         with servers.redis(tmp_path, port):
@@ -43,14 +44,17 @@ async def test_without_a_broker_nothing_is_acknowledged_and_with_it_everything(s
             assert [e.message_id for e in envelopes_on(broker)] == said
 
 
-async def test_a_redelivery_waits_for_the_confirmation_of_the_first(simulator, tmp_path):
+async def test_a_redelivery_waits_for_the_confirmation_of_the_first(simulator, tmp_path, caplog):
     """Acknowledging it sooner would promise what is not yet true."""
     port = servers.free_port()
     broker = Broker.from_url(f"redis://127.0.0.1:{port}/0", tmp_path)
     async with running_listener(simulator, tmp_path, broker_url=broker.url):
         await simulator.say("hello", msgId="msg1")
         await simulator.say("hello", msgId="msg1")
-        await asyncio.sleep(0.5)
+        # Frames are read in order: whoever has answered this one has seen the others.
+        await simulator.push("*", "{}", kind="EVENT")
+        await simulator.until(lambda s: any(ack.kind == "other" for ack in s.acks))
+        await until_waiting(caplog, 1)
         assert simulator.message_acks == []
 
         with servers.redis(tmp_path, port):

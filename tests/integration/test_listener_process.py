@@ -14,7 +14,7 @@ import pytest
 from contract.broker import Broker
 from dingwire.simulator import Simulator
 from tests.listening import envelopes_on
-from tests.servers import free_port
+from tests.servers import free_port, wait_for
 
 ROOT = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-m", "listener")
@@ -105,7 +105,10 @@ async def test_with_the_broker_away_it_still_ends_in_time_and_says_what_was_not_
     async with _process(simulator, tmp_path, BROKER_URL=broker_url) as process:
         for _ in range(3):
             await simulator.say("hello")
-        await asyncio.sleep(0.2)
+        log = tmp_path / "log"
+        await asyncio.to_thread(
+            wait_for, lambda: '"waiting": 3' in log.read_text(), limit_s=20, what="messages to wait"
+        )
 
         took_s = await _end(process)
 
