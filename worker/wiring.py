@@ -76,10 +76,11 @@ def build(settings: WorkerSettings) -> Runtime:
         AgentLoadError: ``AGENT`` names nothing that can be called.
     """
     runner = AgentRunner(load_agent(settings.agent))
-    backend = store_of(settings)
-    store = PatientStore(backend)
+    store = PatientStore(store_of(settings))
     hosts = WebhookHosts.parse(settings.webhook_hosts)
-    heartbeat = Heartbeat(backend, lease_s=settings.lease_s)
+    # On a store of its own, one connection more a process: a lease must not run out while its
+    # renewal queues for a connection behind everything else that a slow store is asked.
+    heartbeat = Heartbeat(store_of(settings), lease_s=settings.lease_s)
     late = LateReplies(
         store, policy=settings.late_policy, proactive=_proactive(settings), heartbeat=heartbeat
     )
