@@ -113,12 +113,12 @@ async def test_an_idle_connection_to_rabbitmq_is_kept_by_heartbeats(
     rabbitmq_url, tmp_path, monkeypatch, caplog
 ):
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr("listener.publisher.HEARTBEAT_S", 1)
+    monkeypatch.setattr("listener.publisher.HEARTBEAT_S", 2)
     monkeypatch.setattr("listener.enqueue.IDLE_S", 0.3)
     broker = empty(Broker.from_url(rabbitmq_url, tmp_path))
     async with _enqueuer(broker) as enqueuer:
         await enqueuer.enqueue(_task(1))
-        await asyncio.sleep(4)  # RabbitMQ cuts after two intervals of silence
+        await asyncio.sleep(7)  # RabbitMQ cuts after two intervals of silence
         await enqueuer.enqueue(_task(2))
 
     assert "reconnecting" not in {getattr(r, "action", "") for r in caplog.records}
