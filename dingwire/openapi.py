@@ -130,9 +130,12 @@ class OpenApiClient:
 
     def _fetch_token(self) -> _Token:
         asked_at = self._clock()
-        answer = self._post(
-            TOKEN_PATH, {"appKey": self._client_id, "appSecret": self._client_secret}
-        )
+        credentials = {"appKey": self._client_id, "appSecret": self._client_secret}
+        try:
+            answer = self._post(TOKEN_PATH, credentials)
+        except OpenApiUnavailableError as error:
+            # Whatever became of this call, no message was sent.
+            raise OpenApiUnavailableError(error.code, error.message) from None
         value = text(answer.get("accessToken"))
         if not value:
             raise OpenApiUnavailableError("no access token", "HTTP 200 without one")

@@ -40,7 +40,7 @@ KILL_AFTER_S = 7.0
 DEFAULTS = {"LOG_FORMAT": "text", "SHUTDOWN_GRACE_S": "3", "PYTHONUNBUFFERED": "1"}
 
 # What a line of each process holds once it can take a message.
-READY_WORDS = {"listener": ("peer=dingtalk", '"peer": "dingtalk"'), "worker": (" ready.",)}
+READY_WORDS = {"listener": ("connected to DingTalk",), "worker": (" ready.",)}
 
 
 class AlreadyRunningError(Exception):

@@ -161,9 +161,9 @@ def test_a_second_run_beside_the_first_takes_other_ports(tmp_path):
             other.until(BANNER)
             assert one.address("chat page") != other.address("chat page")
             assert one.address("Flower") != other.address("Flower")
-            assert ask(other, "hello") == "echo: hello"
+            assert ask(other, "hello") == "echo: hello", other.output
             assert other.end(signal.SIGINT)[0] == 0
-        assert ask(one, "still here?") == "echo: still here?"
+        assert ask(one, "still here?") == "echo: still here?", one.output
         assert one.end(signal.SIGINT)[0] == 0
 
 
@@ -207,7 +207,7 @@ def test_a_second_run_in_the_same_folder_is_refused_and_the_first_goes_on(tmp_pa
             assert other.process.wait(20) == 2
             assert f"already running here (DATA_DIR {tmp_path / 'data'})" in other.output
             assert "started" not in other.output
-        assert ask(one, "still here?") == "echo: still here?"
+        assert ask(one, "still here?") == "echo: still here?", one.output
         assert one.end(signal.SIGINT)[0] == 0
 
 

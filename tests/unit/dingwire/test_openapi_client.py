@@ -252,3 +252,22 @@ def test_an_error_crosses_a_process_border_whole(error):
     copy = pickle.loads(pickle.dumps(error))
 
     assert (type(copy), vars(copy)) == (type(error), vars(error))
+
+
+def test_a_failed_fetch_of_a_token_leaves_no_doubt_that_nothing_was_sent(client, server):
+    """A rescue that may have arrived is not sent again; this one must be."""
+    server.answers_at(TOKEN_PATH, Told(503, "overloaded"))
+
+    with pytest.raises(OpenApiUnavailableError) as caught:
+        client.send_to_user("robot", "u100", HELLO)
+
+    assert caught.value.retryable
+    assert not caught.value.ambiguous
+    assert server.posts_to(USER_PATH) == []
+
+
+def test_a_failed_send_may_have_arrived(client, server):
+    error = failure(client, server, Told(503, "overloaded"))
+
+    assert isinstance(error, OpenApiUnavailableError)
+    assert error.ambiguous
