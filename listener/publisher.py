@@ -51,10 +51,7 @@ class Publisher:
         self._confirmed: Confirmed = lambda task: None
 
     def _options(self, broker: Broker) -> dict[str, Any]:
-        if self._is_amqp:
-            # Confirms are counted here, by the batch: py-amqp's own wait after each message.
-            return broker.transport_options | {"confirm_publish": False}
-        if broker.is_embedded:
+        if self._is_amqp or broker.is_embedded:
             return broker.transport_options
         # A peer that is gone without a word must not hold the thread for ever.
         limits = {"socket_timeout": OPEN_LIMIT_S, "socket_connect_timeout": OPEN_LIMIT_S}

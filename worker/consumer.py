@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 _BACK_AFTER_S = 5.0
 
 # Said at every reconnection about a setting that celeryconfig.py sets on purpose.
-warnings.filterwarnings("ignore", category=CPendingDeprecationWarning, module=r"celery\..*")
+warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
 
 # Declares 28 delay queues on RabbitMQ; what must wait, waits in the store.
 _UNNEEDED = "celery.worker.consumer.delayed_delivery:DelayedDelivery"

@@ -24,9 +24,13 @@ async def simulator():
 
 @pytest.fixture
 def said(caplog):
-    """Return the log lines of an action."""
+    """Return the log lines of an action about the connection to DingTalk."""
     caplog.set_level(logging.INFO)
-    return lambda action: [r for r in caplog.records if getattr(r, "action", "") == action]
+    return lambda action: [
+        r
+        for r in caplog.records
+        if getattr(r, "action", "") == action and getattr(r, "peer", "dingtalk") == "dingtalk"
+    ]
 
 
 def _pings_answered(simulator: Simulator) -> int:
