@@ -9,7 +9,14 @@ from typing import Any, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-__all__ = ["VERSION", "Conversation", "Envelope", "EnvelopeError", "UnsupportedVersionError"]
+__all__ = [
+    "VERSION",
+    "Conversation",
+    "Earlier",
+    "Envelope",
+    "EnvelopeError",
+    "UnsupportedVersionError",
+]
 
 VERSION = 1
 
@@ -34,6 +41,15 @@ class Conversation(StrEnum):
 
     PRIVATE = "private"
     GROUP = "group"
+
+
+class Earlier(BaseModel):
+    """A message that became part of a later one's turn."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    message_id: str
+    text: str = Field(default="", repr=False)
 
 
 class Envelope(BaseModel):
@@ -64,6 +80,13 @@ class Envelope(BaseModel):
     sender_nick: str = Field(default="", repr=False)
     kind: str = Field(default="text", description="DingTalk's msgtype, unknown ones included.")
     text: str = Field(default="", repr=False)
+    previous_message_id: str | None = Field(
+        default=None,
+        description="The message before it in its turn, as the listener saw them come.",
+    )
+    earlier: tuple[Earlier, ...] = Field(
+        default=(), description="Merged into this one's turn, oldest first; set by the store."
+    )
     session_webhook: str | None = Field(default=None, repr=False)
     webhook_expires_at: AwareDatetime | None = None
     deadline: AwareDatetime | None = Field(

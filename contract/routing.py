@@ -12,6 +12,7 @@ __all__ = [
     "MESSAGES",
     "QUEUES",
     "REPLIES",
+    "REPORT",
     "queue_arguments",
     "safe_kwargsrepr",
     "task_id",
@@ -19,10 +20,11 @@ __all__ = [
 
 ANSWER = "answer"
 DELIVER = "deliver"
+REPORT = "report"
 
 MESSAGES = "messages"
 REPLIES = "replies"
-EVENTS = "events"  # declared for what is to come; nothing publishes to it yet
+EVENTS = "events"
 QUEUES = (MESSAGES, REPLIES, EVENTS)
 
 _NAMESPACE = UUID("6ba20f0e-3f5c-5c1b-9d25-61f7c6b0a4d1")

@@ -30,6 +30,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from contract.turn import Order
+
 __all__ = [
     "EMBEDDED_BROKER",
     "TOML_KEYS",
@@ -50,6 +52,8 @@ TOML_KEYS = frozenset(
         *("log_format", "log_level", "allowed_users", "reply_within_s"),
         *("store_url", "webhook_hosts", "agent", "agent_timeout_s", "late_policy", "lease_s"),
         *("shutdown_grace_s", "worker_pool", "worker_concurrency", "keep_missed_days"),
+        *("order", "burst", "max_waiting", "late_handover"),
+        *("connections", "connection_ttl_s", "silence_limit_s", "spool_max_mb"),
     }
 )
 
@@ -134,6 +138,12 @@ class Settings(BaseSettings):
         default=Path(".data"),
         validate_default=True,
         description="Folder of the embedded broker and the SQLite store.",
+    )
+    order: Order = Field(
+        validation_alias="ORDER",
+        default=Order.CONVERSATION,
+        description="What is answered one message at a time, as it was written: a conversation, "
+        "each sender in it, or none.",
     )
     log_format: Literal["text", "json"] | None = Field(
         validation_alias="LOG_FORMAT",
