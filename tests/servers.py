@@ -1,8 +1,10 @@
 """Real servers for the tests: each on a free port of 127.0.0.1, in a folder of its own.
 
-Used by the fixtures in ``conftest.py``. A server is stopped by the pid that was started here.
+Used by the fixtures in ``conftest.py`` and by ``tests/chaos``. A server is stopped by the pid that
+was started here.
 """
 
+import json
 import os
 import shutil
 import signal
@@ -10,12 +12,15 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
+
+import psutil
 
 __all__ = [
     "MissingServerError",
+    "Restartable",
     "free_port",
     "postgresql",
     "rabbitmq",
@@ -25,6 +30,8 @@ __all__ = [
 ]
 
 START_LIMIT_S = 60
+
+_Started = tuple[str, subprocess.Popen[bytes]]
 
 
 class MissingServerError(Exception):
@@ -96,13 +103,18 @@ def _running(
 @contextmanager
 def redis(folder: Path, port: int | None = None) -> Iterator[str]:
     """Run Redis with its data in ``folder``; yield its URL."""
-    port = port or free_port()
+    with _redis(folder, port or free_port()) as (url, _):
+        yield url
+
+
+@contextmanager
+def _redis(folder: Path, port: int) -> Iterator[_Started]:
     command = [
         _find("redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder),
         "--appendonly", "yes", "--appendfsync", "everysec", "--save", "",
     ]  # fmt: skip
-    with _running(command, ready=lambda: _listens(port), what="redis-server"):
-        yield f"redis://127.0.0.1:{port}/0"
+    with _running(command, ready=lambda: _listens(port), what="redis-server") as process:
+        yield f"redis://127.0.0.1:{port}/0", process
 
 
 @contextmanager
@@ -126,9 +138,30 @@ def redis_with_tls(folder: Path, password: str) -> Iterator[str]:
 
 
 @contextmanager
-def rabbitmq(folder: Path, port: int | None = None) -> Iterator[str]:
-    """Run RabbitMQ with its data in ``folder`` and an epmd of its own; yield its URL."""
-    port, dist_port, epmd_port = port or free_port(), free_port(), free_port()
+def rabbitmq(folder: Path, port: int | None = None, *, vhosts: Sequence[str] = ()) -> Iterator[str]:
+    """Run RabbitMQ with its data in ``folder`` and an epmd of its own; yield its URL.
+
+    ``vhosts`` are there beside the usual one, each as good as a broker of its own.
+    """
+    if vhosts:
+        (folder / "definitions.json").write_text(json.dumps(_definitions(["/", *vhosts])))
+        (folder / "rabbitmq.conf").write_text(f"load_definitions = {folder}/definitions.json\n")
+    with _rabbitmq(folder, port or free_port()) as (url, _):
+        yield url
+
+
+def _definitions(vhosts: Sequence[str]) -> dict[str, object]:
+    every = {"configure": ".*", "write": ".*", "read": ".*"}
+    return {
+        "users": [{"name": "guest", "password": "guest", "tags": "administrator"}],
+        "vhosts": [{"name": name} for name in vhosts],
+        "permissions": [{"user": "guest", "vhost": name, **every} for name in vhosts],
+    }
+
+
+@contextmanager
+def _rabbitmq(folder: Path, port: int) -> Iterator[_Started]:
+    dist_port, epmd_port = free_port(), free_port()
     epmd = _find("epmd")
     environment = os.environ | {
         "HOME": str(folder),
@@ -153,9 +186,11 @@ def rabbitmq(folder: Path, port: int | None = None) -> Iterator[str]:
     epmd_command = [epmd, "-address", "127.0.0.1", "-port", str(epmd_port)]
     with (
         _running(epmd_command, ready=lambda: _listens(epmd_port), what="epmd", env=environment),
-        _running([server], ready=lambda: _listens(port), what="rabbitmq-server", env=environment),
+        _running(
+            [server], ready=lambda: _listens(port), what="rabbitmq-server", env=environment
+        ) as process,
     ):
-        yield f"amqp://guest:guest@127.0.0.1:{port}//"
+        yield f"amqp://guest:guest@127.0.0.1:{port}//", process
 
 
 @contextmanager
@@ -164,7 +199,12 @@ def postgresql(folder: Path, port: int | None = None) -> Iterator[str]:
 
     It refuses to run as root, so root hands folder and process over to the user ``postgres``.
     """
-    port = port or free_port()
+    with _postgresql(folder, port or free_port()) as (url, _):
+        yield url
+
+
+@contextmanager
+def _postgresql(folder: Path, port: int) -> Iterator[_Started]:
     binaries = [str(p) for p in sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)]
     initdb, server = _find("initdb", *binaries), _find("postgres", *binaries)
     data, prefix = folder / "data", list[str]()
@@ -174,10 +214,11 @@ def postgresql(folder: Path, port: int | None = None) -> Iterator[str]:
             if part.stat().st_uid == 0 and tempfile.gettempdir() in str(part.parent):
                 part.chmod(0o755)
         shutil.chown(folder, "postgres")
-    subprocess.run(
-        [*prefix, initdb, "-D", str(data), "-U", "test", "--auth=trust", "-N", "-E", "UTF8"],
-        check=True, capture_output=True, cwd=folder,
-    )  # fmt: skip
+    if not data.exists():
+        subprocess.run(
+            [*prefix, initdb, "-D", str(data), "-U", "test", "--auth=trust", "-N", "-E", "UTF8"],
+            check=True, capture_output=True, cwd=folder,
+        )  # fmt: skip
     command = [
         *prefix, server, "-D", str(data), "-p", str(port), "-c", "listen_addresses=127.0.0.1",
         "-c", f"unix_socket_directories={folder}", "-c", "max_connections=300",
@@ -187,5 +228,48 @@ def postgresql(folder: Path, port: int | None = None) -> Iterator[str]:
     def ready() -> bool:
         return subprocess.run(probe, check=False).returncode == 0
 
-    with _running(command, ready=ready, what="postgres", cwd=folder):
-        yield f"postgresql://test@127.0.0.1:{port}/postgres"
+    with _running(command, ready=ready, what="postgres", cwd=folder) as process:
+        try:
+            yield f"postgresql://test@127.0.0.1:{port}/postgres", process
+        finally:
+            if process.poll() is None:
+                # SIGTERM waits for clients to leave, and runuser loses its patience after 2 s.
+                postmaster = int((data / "postmaster.pid").read_text().split()[0])
+                os.kill(postmaster, signal.SIGINT)
+                process.wait(20)
+
+
+class Restartable:
+    """A server that is stopped, or killed, and started again with its data and its address."""
+
+    def __init__(self, kind: str, folder: Path) -> None:
+        """Prepare; ``kind`` is redis, rabbitmq or postgresql, ``folder`` is made when missing."""
+        servers: dict[str, Callable[[Path, int], AbstractContextManager[_Started]]] = {
+            "redis": _redis,
+            "rabbitmq": _rabbitmq,
+            "postgresql": _postgresql,
+        }
+        self._server, self._folder, self._port = servers[kind], folder, free_port()
+        self._running = ExitStack()
+        folder.mkdir(exist_ok=True)
+
+    def start(self) -> str:
+        """Start it and wait until it listens; return its URL."""
+        url, self._process = self._running.enter_context(self._server(self._folder, self._port))
+        return url
+
+    def stop(self) -> None:
+        """Stop it in order, as SIGTERM does."""
+        self._running.close()
+
+    def kill(self) -> None:
+        """Kill it with all its processes, as a machine that loses its power would."""
+        server = psutil.Process(self._process.pid)
+        processes = [server, *server.children(recursive=True)]
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        self._process.wait(10)
+        # Those that are not our own children are gone when their new parent has noticed.
+        psutil.wait_procs(processes, timeout=10)
+        self.stop()

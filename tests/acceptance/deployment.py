@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +44,16 @@ class Deployment:
         store_url: str = "",
         workers: Collection[str] = ("one", "two"),
         worker_options: str = "",
+        listeners: int = 1,
         with_web: bool = True,
+        variables_of: Mapping[str, Mapping[str, str]] | None = None,
         **variables: str,
     ) -> None:
+        """Prepare; nothing is started yet.
+
+        ``variables`` are every process's, ``variables_of`` those of one process alone, by its name
+        in :attr:`processes`: listener, listener-2, worker-one and so on.
+        """
         self.simulator, self.folder = simulator, folder
         self.gates = folder / "gates"
         self.data = folder / "data"
@@ -74,7 +81,9 @@ class Deployment:
         }
         lines = procfile()
         self._release = lines["release"]
-        self._lines = {"listener": lines["listener"]}
+        self._variables_of = variables_of or {}
+        names = ["listener", *(f"listener-{number}" for number in range(2, listeners + 1))]
+        self._lines = dict.fromkeys(names, lines["listener"])
         for name in workers:
             self._lines[f"worker-{name}"] = f"{lines['worker']} {worker_options} -n {name}@%h"
         if with_web:
@@ -124,7 +133,8 @@ class Deployment:
         return "\n".join(process.log for process in self._started)
 
     def _start(self, name: str, line: str) -> Process:
-        environment = self.environment | ({"PORT": str(self.port)} if name == "web" else {})
+        own = {"PORT": str(self.port)} if name == "web" else {}
+        environment = {**self.environment, **own, **self._variables_of.get(name, {})}
         log = self.folder / f"{name}-{len(self._started)}.log"
         process = Process(line, environment=environment, folder=self.work, log=log)
         self._started.append(process)
