@@ -52,6 +52,7 @@ class Faults:
     queue_until_connected: bool = False
     redeliver_after_s: float = 0.0
     redeliver_times: int = 1
+    redeliver_acked: bool = False
 
     strings_for_numbers: bool = False
     without_staff_id: bool = False
@@ -99,17 +100,18 @@ class Faults:
 class ReplyFault:
     """What the next replies meet instead of ``ok``.
 
-    A reply that hangs or is reset was accepted first, unless ``accept`` is off: the sender
-    cannot know, which is the point.
+    A reply that hangs or is reset was accepted first, unless ``accept`` is False: the sender
+    cannot know, which is the point. One that gets an errcode or a status was not, unless ``accept``
+    is True.
 
     Attributes:
         times: How many replies meet it; ``None`` means all, until cleared.
         conversation_id: Only replies to this conversation; ``None`` means any.
-        errcode: Answer this code with ``status``; nothing is delivered.
+        errcode: Answer this code with ``status``.
         status: HTTP status; 500 and above are answered as a bare error page.
         hang_s: Seconds before the answer.
         reset: Cut the TCP connection instead of answering.
-        accept: Whether a reply that hangs or is reset reached the chat.
+        accept: Whether the reply reached the chat all the same; None is as said above.
     """
 
     times: int | None = 1
@@ -119,13 +121,15 @@ class ReplyFault:
     status: int = 200
     hang_s: float = 0.0
     reset: bool = False
-    accept: bool = True
+    accept: bool | None = None
     met: int = field(default=0, init=False)
 
     @property
     def refuses(self) -> bool:
         """Whether the reply stays out of the chat."""
-        return self.errcode != 0 or self.status != 200 or not self.accept
+        if self.accept is not None:
+            return not self.accept
+        return self.errcode != 0 or self.status != 200
 
     def applies_to(self, conversation_id: str) -> bool:
         """Whether a reply to this conversation meets the fault now."""

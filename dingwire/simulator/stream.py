@@ -222,7 +222,7 @@ class Switchboard:
                 for each in message.pushes
                 if each in self._world.journal.pushes
             )
-            if not acked:
+            if not acked or faults.redeliver_acked:
                 self.push_message(message, to=to)
 
         self._later(faults.redeliver_after_s, again)

@@ -35,6 +35,7 @@ class Verdict(NamedTuple):
 
 
 OK = Verdict(0, "ok")
+OK_STATUS = 200
 
 
 def judge(
@@ -104,10 +105,10 @@ class Webhooks:
         self, request: web.Request, raw: bytes, reply: Reply, session: Session | None
     ) -> web.StreamResponse:
         fault = self._world.take_reply_fault(reply.conversation_id or "")
-        if fault is not None and fault.refuses:
-            reply.status, reply.errcode, reply.errmsg = fault.status, fault.errcode, fault.errmsg
-        else:
+        if fault is None or not fault.refuses:
             self._decide(raw, request.content_type, reply, session)
+        if fault is not None and (fault.refuses or fault.errcode or fault.status != OK_STATUS):
+            reply.status, reply.errcode, reply.errmsg = fault.status, fault.errcode, fault.errmsg
         self._world.add_reply(reply)
         if fault is not None and fault.hang_s:
             await asyncio.sleep(fault.hang_s)

@@ -171,6 +171,18 @@ async def test_an_acked_message_does_not_come_again():
             await simulator.until(lambda _: len(bot.messages) > 1, timeout_s=0.3)
 
 
+async def test_an_acked_message_can_come_again_all_the_same():
+    async with (
+        Simulator(redeliver_after_s=0.05, redeliver_acked=True) as simulator,
+        RawBot(simulator.endpoint, reply=None) as bot,
+    ):
+        await simulator.until_connected()
+        message = await simulator.say("hello")
+        await simulator.until(lambda it: len(it.message_acks) == 2)
+
+        assert [each["msgId"] for each in bot.messages] == [message.message_id] * 2
+
+
 @pytest.mark.parametrize("how", ["switched", "half_open"])
 async def test_a_connection_can_stop_answering_websocket_pings(how):
     async with Simulator(ticket_reuse=True) as simulator, RawBot(simulator.endpoint) as bot:

@@ -123,6 +123,15 @@ async def test_a_server_error_is_a_page_not_json(simulator, bot):
     assert not simulator.accepted
 
 
+async def test_a_server_error_can_hide_that_the_reply_arrived(simulator, bot):
+    url = await webhook(simulator)
+    await simulator.fail_replies(status=502, accept=True)
+
+    async with bot.http.post(url, json=HELLO) as response:
+        assert response.status == 502
+    assert len(simulator.accepted) == 1
+
+
 @pytest.mark.parametrize("reached", [True, False])
 async def test_a_reset_leaves_open_whether_the_reply_arrived(simulator, bot, reached):
     url = await webhook(simulator)
