@@ -13,10 +13,12 @@ from typing import Any
 from contract.broker import Broker
 from dingwire.gateway import register
 from dingwire.http import new_session
-from listener.connection import REFUSED_DELAY_S, Stream
+from listener.connection import Stream
 from listener.enqueue import Enqueuer
+from listener.gate import REFUSED_DELAY_S, Gate
 from listener.intake import Intake
 from listener.settings import ListenerSettings
+from listener.watchdog import Pulse
 
 __all__ = ["serve"]
 
@@ -67,9 +69,19 @@ async def serve(
         timeout_s=REGISTER_LIMIT_S,
         clock=clock,
     )
-    stream = Stream(ask, intake.take, delays=delays, refused_delay_s=refused_delay_s)
-    await _until(stop, stream.run())
-    await stream.close(ACK_LIMIT_S)
+    gate = Gate(ask, refused_delay_s=refused_delay_s)
+    streams = [
+        Stream(
+            gate,
+            intake.take,
+            silence_limit_s=settings.silence_limit_s,
+            ttl_s=settings.connection_ttl_s,
+            delays=delays,
+        )
+        for _ in range(settings.connections)
+    ]
+    await _until(stop, _keep_connected(streams, clock))
+    await asyncio.gather(*(stream.close(ACK_LIMIT_S) for stream in streams))
     session.close()
     unconfirmed = await enqueuer.stop(FLUSH_LIMIT_S)
     if unconfirmed:
@@ -78,6 +90,15 @@ async def serve(
             extra={"action": "messages_unconfirmed", "unconfirmed": unconfirmed},
         )
     logger.info("listener stopped", extra={"action": "stopped", **intake.counts})
+
+
+async def _keep_connected(streams: Sequence[Stream], clock: Callable[[], datetime]) -> None:
+    def renew_all(reason: str) -> None:
+        for stream in streams:
+            stream.renew(reason)
+
+    pulse = Pulse(renew_all, clock=clock, monotonic=time.monotonic)
+    await asyncio.gather(pulse.run(), *(stream.run() for stream in streams))
 
 
 async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:

@@ -37,3 +37,27 @@ class ListenerSettings(Settings):
         description="A softer promise than the webhook's expiry, in seconds: a reply after it is "
         "posted with a note and counted as late.",
     )
+    connections: int = Field(
+        validation_alias="CONNECTIONS",
+        default=1,
+        ge=1,
+        le=8,
+        description="How many connections to DingTalk a listener holds; each push comes to one "
+        "of them, so with two the bot hears on when one breaks.",
+    )
+    connection_ttl_s: float | None = Field(
+        validation_alias="CONNECTION_TTL_S",
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="Longest life of a connection in seconds, before it is replaced by a new one; "
+        "unset: until DingTalk ends it.",
+    )
+    silence_limit_s: float = Field(
+        validation_alias="SILENCE_LIMIT_S",
+        default=60,
+        gt=0,
+        allow_inf_nan=False,
+        description="A connection on which nothing came for so long, not even the answer to a "
+        "ping, is replaced.",
+    )

@@ -12,6 +12,7 @@ from dingwire.errors import GatewayUnavailableError
 from dingwire.protocol import BotPush
 from dingwire.simulator import Simulator
 from listener.connection import Stream
+from listener.gate import Gate
 from tests.listening import envelopes_on, running_listener
 from tests.servers import wait_for
 
@@ -88,16 +89,6 @@ async def test_told_to_disconnect_it_has_the_new_connection_before_the_old_is_go
     assert simulator.lost == []
 
 
-async def test_a_socket_that_is_open_and_dead_is_replaced(simulator, tmp_path, monkeypatch, said):
-    """As after a NAT timeout: nothing comes, no pong either, and nobody says so."""
-    monkeypatch.setattr("listener.connection.PING_S", 0.2)
-    async with running_listener(simulator, tmp_path):
-        await simulator.set_connection("half_open")
-        await simulator.until(lambda s: len(s.connections) >= 2)
-
-    assert said("reconnecting")
-
-
 async def test_an_ack_that_waits_goes_out_on_the_old_connection(simulator, tmp_path):
     """It was pushed there, and DingTalk keeps that socket for ten seconds more."""
     async with running_listener(simulator, tmp_path):
@@ -164,7 +155,7 @@ async def test_a_gateway_that_says_when_to_come_back_is_obeyed(said):
     def register():
         raise GatewayUnavailableError("HTTP 429", retry_after_s=42)
 
-    stream = Stream(register, _take_nothing, delays=[0])
+    stream = Stream(Gate(register), _take_nothing, delays=[0])
     running = asyncio.create_task(stream.run())
     await asyncio.to_thread(
         wait_for, lambda: said("reconnecting"), limit_s=5, what="a failed attempt"

@@ -1,0 +1,209 @@
+"""One socket to DingTalk, read until it closes; opened and replaced by ``listener/connection.py``.
+
+A link says that it is ``over`` as soon as nothing can be expected of it any more. It is read on
+all the same, until its successor is up and it is told to :meth:`Link.finish`.
+"""
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from dingwire.errors import GatewayError
+from dingwire.frames import Frame, ack
+from dingwire.protocol import (
+    BotPush,
+    CardPush,
+    Disconnect,
+    EventPush,
+    Malformed,
+    Ping,
+    StreamProtocol,
+    Unhandled,
+)
+
+__all__ = ["Link", "Take", "reason_of"]
+
+logger = logging.getLogger(__name__)
+
+DRAIN_S = 15.0  # DingTalk drops a socket 10 s after its disconnect frame
+TICKS = 12  # parts of the silence limit
+PING_TICKS = frozenset({4, 8})
+# More than may wait for the broker, so that only a peer that reads no acks is read no more.
+MAX_IN_HAND = 25_000
+
+Take = Callable[[BotPush, timedelta], Awaitable[str | None]]
+
+
+class Link:
+    """One socket; :meth:`read` it in a task."""
+
+    def __init__(
+        self,
+        socket: ClientConnection,
+        take: Take,
+        clock_offset: timedelta,
+        *,
+        silence_limit_s: float,
+        are_events_deferred: Callable[[], bool],
+    ) -> None:
+        self._socket, self._take, self._clock_offset = socket, take, clock_offset
+        self._are_events_deferred = are_events_deferred
+        self._tick_s, self._silent_ticks = silence_limit_s / TICKS, 0
+        self._protocol = StreamProtocol()
+        self._room = asyncio.Semaphore(MAX_IN_HAND)
+        self._pings: set[asyncio.Task[None]] = set()
+        # Ours: DingTalk's own is the ticket.
+        self.connection_id = uuid.uuid4().hex[:8]
+        self.opened_at = asyncio.get_running_loop().time()
+        self.taking: set[asyncio.Task[None]] = set()
+        self.over = asyncio.Event()
+        self.reason = ""
+        self.is_healthy = self.is_leaving = self.is_told_to_leave = False
+
+    async def read(self) -> None:
+        """Read until the end; never raises."""
+        watching = asyncio.create_task(self._watch())
+        try:
+            async with asyncio.timeout(None) as self._limit:
+                while True:
+                    raw = await self._socket.recv()
+                    self._silent_ticks = 0
+                    await self._received(raw)
+        except TimeoutError:
+            await self._socket.close()
+        except Exception as error:  # noqa: BLE001, the next socket must be opened whatever ended this one
+            self.reason = self.reason or reason_of(error)
+            await self._socket.close()
+        finally:
+            for task in (watching, *self._pings):
+                task.cancel()
+            self.over.set()
+
+    def retire(self, reason: str) -> None:
+        """Ask for a successor; reading goes on."""
+        if not self.over.is_set():
+            self.is_leaving, self.reason = True, reason
+            self.over.set()
+
+    async def finish(self) -> None:
+        """Close once what is in hand is acknowledged; for when the successor is up."""
+        if not self.is_told_to_leave:  # else it is DingTalk who closes
+            await self.settle(DRAIN_S)
+            await self.close()
+
+    async def settle(self, limit_s: float) -> None:
+        """Wait until the messages now in hand are acknowledged."""
+        # Only these: on a busy day there is always a next one.
+        if in_hand := set(self.taking):
+            await asyncio.wait(in_hand, timeout=limit_s)
+
+    async def close(self) -> None:
+        """Say goodbye; what DingTalk sent before it heard that is still read."""
+        await self._socket.close()
+
+    async def _watch(self) -> None:
+        # In ticks and not by a clock: a time in which this process stood still counts as one, and
+        # what came meanwhile is read before the next.
+        while self._silent_ticks < TICKS:
+            await asyncio.sleep(self._tick_s)
+            self._silent_ticks += 1
+            if self._silent_ticks in PING_TICKS:
+                self._start_ping()
+        self.retire(f"silent for {self._tick_s * TICKS:g} s")
+
+    def _start_ping(self) -> None:
+        # Beside the watching, as a peer that reads nothing more can block the sending as well.
+        task = asyncio.create_task(self._ping())
+        self._pings.add(task)
+        task.add_done_callback(self._pings.discard)
+
+    async def _ping(self) -> None:
+        with suppress(ConnectionClosed):
+            await (await self._socket.ping())
+            self._silent_ticks = 0
+
+    async def _received(self, raw: str | bytes) -> None:
+        received = self._protocol.receive(raw)
+        self.is_healthy = self.is_healthy or not isinstance(received, Disconnect | Malformed)
+        match received:
+            case BotPush():
+                await self._start_taking(received)
+            case Ping(reply=reply) | Unhandled(reply=str(reply)):
+                await self._socket.send(reply)
+            case Disconnect():
+                await self._leave(received)
+            case EventPush(frame=frame):
+                await self._socket.send(self._event_ack(frame))
+            case CardPush(frame=frame):
+                await self._socket.send(ack(frame, data={"response": {}}))
+            case Malformed(reason=reason):
+                self._say("frame_malformed", "malformed frame dropped", reason=reason)
+            case Unhandled(frame=frame):
+                self._say("frame_unhandled", "frame of no use dropped", kind=frame.kind.value)
+
+    def _event_ack(self, frame: Frame) -> str:
+        if self._are_events_deferred():  # DingTalk pushes an event again, a chat message never
+            return ack(frame, code=500, message="the broker is away")
+        return ack(frame)
+
+    async def _leave(self, disconnect: Disconnect) -> None:
+        self.is_told_to_leave = True
+        self._limit.reschedule(asyncio.get_running_loop().time() + DRAIN_S)
+        self.retire(disconnect.reason or "told to disconnect")
+        await self._socket.send(disconnect.reply)
+
+    async def _start_taking(self, push: BotPush) -> None:
+        # Beside the reading, as the broker may take its time and pings do not wait.
+        await self._room.acquire()
+        task = asyncio.create_task(self._take_and_ack(push))
+        self.taking.add(task)
+        task.add_done_callback(self._taken)
+
+    def _taken(self, task: asyncio.Task[None]) -> None:
+        self.taking.discard(task)
+        self._room.release()
+
+    async def _take_and_ack(self, push: BotPush) -> None:
+        try:
+            answer = await self._take(push, self._clock_offset)
+        except Exception as error:  # noqa: BLE001, one message must not take the others with it
+            # By its kind alone: its text may hold what was written.
+            logger.error(  # noqa: TRY400, a traceback shows values
+                "message lost to an error of ours",
+                extra={
+                    "action": "message_failed",
+                    "push_id": push.frame.push_id,
+                    "reason": type(error).__name__,
+                },
+            )
+            answer = ack(push.frame, code=500, message="internal error")
+        if answer is not None:
+            # A socket that closed meanwhile: the message is enqueued, its redelivery is dropped.
+            with suppress(ConnectionClosed):
+                await self._socket.send(answer)
+
+    def _say(self, action: str, words: str, **fields: Any) -> None:
+        extra = {"action": action, "connection_id": self.connection_id, **fields}
+        logger.warning(words, extra=extra)
+
+
+def reason_of(error: Exception) -> str:
+    """Say what ended a connection; never by a text that may hold the ticket or a message."""
+    match error:
+        case GatewayError():
+            return str(error)
+        case InvalidStatus():
+            return f"the WebSocket was refused with HTTP {error.response.status_code}"
+        case ConnectionClosed():
+            return f"closed with {error.rcvd.code}" if error.rcvd else "closed without a word"
+        case OSError() | ImportError():  # the latter of a proxy that needs another package
+            return getattr(error, "strerror", None) or str(error) or type(error).__name__
+        case _:
+            return type(error).__name__
