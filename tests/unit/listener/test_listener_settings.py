@@ -60,6 +60,33 @@ def test_a_promise_is_a_positive_number_of_seconds(environment, promise):
         ListenerSettings.load()
 
 
+def test_one_connection_until_dingtalk_ends_it_unless_said(environment):
+    environment(**CREDENTIALS)
+
+    settings = ListenerSettings.load()
+
+    assert (settings.connections, settings.connection_ttl_s) == (1, None)
+    assert settings.silence_limit_s == 60
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("CONNECTIONS", "0"),
+        ("CONNECTIONS", "9"),
+        ("CONNECTION_TTL_S", "0"),
+        ("CONNECTION_TTL_S", "inf"),
+        ("SILENCE_LIMIT_S", "0"),
+        ("SILENCE_LIMIT_S", "nan"),
+    ],
+)
+def test_connections_that_could_not_work_are_refused(environment, variable, value):
+    environment(**CREDENTIALS, **{variable: value})
+
+    with pytest.raises(SettingsError, match=f"^{variable}: "):
+        ListenerSettings.load()
+
+
 def test_nobody_is_let_in_unless_said(environment):
     environment(**CREDENTIALS)
 
