@@ -195,7 +195,7 @@ def test_a_code_block_cut_in_two_is_closed_and_opened_again_with_its_language(ma
 
 
 def test_no_part_shows_a_code_block_without_code():
-    for count in range(100, 200):
+    for count in range(100, 300):
         words = "```\n" + "code\n" * count + "```\n\nafter it"
 
         parts = split(Markdown(title="t", text=words), limit_bytes=LIMIT)
