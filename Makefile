@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test check lock docs clean
+.PHONY: help run install test chaos check lock docs clean
 
 help: ## List these commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -18,6 +18,10 @@ install: $(VENV)/run.stamp ## Make .venv and install what `make run` needs
 test: $(VENV)/dev.stamp ## Install what the tests need and run them all; ARGS= goes to pytest
 	@scripts/system-packages
 	@$(BIN)/python -m pytest $(ARGS)
+
+chaos: $(VENV)/dev.stamp ## Break everything in turn, on every broker, and count; see docs/reliability.md
+	@scripts/system-packages
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 check: $(VENV)/dev.stamp ## Lint, formatting, types, and which package may import which
 	$(BIN)/ruff check .
