@@ -1,7 +1,7 @@
 """Which messages were pushed before? DingTalk pushes one again when an ack is late or lost.
 
-In two phases: a message is in hand until the broker confirmed it and done after that, so that a
-message that could not be enqueued is not taken for a duplicate when it comes again. A shortcut
+In two phases: a message is in hand until the broker or the disk has it and done after that, so that
+a message that could not be enqueued is not taken for a duplicate when it comes again. A shortcut
 only, for this process: two listeners, or one that restarted, enqueue twice, and the worker's
 claim decides.
 """
@@ -39,14 +39,14 @@ class Duplicates:
         return len(self._done) + len(self._in_hand)
 
     def is_done(self, key: Key) -> bool:
-        """Whether the message was confirmed already."""
+        """Whether something that outlives this process had the message already."""
         self._forget_old()
         return key in self._done
 
     def in_hand(self, key: Key) -> asyncio.Future[bool] | None:
         """Return the outcome to wait for when the message is on its way to the broker.
 
-        It becomes True when the broker confirmed and False when the message was not enqueued.
+        It becomes True when the broker or the disk has it and False when neither does.
         Shield it: others wait for it, too.
         """
         return self._in_hand.get(key)

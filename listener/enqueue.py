@@ -1,52 +1,36 @@
-"""From the event loop to the broker: publishing happens in one thread beside it.
+"""From the event loop to the broker, or to the disk while the broker is away.
 
-The thread takes all that waits, up to a batch, publishes it and wakes the waiters when the broker
-has confirmed. While the broker is away the messages wait here, up to a bound, in order.
+Publishing happens in one thread beside the event loop, spooling (``listener/spooling.py``) in
+another. A message goes straight to the broker while nothing is on the disk, and behind what is
+there otherwise. Either way it is settled once something has it that outlives this process.
 """
 
 import asyncio
 import logging
 import threading
-from collections import deque
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from itertools import islice
 from urllib.parse import unquote, urlsplit
 
 from contract.broker import Broker
 from listener.backoff import Backoff
 from listener.publisher import Publisher
+from listener.spool import Batch, Spool
+from listener.spooling import Spooling, spool_errors_said
 from listener.task_message import TaskMessage
+from listener.waiting import EnqueueError, Kept, Pending, TooManyWaitingError, Waiting
 
-__all__ = ["EnqueueError", "Enqueuer", "TooManyWaitingError"]
+__all__ = ["EnqueueError", "Enqueuer", "Kept", "TooManyWaitingError"]
 
 logger = logging.getLogger(__name__)
 
-WAITING_LIMIT = 10_000
+WAITING_LIMIT, WAITING_LIMIT_BYTES = 10_000, 64 * 2**20
 BATCH = 200
 IDLE_S = 10.0
-
-
-class EnqueueError(Exception):
-    """The message is not on the broker, as far as we know."""
-
-
-class TooManyWaitingError(EnqueueError):
-    """The broker is away, or too slow, and as many messages wait as may."""
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(limit)
-        self.limit = limit
-
-    def __str__(self) -> str:
-        return f"{self.limit} messages wait for the broker, as many as may"
-
-
-@dataclass(eq=False)
-class _Pending:
-    task: TaskMessage
-    done: asyncio.Future[None]
+SETTLE_EVERY_S = 0.05
+CLOSE_LIMIT_S = 0.5
+OPEN_LIMIT_S = 10.0
 
 
 class Enqueuer:
@@ -55,8 +39,8 @@ class Enqueuer:
     def __init__(
         self,
         broker: Broker,
+        spool: Spool,
         *,
-        limit: int | None = None,
         batch: int = BATCH,
         delays: Sequence[float] | None = None,
     ) -> None:
@@ -64,81 +48,109 @@ class Enqueuer:
 
         Args:
             broker: Where to.
-            limit: How many messages may wait.
+            spool: Where to while the broker is away; ours to open and close.
             batch: How many are published before their confirms are waited for.
             delays: Between attempts to reach the broker; for tests.
         """
         self._broker, self._batch = broker, batch
-        self._limit = WAITING_LIMIT if limit is None else limit
         self._publisher = Publisher(broker)
         self._backoff = Backoff(first_s=0.2, cap_s=5, delays=delays)
-        self._changed = threading.Condition()
-        self._waiting: deque[_Pending] = deque()
-        self._in_hand: dict[str, list[_Pending]] = {}
+        self._spool = spool
+        self._waiting = Waiting(limit=WAITING_LIMIT, limit_bytes=WAITING_LIMIT_BYTES)
+        self._changed = threading.Condition(self._waiting.lock)
+        self._spooling = Spooling(
+            self._waiting, spool, spooled=self._spooled, changed=self._changed, batch=batch
+        )
         self._stopping = self._given_up = False
+        # After :meth:`stop`: how many messages the next process has to send.
+        self.left_behind = 0
 
     def start(self) -> None:
-        """Start the thread; it connects at once."""
+        """Start the threads; one connects at once."""
         self._loop = asyncio.get_running_loop()
-        self._ended = asyncio.Event()
-        # A daemon: a broker that hangs must not keep the process from ending.
-        threading.Thread(target=self._run, name="enqueue", daemon=True).start()
+        self._published, self._closed = asyncio.Event(), asyncio.Event()
+        # Daemons: a broker or a disk that hangs must not keep the process from ending.
+        for name, work, ended in (
+            ("spool", self._spooling.run, self._closed),
+            ("enqueue", self._run, self._published),
+        ):
+            threading.Thread(
+                target=self._run_to_the_end, args=(work, ended), name=name, daemon=True
+            ).start()
 
-    async def enqueue(self, task: TaskMessage) -> None:
-        """Return when the broker has confirmed the task.
+    def _run_to_the_end(self, work: Callable[[], None], ended: asyncio.Event) -> None:
+        try:
+            work()
+        finally:
+            self._call_in_loop(ended.set)
+
+    @property
+    def is_spooling(self) -> bool:
+        """Whether a message would go to the disk now, or behind one that is there."""
+        return self._spooling.is_away or self._spool.backlog > 0
+
+    def accept(self, task: TaskMessage) -> asyncio.Future[Kept]:
+        """Take a task; the future tells where it got to, in the order of these calls.
+
+        It fails with :class:`EnqueueError` on stop, when neither had it in time. Shield it: others
+        may wait for it, too.
 
         Raises:
-            TooManyWaitingError: At once, when the bound is reached.
-            EnqueueError: On stop, when the broker did not confirm in time.
+            TooManyWaitingError: Neither broker nor disk takes any.
+            EnqueueError: The listener is stopping.
         """
-        pending = _Pending(task, self._loop.create_future())
         with self._changed:
             if self._stopping:
                 raise EnqueueError("the listener is stopping")
-            if self._count() >= self._limit:
-                raise TooManyWaitingError(self._limit)
-            self._waiting.append(pending)
+            kept = self._waiting.add(task, self._loop)
             self._changed.notify()
-        await pending.done
+            self._spooling.nudge()
+        return kept
 
     async def stop(self, limit_s: float) -> int:
-        """Flush, for ``limit_s`` at most; return how many messages were not confirmed."""
+        """Flush, for ``limit_s`` at most; return how many messages are lost with this process."""
         with self._changed:
-            self._stopping = True
+            self._stopping = self._spooling.is_stopping = True
             self._changed.notify()
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._ended.wait(), limit_s)
+            await asyncio.wait_for(self._published.wait(), limit_s)
         with self._changed:
-            self._given_up = True
+            self._given_up = self._spooling.is_given_up = True
             self._changed.notify()
-            left = [*(p for ps in self._in_hand.values() for p in ps), *self._waiting]
-            self._waiting.clear()
+            self._spooling.nudge()
+            self.left_behind = self._spool.backlog + len(self._waiting)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._closed.wait(), CLOSE_LIMIT_S)
+        with self._changed:
+            left = self._waiting.take(self._waiting.first(len(self._waiting)))
+        self.left_behind -= len(left)
         for pending in left:
-            if not pending.done.done():
-                pending.done.set_exception(EnqueueError("the broker did not confirm in time"))
+            if not pending.kept.done():
+                pending.kept.set_exception(EnqueueError("nothing has the message"))
         return len(left)
 
-    def _count(self) -> int:
-        return len(self._waiting) + sum(map(len, self._in_hand.values()))
-
-    # In the thread.
+    # In the publishing thread.
 
     def _run(self) -> None:
+        self._spooling.opened.wait(OPEN_LIMIT_S)  # what is on the disk goes first
         while not self._given_up:
             try:
                 if not self._publisher.is_open:
                     self._open()
                 if not self._publish_next():
                     break
-            except Exception as error:  # noqa: BLE001, whatever it is, the messages must wait for the broker
+            except Exception as error:  # noqa: BLE001, whatever it is, the messages must not be lost to it
                 self._publisher.close()
-                self._put_back()
-                self._pause(error)
+                if self._pause(error):
+                    break
         self._publisher.close()
-        self._call_in_loop(self._ended.set)
 
     def _open(self) -> None:
-        self._publisher.open()
+        with self._spooling.at_work():
+            self._publisher.open()
+        # Else what is on the disk shows whether it takes messages, too.
+        if not self._spool.backlog:
+            self._spooling.is_away = False
         logger.info(
             "connected to the broker",
             extra={"action": "connected", "peer": "broker", "broker": self._broker.name},
@@ -147,54 +159,95 @@ class Enqueuer:
     def _publish_next(self) -> bool:
         """Publish one batch; False when all is done and nothing more will come."""
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._stopping, timeout=IDLE_S)
-            if not self._waiting and self._stopping:
+            self._changed.wait_for(self._has_work, timeout=IDLE_S)
+            if self._stopping and not len(self._waiting) and not self._spool.backlog:
                 return False
-            for pending in list(islice(self._waiting, self._batch)):
-                self._waiting.popleft()
-                self._in_hand.setdefault(pending.task.task_id, []).append(pending)
-            tasks = [ps[0].task for ps in self._in_hand.values()]
+            # Nothing may overtake what is on the disk, or on its way there.
+            may_pass = not self._spool.backlog and not self._spooling.is_writing
+            tasks = self._waiting.first(self._batch) if may_pass else []
         if tasks:
             self._publish(tasks)
+        elif self._spool.backlog:
+            self._drain()
         else:
             self._publisher.tend()
         self._backoff.reset()
+        self._spooling.is_away = False
         return True
 
+    def _has_work(self) -> bool:
+        if self._spool.backlog or self._given_up:
+            return True
+        return not self._spooling.is_writing and (len(self._waiting) > 0 or self._stopping)
+
     def _publish(self, tasks: list[TaskMessage]) -> None:
-        confirmed: list[_Pending] = []
+        confirmed: list[TaskMessage] = []
+        settled_at = time.monotonic()
+
+        def on_confirm(task: TaskMessage) -> None:
+            nonlocal settled_at
+            confirmed.append(task)
+            if time.monotonic() - settled_at > SETTLE_EVERY_S:
+                self._settle(confirmed)
+                settled_at = time.monotonic()
+
         try:
-            self._publisher.publish(tasks, lambda task: confirmed.extend(self._settle(task)))
+            with self._spooling.at_work():
+                self._publisher.publish(tasks, on_confirm)
         finally:
-            self._call_in_loop(lambda: _wake(confirmed))
+            self._settle(confirmed)
 
-    def _settle(self, task: TaskMessage) -> list[_Pending]:
+    def _settle(self, confirmed: list[TaskMessage]) -> None:
         with self._changed:
-            return self._in_hand.pop(task.task_id, [])
+            taken = self._waiting.take(confirmed)
+        self._wake(taken, Kept.BROKER)
+        # The others took too long and are on the disk by now.
+        spooled = {task.task_id for task in confirmed} - {p.task.task_id for p in taken}
+        confirmed.clear()
+        if spooled:
+            with spool_errors_said():
+                self._spool.forget(spooled)
 
-    def _put_back(self) -> None:
-        """In front of the others, in their order."""
-        with self._changed:
-            self._waiting.extendleft(reversed([p for ps in self._in_hand.values() for p in ps]))
-            self._in_hand.clear()
+    def _drain(self) -> None:
+        batch = None
+        with spool_errors_said():
+            batch = self._spool.head(self._batch)
+        if batch is None:
+            return
+        confirmed: list[TaskMessage] = []
+        try:
+            with self._spooling.at_work():
+                self._publisher.publish(batch.tasks, confirmed.append)
+        finally:
+            with spool_errors_said():
+                self._spool.remove(batch, [task.task_id for task in confirmed])
+            _say_drained(batch, confirmed)
 
-    def _pause(self, error: Exception) -> None:
+    def _pause(self, error: Exception) -> bool:
+        """Say that the broker is away, and wait a while; True when there is nothing to wait for."""
         delay_s = self._backoff.next_s()
         with self._changed:
+            # A connection that broke may be back at once; a second failure says more.
+            self._spooling.is_away = self._backoff.attempts > 1
+            self._spooling.nudge()
             waiting = len(self._waiting)
         logger.warning(
-            "the broker is away, messages wait for it",
+            "the broker is away, messages go to the disk",
             extra={
                 "action": "reconnecting",
                 "peer": "broker",
                 "broker": self._broker.name,
                 "reason": self._said(error),
                 "waiting": waiting,
+                "spooled": self._spool.backlog,
                 "delay_s": round(delay_s, 2),
             },
         )
         with self._changed:
-            self._changed.wait_for(lambda: self._given_up, timeout=delay_s)
+            self._changed.wait_for(lambda: self._stopping, timeout=delay_s)
+            if self._stopping:  # what waits goes to the disk meanwhile
+                self._changed.wait_for(lambda: not len(self._waiting), timeout=delay_s)
+            return self._stopping and not len(self._waiting)
 
     def _said(self, error: Exception) -> str:
         # kombu's error of a failed batch tells only by its cause what happened.
@@ -204,13 +257,42 @@ class Enqueuer:
             text = text.replace(secret, "***")
         return text
 
+    # From either thread.
+
+    def _spooled(self, taken: list[Pending]) -> None:
+        self._wake(taken, Kept.SPOOL)
+
+    def _wake(self, taken: list[Pending], kept: Kept) -> None:
+        def wake() -> None:
+            for pending in taken:
+                if not pending.kept.done():
+                    pending.kept.set_result(kept)
+
+        if taken:
+            self._call_in_loop(wake)
+
     def _call_in_loop(self, callback: Callable[[], None]) -> None:
         # The loop may have ended already, when stopping took longer than its limit.
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(callback)
 
 
-def _wake(confirmed: list[_Pending]) -> None:
-    for pending in confirmed:
-        if not pending.done.done():
-            pending.done.set_result(None)
+def _say_drained(batch: Batch, confirmed: list[TaskMessage]) -> None:
+    """Tell of each message that it goes on, as of one that was never on the disk."""
+    for task in confirmed:
+        if batch.is_report:
+            logger.info(
+                "lost messages reported to the workers",
+                extra={"action": "loss_reported", "task_id": task.task_id},
+            )
+        else:
+            logger.info(
+                "message enqueued from the spool",
+                extra={
+                    "action": "message_enqueued",
+                    "message_id": task.envelope.get("message_id"),
+                    "conversation_id": task.envelope.get("conversation_id"),
+                    "task_id": task.task_id,
+                    "queue": task.queue,
+                },
+            )

@@ -10,12 +10,14 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from contract.envelope import Envelope
+from contract.turn import lane
 from dingwire.frames import ack
 from dingwire.messages import QUOTA_USED_UP, BotMessage, parse_bot_message
 from dingwire.protocol import BotPush
 from listener.admission import is_allowed
 from listener.duplicates import Duplicates
-from listener.enqueue import EnqueueError, Enqueuer, TooManyWaitingError
+from listener.enqueue import EnqueueError, Enqueuer, Kept, TooManyWaitingError
+from listener.predecessors import Predecessors
 from listener.settings import ListenerSettings
 from listener.task_message import TaskMessage, answer_task
 from listener.translate import to_envelope
@@ -39,10 +41,19 @@ class Intake:
         self._settings, self._enqueuer = settings, enqueuer
         self._clock, self._monotonic = clock, monotonic
         self._duplicates = Duplicates(monotonic)
+        self._predecessors = Predecessors(monotonic)
         self.counts: Counter[str] = Counter()
 
+    @property
+    def is_spooling(self) -> bool:
+        """Whether messages go to the disk at the moment, or behind others that are there."""
+        return self._enqueuer.is_spooling
+
     async def take(self, push: BotPush, clock_offset: timedelta) -> str | None:
-        """Return the ack to send, once the broker has the message; None when it has not."""
+        """Return the ack to send, once the broker or the disk has the message; None when not.
+
+        Messages are enqueued in the order in which these calls began: nothing is awaited before.
+        """
         started = self._monotonic()
         message = parse_bot_message(push.payload)
         if not is_allowed(message.sender_staff_id, self._settings.allowed_users):
@@ -75,11 +86,10 @@ class Intake:
         return confirmed
 
     async def _enqueue(self, envelope: Envelope, push: BotPush, started: float) -> str | None:
-        confirmed = False
+        kept = None
         try:
-            task = answer_task(envelope)
-            await self._enqueuer.enqueue(task)
-            confirmed = True
+            envelope, task, accepted = self._accept(envelope)
+            kept = await asyncio.shield(accepted)
         except TooManyWaitingError as error:
             self._say(
                 logging.ERROR,
@@ -93,9 +103,19 @@ class Intake:
             return None
         finally:
             key = (envelope.bot, envelope.message_id)
-            self._duplicates.finish(key, confirmed=confirmed)
-        self._say_enqueued(envelope, task, self._monotonic() - started)
+            self._duplicates.finish(key, confirmed=kept is not None)
+        self._say_kept(envelope, task, kept, self._monotonic() - started)
         return ack(push.frame)
+
+    def _accept(self, envelope: Envelope) -> tuple[Envelope, TaskMessage, asyncio.Future[Kept]]:
+        """Name the predecessor and enqueue, in one step of the event loop."""
+        its_lane = lane(envelope, self._settings.order)
+        previous = self._predecessors.of(envelope.message_id, its_lane)
+        envelope = envelope.model_copy(update={"previous_message_id": previous})
+        task = answer_task(envelope)
+        accepted = self._enqueuer.accept(task)
+        self._predecessors.accepted(envelope.message_id, its_lane)
+        return envelope, task, accepted
 
     # Log lines; what was written and the webhook are never among the fields.
 
@@ -109,11 +129,12 @@ class Intake:
         }
         logger.log(level, words, extra={"action": action, **identity, **fields})
 
-    def _say_enqueued(self, envelope: Envelope, task: TaskMessage, took_s: float) -> None:
+    def _say_kept(self, envelope: Envelope, task: TaskMessage, kept: Kept, took_s: float) -> None:
+        is_spooled = kept is Kept.SPOOL
         self._say(
             logging.INFO,
-            "message_enqueued",
-            "message enqueued",
+            "message_spooled" if is_spooled else "message_enqueued",
+            "message spooled until the broker is back" if is_spooled else "message enqueued",
             envelope,
             task_id=task.task_id,
             queue=task.queue,

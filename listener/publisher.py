@@ -68,7 +68,11 @@ class Publisher:
         heartbeat = HEARTBEAT_S if self._is_amqp else 0
         connection = self._broker.connection(connect_timeout=OPEN_LIMIT_S, heartbeat=heartbeat)
         self._connection = connection
-        connection.connect()
+        # Once more at once, as the other side may have closed a moment ago; the pauses between
+        # attempts are our owner's.
+        connection.ensure_connection(
+            max_retries=1, interval_start=0, interval_step=0, interval_max=0
+        )
         channel = connection.default_channel
         for queue in self._broker.queues():
             queue(channel).declare()

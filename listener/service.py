@@ -18,6 +18,7 @@ from listener.enqueue import Enqueuer
 from listener.gate import REFUSED_DELAY_S, Gate
 from listener.intake import Intake
 from listener.settings import ListenerSettings
+from listener.spool import Spool
 from listener.watchdog import Pulse
 
 __all__ = ["serve"]
@@ -54,7 +55,9 @@ async def serve(
         delays: Between attempts to reach DingTalk or the broker; for tests.
         refused_delay_s: After DingTalk refused the credentials.
     """
-    enqueuer = Enqueuer(Broker.from_url(settings.broker_url, settings.data_dir), delays=delays)
+    spool = Spool(settings.data_dir / "spool", max_bytes=settings.spool_max_mb * 2**20)
+    broker = Broker.from_url(settings.broker_url, settings.data_dir)
+    enqueuer = Enqueuer(broker, spool, delays=delays)
     enqueuer.start()
     intake = Intake(settings, enqueuer, clock=clock, monotonic=time.monotonic)
     user_agent = _user_agent()
@@ -86,8 +89,13 @@ async def serve(
     unconfirmed = await enqueuer.stop(FLUSH_LIMIT_S)
     if unconfirmed:
         logger.error(
-            "stopped with messages that the broker did not confirm; they were not acknowledged",
+            "stopped with messages that neither broker nor disk has; they were not acknowledged",
             extra={"action": "messages_unconfirmed", "unconfirmed": unconfirmed},
+        )
+    if enqueuer.left_behind:
+        logger.warning(
+            "stopped with messages on the disk; the next listener with this DATA_DIR sends them",
+            extra={"action": "spool_left", "messages": enqueuer.left_behind},
         )
     logger.info("listener stopped", extra={"action": "stopped", **intake.counts})
 

@@ -61,3 +61,10 @@ class ListenerSettings(Settings):
         description="A connection on which nothing came for so long, not even the answer to a "
         "ping, is replaced.",
     )
+    spool_max_mb: int = Field(
+        validation_alias="SPOOL_MAX_MB",
+        default=256,
+        ge=1,
+        description="How much may wait on the disk while the broker is away, in MiB; what does not "
+        "fit pushes out the oldest messages, which are reported as missed (spool_full).",
+    )

@@ -4,15 +4,18 @@ Written here rather than by celery, which the listener does not load. A test com
 celery writes, and others have a real worker read it.
 """
 
+import json
 import os
 import socket
+import uuid
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from contract.envelope import Envelope
-from contract.routing import ANSWER, MESSAGES, safe_kwargsrepr, task_id
+from contract.report import Report
+from contract.routing import ANSWER, EVENTS, MESSAGES, REPORT, safe_kwargsrepr, task_id
 
-__all__ = ["TaskMessage", "answer_task"]
+__all__ = ["TaskMessage", "answer_task", "report_task"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,26 @@ class TaskMessage:
     headers: dict[str, Any]
     body: list[Any] = field(repr=False)
 
+    @property
+    def envelope(self) -> dict[str, Any]:
+        """The envelope in it; empty when it carries none."""
+        envelope: dict[str, Any] = self.body[1].get("envelope", {})
+        return envelope
+
+    @property
+    def size(self) -> int:
+        """Roughly its bytes, without the cost of writing it down."""
+        return 1000 + sum(len(v) for v in self.envelope.values() if isinstance(v, str))
+
+    def to_json(self) -> str:
+        """Write it down; ASCII, as what a person wrote may hold half a surrogate pair."""
+        return json.dumps([self.task_id, self.queue, self.headers, self.body])
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what :meth:`to_json` wrote."""
+        return cls(*json.loads(text))
+
 
 def answer_task(envelope: Envelope) -> TaskMessage:
     """Return the task that answers a message."""
@@ -33,6 +56,18 @@ def answer_task(envelope: Envelope) -> TaskMessage:
         queue=MESSAGES,
         headers=_headers(ANSWER, identity, safe_kwargsrepr(envelope.message_id)),
         body=[[], {"envelope": envelope.to_wire()}, _EMBED],
+    )
+
+
+def report_task(report: Report) -> TaskMessage:
+    """Return the task that has lost messages recorded."""
+    identity = str(uuid.uuid4())
+    shown = repr({"reason": report.reason, "messages": len(report.messages)})
+    return TaskMessage(
+        task_id=identity,
+        queue=EVENTS,
+        headers=_headers(REPORT, identity, shown),
+        body=[[], {"report": report.to_wire()}, _EMBED],
     )
 
 

@@ -1,6 +1,7 @@
 """A listener in the test's own event loop, and what it left on the broker."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ from listener.service import serve
 from listener.settings import ListenerSettings
 from tests.servers import wait_for
 
-__all__ = ["empty", "envelopes_on", "listener_settings", "running_listener", "until_waiting"]
+__all__ = ["empty", "envelopes_on", "listener_settings", "running_listener", "until_away"]
 
 
 def listener_settings(simulator: Simulator, data_dir: Path, **values: Any) -> ListenerSettings:
@@ -64,14 +65,19 @@ async def running_listener(
         await running
 
 
-async def until_waiting(caplog: pytest.LogCaptureFixture, count: int) -> None:
-    """Wait until so many messages wait for a broker that was tried, and is away."""
+async def until_away(caplog: pytest.LogCaptureFixture) -> None:
+    """Wait until the listener knows that its broker is away."""
     await asyncio.to_thread(
         wait_for,
-        lambda: any(getattr(record, "waiting", 0) == count for record in list(caplog.records)),
+        lambda: len([r for r in list(caplog.records) if _is_reconnecting_to_broker(r)]) >= 2,
         limit_s=20,
-        what=f"{count} messages to wait",
+        what="the listener to know that its broker is away",
     )
+
+
+def _is_reconnecting_to_broker(record: logging.LogRecord) -> bool:
+    fields = vars(record)
+    return fields.get("action") == "reconnecting" and fields.get("peer") == "broker"
 
 
 def empty(broker: Broker) -> Broker:

@@ -6,15 +6,15 @@ import logging
 import socket
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-
-import pytest
+from pathlib import Path
 
 from contract.broker import Broker
 from contract.envelope import Envelope
-from listener.enqueue import EnqueueError, Enqueuer, TooManyWaitingError
+from listener.enqueue import Enqueuer
+from listener.spool import Spool
 from listener.task_message import answer_task
 from tests import servers
-from tests.listening import empty, envelopes_on, until_waiting
+from tests.listening import empty, envelopes_on
 
 _numbers = itertools.count()
 
@@ -32,75 +32,51 @@ def _task(number: int | None = None, text: str = "hello"):
 
 
 @asynccontextmanager
-async def _enqueuer(broker: Broker, **options):
-    enqueuer = Enqueuer(broker, delays=[0.05], **options)
-    enqueuer.start()
+async def _enqueuer(broker: Broker, folder: Path, **options):
+    enqueuer = _new_enqueuer(broker, folder, **options)
     try:
         yield enqueuer
     finally:
         await enqueuer.stop(5)
 
 
+def _new_enqueuer(broker: Broker, folder: Path, **options) -> Enqueuer:
+    spool = Spool(folder / "spool", max_bytes=2**20)
+    enqueuer = Enqueuer(broker, spool, delays=[0.05], **options)
+    enqueuer.start()
+    return enqueuer
+
+
 def _ids(broker: Broker) -> list[str]:
     return [envelope.message_id for envelope in envelopes_on(broker)]
 
 
-async def test_what_was_enqueued_is_on_the_broker_in_order(each_broker):
-    async with _enqueuer(each_broker, batch=7) as enqueuer:
-        await asyncio.gather(*(enqueuer.enqueue(_task(n)) for n in range(50)))
+async def test_what_was_enqueued_is_on_the_broker_in_order(each_broker, tmp_path):
+    async with _enqueuer(each_broker, tmp_path, batch=7) as enqueuer:
+        await asyncio.gather(*(enqueuer.accept(_task(n)) for n in range(50)))
 
         assert _ids(each_broker) == [f"msg{n}" for n in range(50)]
-
-
-async def test_nobody_is_told_before_the_broker_is_there(tmp_path, caplog):
-    port = servers.free_port()
-    broker = Broker.from_url(f"redis://127.0.0.1:{port}/0", tmp_path)
-    async with _enqueuer(broker) as enqueuer:
-        waiting = [asyncio.create_task(enqueuer.enqueue(_task(n))) for n in range(5)]
-        await until_waiting(caplog, 5)
-        assert not any(task.done() for task in waiting)
-
-        with servers.redis(tmp_path, port):
-            await asyncio.wait_for(asyncio.gather(*waiting), 20)
-
-            assert _ids(broker) == [f"msg{n}" for n in range(5)]
-
-
-async def test_a_broker_that_restarts_gets_what_it_had_not_confirmed(tmp_path, caplog):
-    port = servers.free_port()
-    broker = Broker.from_url(f"redis://127.0.0.1:{port}/0", tmp_path)
-    async with _enqueuer(broker) as enqueuer:
-        with servers.redis(tmp_path, port):
-            await enqueuer.enqueue(_task(1))
-        second = asyncio.create_task(enqueuer.enqueue(_task(2)))
-        await until_waiting(caplog, 1)
-        assert not second.done()
-
-        with servers.redis(tmp_path, port):
-            await asyncio.wait_for(second, 20)
-
-            assert set(_ids(broker)) == {"msg1", "msg2"}
 
 
 async def test_rabbitmq_confirms_nothing_for_a_queue_that_is_gone(rabbitmq_url, tmp_path):
     """Without the mandatory flag it would confirm, and drop the message."""
     broker = Broker.from_url(rabbitmq_url, tmp_path)
-    async with _enqueuer(broker) as enqueuer:
-        await enqueuer.enqueue(_task())
+    async with _enqueuer(broker, tmp_path) as enqueuer:
+        await enqueuer.accept(_task())
         with broker.connection() as connection:
             for queue in broker.queues():
                 queue(connection.default_channel).delete()
 
-        await asyncio.wait_for(enqueuer.enqueue(_task(77)), 20)
+        await asyncio.wait_for(enqueuer.accept(_task(77)), 20)
 
         assert _ids(broker) == ["msg77"]
 
 
 async def test_a_broken_connection_to_rabbitmq_is_replaced_and_nothing_lost(rabbitmq_url, tmp_path):
     broker = empty(Broker.from_url(rabbitmq_url, tmp_path))
-    async with _enqueuer(broker, batch=50) as enqueuer:
-        await enqueuer.enqueue(_task(0))
-        waiting = [asyncio.create_task(enqueuer.enqueue(_task(n))) for n in range(1, 500)]
+    async with _enqueuer(broker, tmp_path, batch=50) as enqueuer:
+        await enqueuer.accept(_task(0))
+        waiting = [enqueuer.accept(_task(n)) for n in range(1, 500)]
         await asyncio.sleep(0.02)
         enqueuer._publisher._connection.connection.transport.sock.shutdown(socket.SHUT_RDWR)
 
@@ -116,36 +92,17 @@ async def test_an_idle_connection_to_rabbitmq_is_kept_by_heartbeats(
     monkeypatch.setattr("listener.publisher.HEARTBEAT_S", 2)
     monkeypatch.setattr("listener.enqueue.IDLE_S", 0.3)
     broker = empty(Broker.from_url(rabbitmq_url, tmp_path))
-    async with _enqueuer(broker) as enqueuer:
-        await enqueuer.enqueue(_task(1))
+    async with _enqueuer(broker, tmp_path) as enqueuer:
+        await enqueuer.accept(_task(1))
         await asyncio.sleep(7)  # RabbitMQ cuts after two intervals of silence
-        await enqueuer.enqueue(_task(2))
+        await enqueuer.accept(_task(2))
 
     assert "reconnecting" not in {getattr(r, "action", "") for r in caplog.records}
 
 
-async def test_beyond_the_bound_a_message_is_refused_at_once(tmp_path):
-    broker = Broker.from_url(f"redis://127.0.0.1:{servers.free_port()}/0", tmp_path)
-    enqueuer = Enqueuer(broker, limit=2, delays=[0.05])
-    enqueuer.start()
-    waiting = [asyncio.create_task(enqueuer.enqueue(_task())) for _ in range(2)]
-    await asyncio.sleep(0)
-
-    with pytest.raises(TooManyWaitingError, match="2 messages wait"):
-        await enqueuer.enqueue(_task())
-
-    assert await enqueuer.stop(0.1) == 2
-    assert all(
-        isinstance(outcome, EnqueueError)
-        for outcome in await asyncio.gather(*waiting, return_exceptions=True)
-    )
-
-
-async def test_stopping_flushes_what_waits(each_broker):
-    enqueuer = Enqueuer(each_broker, delays=[0.05])
-    enqueuer.start()
-    waiting = [asyncio.create_task(enqueuer.enqueue(_task(n))) for n in range(300)]
-    await asyncio.sleep(0)
+async def test_stopping_flushes_what_waits(each_broker, tmp_path):
+    enqueuer = _new_enqueuer(each_broker, tmp_path)
+    waiting = [enqueuer.accept(_task(n)) for n in range(300)]
 
     assert await enqueuer.stop(10) == 0
 
@@ -156,8 +113,7 @@ async def test_stopping_flushes_what_waits(each_broker):
 async def test_a_password_in_the_brokers_address_is_not_logged(tmp_path, caplog):
     caplog.set_level(logging.INFO)
     url = f"redis://:hunter2@127.0.0.1:{servers.free_port()}/0"
-    enqueuer = Enqueuer(Broker.from_url(url, tmp_path), delays=[0.01])
-    enqueuer.start()
+    enqueuer = _new_enqueuer(Broker.from_url(url, tmp_path), tmp_path)
     await asyncio.to_thread(
         servers.wait_for,
         lambda: "reconnecting" in {getattr(r, "action", "") for r in caplog.records},
