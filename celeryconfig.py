@@ -8,7 +8,7 @@ what is wrong; ``worker/process.py`` refuses to run a worker on it.
 import os
 
 from contract.broker import Broker
-from contract.routing import ANSWER, DELIVER, MESSAGES, REPLIES
+from contract.routing import ANSWER, DELIVER, EVENTS, MESSAGES, REPLIES, REPORT
 from contract.settings import Settings, SettingsError
 
 try:
@@ -46,6 +46,7 @@ task_create_missing_queues = False
 task_routes = {
     ANSWER: {"queue": MESSAGES},
     DELIVER: {"queue": REPLIES},
+    REPORT: {"queue": EVENTS},
 }
 
 # JSON only: pickle runs code from the broker.

@@ -14,15 +14,17 @@ from celery.exceptions import Ignore, Reject
 from celery.worker.request import Request
 from kombu.exceptions import OperationalError
 
-from contract.routing import ANSWER, DELIVER, safe_kwargsrepr
+from contract.report import Report
+from contract.routing import ANSWER, DELIVER, REPORT, safe_kwargsrepr
 from contract.settings import SettingsError
 from worker.agents.base import AgentLoadError
 from worker.celery import app
 from worker.outcome import FinalState, Outcome
+from worker.reports import record
 from worker.store import DueMessage, StoreError, StoreUnavailableError
 from worker.wiring import runtime
 
-__all__ = ["SafeRequest", "answer", "deliver", "publish"]
+__all__ = ["SafeRequest", "answer", "deliver", "publish", "report"]
 
 logger = logging.getLogger(__name__)
 
@@ -124,3 +126,14 @@ def publish(message: DueMessage) -> None:
         deliver.apply_async(kwargs=kwargs, task_id=message.task_id)
     else:
         answer.apply_async(kwargs={"envelope": message.envelope}, task_id=message.task_id)
+
+
+@app.task(name=REPORT, base=_SafeTask)
+def report(*, report: dict[str, Any]) -> dict[str, Any]:
+    """Record what a listener could not hand on."""
+    try:
+        with _building:
+            parts = runtime()
+        return {"recorded": record(parts.store, Report.from_wire(report))}
+    except (StoreError, SettingsError, AgentLoadError) as error:
+        _give_back(error)
