@@ -115,10 +115,13 @@ class Envelope(BaseModel):
         if isinstance(version, int) and version > VERSION:
             raise UnsupportedVersionError(version)
         try:
-            return cls.model_validate(data)
+            envelope = cls.model_validate(data)
         except ValidationError as error:
             fields = ", ".join(
                 f"{'.'.join(map(str, e['loc'])) or 'envelope'}: {e['msg']}"
                 for e in error.errors(include_input=False, include_url=False)
             )
             raise EnvelopeError(f"not an envelope: {fields}") from None
+        if envelope.version > VERSION:  # spelled as text
+            raise UnsupportedVersionError(envelope.version)
+        return envelope

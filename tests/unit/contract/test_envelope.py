@@ -72,6 +72,12 @@ def test_an_envelope_of_a_newer_version_is_told_apart_from_a_broken_one():
     assert e.value.version == VERSION + 1
 
 
+@pytest.mark.parametrize("version", ["200", 200.0, " 2 "])
+def test_a_newer_version_in_another_spelling_is_told_apart_as_well(version):
+    with pytest.raises(UnsupportedVersionError):
+        Envelope.from_wire(envelope().to_wire() | {"version": version})
+
+
 @pytest.mark.parametrize("data", [None, [], "text", 7, {}, {"version": "x"}])
 def test_what_is_no_envelope_is_one_typed_error(data):
     with pytest.raises(EnvelopeError, match="not an envelope"):
