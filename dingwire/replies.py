@@ -58,22 +58,24 @@ class Markdown(_Reply):
 Reply = Text | Markdown
 _STORED: TypeAdapter[Reply] = TypeAdapter(Annotated[Reply, Field(discriminator="kind")])
 
+# No alternative looks past the end of its line, or past where the next match may begin: one that
+# does takes minutes on megabytes of blank lines or brackets, and stops every thread meanwhile.
 _MARKUP = re.compile(
     r"""
-    ^\s{0,3}\#{1,6}\s+\S            # heading
-    | ^\s*[-*+]\s+\S                # list
-    | ^\s*\d{1,3}\.\s+\S            # numbered list
-    | ^\s{0,3}>\s*\S                # quote
-    | ^\s*```                       # code block
-    | ^\s*\|.+\|\s*$                # table
+    ^[ \t]{0,3}\#{1,6}[ \t]+\S      # heading
+    | ^[ \t]*[-*+][ \t]+\S          # list
+    | ^[ \t]*\d{1,3}\.[ \t]+\S      # numbered list
+    | ^[ \t]{0,3}>[ \t]*\S          # quote
+    | ^[ \t]*```                    # code block
+    | ^[ \t]*\|.+\|[ \t\r]*$        # table
     | \*\*\S(?:[^*\n]*\S)?\*\*      # bold
     | `[^`\n]+`                     # code
-    | \[[^\]\n]*\]\([^)\s]+\)       # link, picture
+    | \[[^\[\]\n]*\]\([^)\[\s]+\)   # link, picture
     """,
     re.MULTILINE | re.VERBOSE,
 )
 _LINE_START = re.compile(r"^\s*(?:[#>]+|[-*+]\s|\d{1,3}\.\s|\|)\s*")
-_LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
+_LINK = re.compile(r"!?\[([^\[\]]*)\]\([^)\[]*\)")
 _MARKS = re.compile(r"\*\*|__|[*`|]")
 
 

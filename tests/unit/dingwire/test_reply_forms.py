@@ -1,6 +1,7 @@
 """A reply's kinds, titles and forms on the wire."""
 
 import json
+import time
 
 import pytest
 from hypothesis import given
@@ -62,6 +63,18 @@ def test_any_words_make_a_reply_that_can_be_kept_and_sent(words):
 
     assert reply_from_json(reply_to_json(reply)) == reply
     json.dumps(webhook_body(reply), ensure_ascii=False).encode()
+
+
+@pytest.mark.parametrize(
+    "piece", ["\n", " \n", "[", "[a](x", "# x [", "**a", "`a\n", "| ", "-\n", "1.\n", "#\n\n"]
+)
+def test_looking_for_markup_takes_no_longer_than_reading(piece):
+    """Blank lines, or brackets, once held up every thread of a worker for seconds."""
+    started = time.thread_time()
+
+    from_agent_text(piece * 40_000)
+
+    assert time.thread_time() - started < 1
 
 
 @pytest.mark.parametrize("reply", [Text(content="a\nb"), Markdown(title="t", text="# a")])
