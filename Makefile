@@ -23,6 +23,9 @@ chaos: $(VENV)/dev.stamp ## Break everything in turn, on every broker, and count
 	@scripts/system-packages
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
+fuzz: $(VENV)/dev.stamp ## A million broken inputs to what reads the words of others; ARGS= --inputs N --only NAME
+	@$(BIN)/python -m tests.fuzz $(ARGS)
+
 check: $(VENV)/dev.stamp ## Lint, formatting, types, and which package may import which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
