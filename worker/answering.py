@@ -19,18 +19,28 @@ from dingwire.replies import from_agent_text, reply_from_json, reply_to_json
 from worker.agents.base import Message
 from worker.agents.runner import AgentCancelledError, AgentFailedError, AgentTimeoutError
 from worker.delivery import Delivery
+from worker.handover import Handover
 from worker.late import LateReplies
 from worker.leases import Heartbeat
 from worker.outcome import FinalState, Outcome
 from worker.patience import PatientStore
-from worker.store import Claimed, Held, LeaseLostError, Reason
+from worker.store import Claimed, Finished, Held, LeaseLostError, Merged, Parked, Reason
+from worker.turns import Turns
 
-__all__ = ["Answering", "Runner", "WebhookCheck"]
+__all__ = ["CROWDED_NOTE", "Answering", "Runner", "Tell", "WebhookCheck"]
 
 logger = logging.getLogger(__name__)
 
 # A message that killed its worker this often is not tried again.
 _MAX_TAKEOVERS = 3
+
+CROWDED_NOTE = (
+    "前面还有消息在处理，这一条没有排上队，请稍后再发 · "
+    "Still busy with your earlier messages: please send this one again later"
+)
+
+Tell = Callable[[str, Outcome], None]
+"""Makes the outcome of another task than the running one seen in Flower."""
 
 
 class Runner(Protocol):
@@ -63,8 +73,13 @@ class Answering:
         owner: str,
         lease_s: float,
         agent_timeout_s: float,
+        turns: Turns,
+        tell: Tell,
+        handover: Handover | None,
     ) -> None:
+        """Prepare; without ``handover`` kept answers stay with the operator."""
         self._store = store
+        self._turns, self._tell, self._handover = turns, tell, handover
         self._runner = runner
         self._hosts = hosts
         self._delivery = delivery
@@ -87,10 +102,15 @@ class Answering:
         """
         if data is not None and not isinstance(data, dict):
             data = {"not_an_envelope": data}  # kept as it came, and then told as what it is
-        claim = self._store.claim(task_id, owner=self._owner, lease_s=self._lease_s, envelope=data)
+        claim = self._store.claim(
+            task_id,
+            owner=self._owner,
+            lease_s=self._lease_s,
+            envelope=data,
+            turn=self._turns.of(data),
+        )
         if not isinstance(claim, Claimed):
-            state = None if isinstance(claim, Held) else FinalState.of(claim.outcome)
-            outcome = Outcome(state, duplicate=True)
+            outcome = self._not_ours(claim)
             _log(outcome, task_id, data or {})
             return outcome
         try:
@@ -103,6 +123,23 @@ class Answering:
             outcome = Outcome(None, duplicate=True, detail="left to another worker")
         _log(outcome, task_id, claim.envelope)
         return outcome
+
+    def _not_ours(self, claim: Held | Finished | Parked | Merged) -> Outcome:
+        match claim:
+            case Held():
+                return Outcome(None, duplicate=True)
+            case Finished(outcome=recorded):
+                return Outcome(FinalState.of(recorded), duplicate=True)
+            case Parked(next=next_):
+                self._store.hand_over(next_)
+                return Outcome(None, parked=True)
+            case Merged(next=next_, messages=messages):
+                self._store.hand_over(next_)
+                outcome = Outcome(FinalState.CANCELLED, detail=f"merged into {next_.message_id}")
+                for task_id, message_id in messages[1:]:
+                    self._tell(task_id, outcome)
+                    _log(outcome, task_id, {"message_id": message_id})
+                return outcome
 
     def _decide(self, claim: Claimed) -> Outcome:
         try:
@@ -130,6 +167,8 @@ class Answering:
         refusal = self._refusal(claim, envelope)
         if refusal is not None:
             return refusal
+        if self._handover is not None:
+            self._handover.deliver(envelope)
         started = time.monotonic()
         try:
             text = self._runner.run(Message.of(envelope), limit_s=self._limit_s(envelope))
@@ -163,6 +202,9 @@ class Answering:
                 )
         if self._judge(envelope) is Timeliness.EXPIRED:
             return self._late.apply(claim, envelope, Reason.EXPIRED_IN_QUEUE)
+        if claim.crowded:
+            self._delivery.notify(envelope, CROWDED_NOTE)
+            return self._late.apply(claim, envelope, Reason.TOO_MANY_WAITING)
         return None
 
     def _limit_s(self, envelope: Envelope) -> float:

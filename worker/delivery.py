@@ -4,7 +4,9 @@ Called by ``worker/answering.py`` right after the agent, and again for every lat
 runs an agent.
 """
 
+import logging
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -16,16 +18,20 @@ from dingwire.errors import (
     WebhookNotAllowedError,
     WebhookRefusedError,
     WebhookThrottledError,
+    WebhookUnreachableError,
 )
-from dingwire.replies import Reply, prefixed
+from dingwire.replies import Reply, Text, prefixed
 from worker.backoff import delay_s
 from worker.late import LateReplies
 from worker.leases import Heartbeat
 from worker.outcome import FinalState, Outcome
+from worker.parts import parts_of
 from worker.patience import PatientStore
 from worker.store import Claimed, Reason
 
 __all__ = ["LATE_NOTE", "Delivery", "Webhook"]
+
+logger = logging.getLogger(__name__)
 
 _LAST_TRY_S = 2.0
 
@@ -81,21 +87,71 @@ class Delivery:
         timeliness = self._judge(envelope)
         if timeliness is Timeliness.EXPIRED:
             return self._late.apply(claimed, envelope, if_expired, reply=reply)
-        shown = prefixed(reply, LATE_NOTE) if timeliness is Timeliness.LATE else reply
+        note = LATE_NOTE if timeliness is Timeliness.LATE else ""
+        if claimed.in_doubt:
+            _log_doubt(claimed, envelope, "its worker ended in the middle of a post")
         with self._heartbeat.sending(claimed.lease):
-            try:
-                self._webhook.post(envelope.session_webhook, shown, msg_uuid=claimed.lease.task_id)
-            except WebhookError as error:
+            claimed, error = self.post(claimed, envelope, reply, note=note)
+            if error is not None:
                 return self._failed(error, claimed, envelope, reply)
-            self._store.finish(claimed.lease, FinalState.SUCCESS)
         return Outcome(
             FinalState.SUCCESS,
             facts={
                 "outcome": timeliness.value,
                 "attempts": claimed.attempts + 1,
+                "parts": claimed.sent,
                 "spare_s": self.spare_s(envelope),
             },
         )
+
+    def post(
+        self, claimed: Claimed, envelope: Envelope, reply: Reply, *, note: str
+    ) -> tuple[Claimed, WebhookError | None]:
+        """Post the parts that have not arrived yet, in order; finish the message after the last.
+
+        Called under :meth:`worker.leases.Heartbeat.sending`.
+
+        Args:
+            claimed: Ours.
+            envelope: Holds the webhook, of this message or of a later one.
+            reply: The whole reply.
+            note: Stands before the first part that is posted.
+
+        Returns:
+            How far it came, and what stopped it.
+        """
+        lease, url = claimed.lease, envelope.session_webhook or ""
+        parts = parts_of(reply)
+        self._store.sending(lease, sent=claimed.sent)
+        for number in range(claimed.sent, len(parts)):
+            part = prefixed(parts[number], note) if note else parts[number]
+            uuid = lease.task_id if len(parts) == 1 else f"{lease.task_id}-{number + 1}"
+            try:
+                if not note and self._judge(envelope) is Timeliness.EXPIRED:
+                    raise WebhookExpiredError(None)
+                self._webhook.post(url, part, msg_uuid=uuid)
+            except WebhookError as error:
+                is_ambiguous = isinstance(error, WebhookUnreachableError) and error.ambiguous
+                if is_ambiguous:
+                    _log_doubt(claimed, envelope, str(error))
+                return replace(claimed, in_doubt=claimed.in_doubt or is_ambiguous), error
+            note = ""
+            claimed = replace(claimed, sent=number + 1, in_doubt=False)
+            if claimed.sent < len(parts):
+                self._store.sending(lease, sent=claimed.sent)
+        self._store.finish(lease, FinalState.SUCCESS)
+        return claimed, None
+
+    def notify(self, envelope: Envelope, words: str) -> None:
+        """Post ``words`` once; they are no answer, so a failure is logged and forgotten."""
+        try:
+            self._webhook.post(envelope.session_webhook or "", Text(content=words))
+        except WebhookError as error:
+            logger.warning(
+                "a notice did not arrive: %s",
+                error,
+                extra={"action": "notice_failed", "message_id": envelope.message_id},
+            )
 
     def spare_s(self, envelope: Envelope) -> float | None:
         """Seconds left until the deadline; negative after it, None without one."""
@@ -147,7 +203,13 @@ class Delivery:
                 claimed, envelope, reason, reply=reply, errcode=error.errcode, detail=str(error)
             )
         attempts = claimed.attempts + 1
-        self._store.release(claimed.lease, due_in_s=wait_s, attempts=attempts)
+        self._store.release(
+            claimed.lease,
+            due_in_s=wait_s,
+            attempts=attempts,
+            sent=claimed.sent,
+            in_doubt=claimed.in_doubt,
+        )
         return Outcome(
             None,
             errcode=error.errcode,
@@ -155,3 +217,17 @@ class Delivery:
             retry_in_s=round(wait_s, 3),
             facts={"attempts": attempts},
         )
+
+
+def _log_doubt(claimed: Claimed, envelope: Envelope, why: str) -> None:
+    """Count a post whose outcome cannot be known: it is made again, and may then be seen twice."""
+    logger.warning(
+        "a reply may have arrived, and is posted again",
+        extra={
+            "action": "reply_in_doubt",
+            "message_id": envelope.message_id,
+            "conversation_id": envelope.conversation_id,
+            "task_id": claimed.lease.task_id,
+            "reason": why,
+        },
+    )

@@ -4,6 +4,7 @@ Called by ``worker/answering.py`` and ``worker/delivery.py``; ``LATE_POLICY`` de
 """
 
 import logging
+from dataclasses import replace
 from typing import Literal, Protocol
 
 from contract.envelope import Conversation, Envelope
@@ -12,6 +13,7 @@ from dingwire.replies import Reply
 from worker.backoff import delay_s
 from worker.leases import Heartbeat
 from worker.outcome import FinalState, Outcome
+from worker.parts import parts_of
 from worker.patience import PatientStore
 from worker.store import Claimed, Reason
 
@@ -102,7 +104,14 @@ class LateReplies:
         """Keep the message as a missed reply; FLAGGED, or FAILURE when time was not the cause."""
         if state is None:
             state = FinalState.FAILURE if reason in _FAILURES else FinalState.FLAGGED
-        self._store.miss(claimed.lease, state=state, reason=reason, errcode=errcode, detail=detail)
+        self._store.miss(
+            claimed.lease,
+            state=state,
+            reason=reason,
+            errcode=errcode,
+            detail=detail,
+            in_doubt=claimed.in_doubt,
+        )
         return Outcome(state, reason, errcode, detail)
 
     def _rescue(
@@ -119,11 +128,16 @@ class LateReplies:
         if envelope.conversation is Conversation.PRIVATE and not envelope.sender_staff_id:
             detail = "no rescue for a sender without staff id"
             return self.keep(claimed, reason, errcode=errcode, detail=detail)
+        sent, parts = claimed.sent, parts_of(reply)
         try:
-            self._send(self._proactive, envelope, reply)
+            for part in parts[sent:]:
+                self._store.sending(claimed.lease, sent=sent)
+                self._send(self._proactive, envelope, part)
+                sent += 1
         except OpenApiError as error:
             if isinstance(error, OpenApiUnavailableError) and error.ambiguous:
                 detail = f"rescue failed, it may have arrived: {error}"
+                claimed = replace(claimed, in_doubt=True)
                 return self.keep(claimed, reason, errcode=errcode, detail=detail)
             tried = max(0, claimed.attempts - _FIRST_RESCUE)
             if not error.retryable or tried >= _RESCUE_ATTEMPTS:
@@ -132,7 +146,9 @@ class LateReplies:
             if isinstance(error, OpenApiThrottledError):
                 wait_s = max(wait_s, error.retry_after_s)
             attempts = _FIRST_RESCUE + tried + 1
-            self._store.release(claimed.lease, due_in_s=wait_s, attempts=attempts)
+            self._store.release(
+                claimed.lease, due_in_s=wait_s, attempts=attempts, sent=sent, in_doubt=False
+            )
             retry_in_s = round(wait_s, 3)
             return Outcome(None, reason, errcode, f"rescue: {error}", retry_in_s=retry_in_s)
         self._store.finish(claimed.lease, FinalState.RESCUED)

@@ -16,7 +16,7 @@ class FinalState(StrEnum):
     FLAGGED = "FLAGGED"  # the reply missed its deadline and is kept
     DROPPED = "DROPPED"  # the reply missed its deadline and was dropped
     RESCUED = "RESCUED"  # answered by a proactive message instead of the webhook
-    CANCELLED = "CANCELLED"  # stopped by the person
+    CANCELLED = "CANCELLED"  # stopped by the person, or merged into a later turn
     FAILURE = "FAILURE"  # agent or delivery failed for good; kept as a missed reply
 
     @classmethod
@@ -40,7 +40,7 @@ class Outcome:
     """What a task reports.
 
     ``state`` is None when the message is not finished by this task: it is worked on elsewhere
-    (``duplicate``), or will be tried again (``retry_in_s``).
+    (``duplicate``), waits for its turn (``parked``), or will be tried again (``retry_in_s``).
     """
 
     state: FinalState | None
@@ -48,6 +48,7 @@ class Outcome:
     errcode: int | None = None
     detail: str = ""
     duplicate: bool = False
+    parked: bool = False
     retry_in_s: float | None = None
     facts: dict[str, Any] = field(default_factory=dict)
 
@@ -56,6 +57,8 @@ class Outcome:
         """The log's word for it."""
         if self.state is not None and not self.duplicate:
             return _ACTIONS[self.state]
+        if self.parked:
+            return "message_parked"
         return "duplicate_dropped" if self.duplicate else "reply_retried"
 
     def summary(self) -> dict[str, Any]:

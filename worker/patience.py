@@ -12,12 +12,15 @@ from typing import Any, TypeVar
 
 from worker.store import (
     Claim,
+    DueMessage,
     Lease,
     LeaseLostError,
+    MissedReply,
     Reason,
     Store,
     StoreError,
     StoreUnavailableError,
+    Turn,
 )
 
 __all__ = ["PatientStore"]
@@ -34,11 +37,14 @@ class PatientStore:
 
     A write whose answer was lost is repeated. A second ``claim`` of our own may then find the first
     one (:class:`worker.store.Held`), and the message comes back when that lease runs out. A write
-    that gave the lease up may find it gone: that counts as done.
+    that gave the lease up may find it gone: that counts as done. (Who was next is then not known
+    here; the sweep publishes it when the lease's length is over.)
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, publish: Callable[[DueMessage], object]) -> None:
+        """Wrap ``store``; ``publish`` puts the next of a lane on the broker."""
         self._store = store
+        self._publish = publish
         self.stopping = threading.Event()
 
     def _patiently(self, call: Callable[[], _T], *, waits_out: type[StoreError] = StoreError) -> _T:
@@ -57,32 +63,54 @@ class PatientStore:
                     raise
                 wait_s = min(_LONGEST_S, wait_s * 2)
 
-    def _last_write(self, call: Callable[[], None]) -> None:
-        """Make a write after which the lease is not ours any more."""
+    def _last_write(self, call: Callable[[], DueMessage | None]) -> None:
+        """Make a write after which the lease is not ours any more; publish who is next."""
         is_repeated = False
 
-        def write() -> None:
+        def write() -> DueMessage | None:
             nonlocal is_repeated
             try:
-                call()
+                return call()
             except LeaseLostError:
                 if not is_repeated:
                     raise
+                return None
             except StoreError:
                 is_repeated = True
                 raise
 
-        self._patiently(write)
+        self.hand_over(self._patiently(write))
+
+    def hand_over(self, message: DueMessage | None) -> None:
+        """Publish the message that has the turn now, if any; should it fail, the sweep does it."""
+        if message is None:
+            return
+        try:
+            self._publish(message)
+        except Exception as error:  # noqa: BLE001, the broker's clients raise what they like
+            logger.warning(
+                "cannot publish who is next, the sweep will: %s",
+                type(error).__name__,
+                extra={"action": "hand_over_failed", "task_id": message.task_id},
+            )
 
     def claim(
-        self, task_id: str, *, owner: str, lease_s: float, envelope: dict[str, Any] | None
+        self,
+        task_id: str,
+        *,
+        owner: str,
+        lease_s: float,
+        envelope: dict[str, Any] | None,
+        turn: Turn | None = None,
     ) -> Claim:
         """See :meth:`worker.store.Store.claim`.
 
         Waits for a store that is away only: before it, nothing is lost by giving up.
         """
         return self._patiently(
-            lambda: self._store.claim(task_id, owner=owner, lease_s=lease_s, envelope=envelope),
+            lambda: self._store.claim(
+                task_id, owner=owner, lease_s=lease_s, envelope=envelope, turn=turn
+            ),
             waits_out=StoreUnavailableError,
         )
 
@@ -90,21 +118,59 @@ class PatientStore:
         """See :meth:`worker.store.Store.keep_answer`."""
         self._patiently(lambda: self._store.keep_answer(lease, answer))
 
-    def release(self, lease: Lease, *, due_in_s: float, attempts: int | None = None) -> None:
+    def sending(self, lease: Lease, *, sent: int) -> None:
+        """See :meth:`worker.store.Store.sending`."""
+        self._patiently(lambda: self._store.sending(lease, sent=sent))
+
+    def take_missed(
+        self, bot: str, conversation_id: str, *, owner: str, lease_s: float, limit: int
+    ) -> list[tuple[Lease, MissedReply]]:
+        """See :meth:`worker.store.Store.take_missed`; not waited for, as nobody asked for them."""
+        return self._store.take_missed(
+            bot, conversation_id, owner=owner, lease_s=lease_s, limit=limit
+        )
+
+    def release(
+        self,
+        lease: Lease,
+        *,
+        due_in_s: float,
+        attempts: int | None = None,
+        sent: int | None = None,
+        in_doubt: bool | None = None,
+    ) -> None:
         """See :meth:`worker.store.Store.release`."""
-        self._last_write(lambda: self._store.release(lease, due_in_s=due_in_s, attempts=attempts))
+
+        def release() -> None:
+            self._store.release(
+                lease, due_in_s=due_in_s, attempts=attempts, sent=sent, in_doubt=in_doubt
+            )
+
+        self._last_write(release)
 
     def finish(self, lease: Lease, outcome: str) -> None:
         """See :meth:`worker.store.Store.finish`."""
         self._last_write(lambda: self._store.finish(lease, outcome))
 
     def miss(
-        self, lease: Lease, *, state: str, reason: Reason, errcode: int | None, detail: str
+        self,
+        lease: Lease,
+        *,
+        state: str,
+        reason: Reason,
+        errcode: int | None,
+        detail: str,
+        in_doubt: bool = False,
     ) -> None:
         """See :meth:`worker.store.Store.miss`."""
         self._last_write(
             lambda: self._store.miss(
-                lease, state=state, reason=reason, errcode=errcode, detail=detail
+                lease,
+                state=state,
+                reason=reason,
+                errcode=errcode,
+                detail=detail,
+                in_doubt=in_doubt,
             )
         )
 

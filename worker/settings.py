@@ -7,6 +7,7 @@ from pydantic import AliasChoices, Field, ValidationInfo, field_validator, model
 
 from contract.settings import CommaSeparated, Settings, check_url, is_local_url
 from dingwire.webhook import WebhookHosts
+from worker.turns import Burst
 
 __all__ = ["WorkerSettings"]
 
@@ -83,6 +84,25 @@ class WorkerSettings(Settings):
         ge=1,
         description="Messages worked on at once (threads 64, prefork one a core); -c wins.",
     )
+    burst: Burst = Field(
+        validation_alias="BURST",
+        default=Burst.EACH,
+        description="What becomes of messages that arrive while the agent is busy with their "
+        "conversation: each gets its own turn, or those of one sender merge into one.",
+    )
+    max_waiting: int | None = Field(
+        validation_alias="MAX_WAITING",
+        default=None,
+        ge=0,
+        description="How many messages of a conversation may wait for their turn; one more gets "
+        "a notice instead of an answer.",
+    )
+    late_handover: bool | None = Field(
+        validation_alias="LATE_HANDOVER",
+        default=None,
+        description="Whether kept answers are delivered when somebody writes again in their "
+        "conversation; unset: with LATE_POLICY=flag.",
+    )
     keep_missed_days: float = Field(
         validation_alias="KEEP_MISSED_DAYS",
         default=7,
@@ -122,6 +142,11 @@ class WorkerSettings(Settings):
                 "REDIS_URL or DATABASE_URL, or name this machine's SQLite in STORE_URL"
             )
         return self
+
+    @property
+    def hands_over(self) -> bool:
+        """Whether a fresh webhook delivers what its conversation missed."""
+        return self.late_policy == "flag" if self.late_handover is None else self.late_handover
 
     @property
     def store_address(self) -> str:

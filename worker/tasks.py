@@ -66,7 +66,7 @@ def _work(task: Task, envelope: dict[str, Any] | None) -> dict[str, Any]:  # typ
     started = time.monotonic()
     try:
         with _building:
-            parts = runtime()
+            parts = runtime(publish=publish, tell=_tell_of_another)
         outcome = parts.answering.work(str(task.request.id), envelope)
     except (StoreError, SettingsError, AgentLoadError) as error:
         _give_back(error)
@@ -94,9 +94,9 @@ def _tell(task: Task, outcome: Outcome, *, runtime_s: float) -> None:  # type: i
     if outcome.retry_in_s is not None:
         kind = "task-retried"
     elif outcome.state is None:
-        return  # another worker is at it, and tells how it ends
+        return  # another worker is at it, or will be, and tells how it ends
     else:
-        kind = _EVENTS.get(outcome.state, f"task-{outcome.state.lower()}")
+        kind = _kind_of(outcome.state)
     fields: dict[str, Any] = {}
     if not outcome.duplicate:  # whose first copy has told this
         shown_as = "exception" if kind in {"task-retried", "task-failed"} else "result"
@@ -105,6 +105,24 @@ def _tell(task: Task, outcome: Outcome, *, runtime_s: float) -> None:  # type: i
         task.send_event(kind, retry_policy={"max_retries": 1}, **fields)
     except (OperationalError, OSError) as error:
         logger.warning("Flower will not see a %s: %s", kind, type(error).__name__)
+
+
+def _kind_of(state: FinalState) -> str:
+    return _EVENTS.get(state, f"task-{state.lower()}")
+
+
+def _tell_of_another(task_id: str, outcome: Outcome) -> None:
+    """Show in Flower how a task ended that is not the one at work here."""
+    if outcome.state is None or not app.conf.worker_send_task_events:
+        return
+    fields: dict[str, Any] = {"result": repr(outcome.summary()), "runtime": 0}
+    try:
+        with app.events.default_dispatcher() as dispatcher:
+            dispatcher.send(
+                _kind_of(outcome.state), uuid=task_id, retry_policy={"max_retries": 1}, **fields
+            )
+    except (OperationalError, OSError) as error:
+        logger.warning("Flower will not see a %s: %s", outcome.state, type(error).__name__)
 
 
 @app.task(name=ANSWER, base=_SafeTask, bind=True)
@@ -120,12 +138,18 @@ def deliver(self: Task, *, message_id: str) -> dict[str, Any]:  # type: ignore[t
 
 
 def publish(message: DueMessage) -> None:
-    """Publish what the store says is due, under the message's own task id."""
+    """Publish what the store says is due, under the message's own task id.
+
+    Tried twice, as the first connection of the pool may be of a broker that was restarted.
+    """
+    options: dict[str, Any] = {
+        "task_id": message.task_id,
+        "retry_policy": {"max_retries": 1, "interval_start": 0},
+    }
     if message.has_answer:
-        kwargs: dict[str, Any] = {"message_id": message.message_id}
-        deliver.apply_async(kwargs=kwargs, task_id=message.task_id)
+        deliver.apply_async(kwargs={"message_id": message.message_id}, **options)
     else:
-        answer.apply_async(kwargs={"envelope": message.envelope}, task_id=message.task_id)
+        answer.apply_async(kwargs={"envelope": message.envelope}, **options)
 
 
 @app.task(name=REPORT, base=_SafeTask)
@@ -133,7 +157,7 @@ def report(*, report: dict[str, Any]) -> dict[str, Any]:
     """Record what a listener could not hand on."""
     try:
         with _building:
-            parts = runtime()
+            parts = runtime(publish=publish, tell=_tell_of_another)
         return {"recorded": record(parts.store, Report.from_wire(report))}
     except (StoreError, SettingsError, AgentLoadError) as error:
         _give_back(error)

@@ -5,6 +5,7 @@ A prefork child builds its own: connections and threads do not survive a fork.
 
 import os
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -15,12 +16,15 @@ from worker.agents.base import load_agent
 from worker.agents.runner import AgentRunner
 from worker.answering import Answering
 from worker.delivery import Delivery
+from worker.handover import Handover
 from worker.late import LateReplies
 from worker.leases import Heartbeat
+from worker.outcome import Outcome
 from worker.patience import PatientStore
 from worker.pool import hand_back_when_ended
 from worker.settings import WorkerSettings
-from worker.store import Store, open_store
+from worker.store import DueMessage, Store, open_store
+from worker.turns import Turns
 
 __all__ = ["Runtime", "build", "clock", "runtime", "stop", "store_of"]
 
@@ -69,14 +73,24 @@ def _proactive(settings: Settings) -> OpenApiClient | None:
     )
 
 
-def build(settings: WorkerSettings) -> Runtime:
+def build(
+    settings: WorkerSettings,
+    *,
+    publish: Callable[[DueMessage], object],
+    tell: Callable[[str, Outcome], None],
+) -> Runtime:
     """Build a runtime.
+
+    Args:
+        settings: Read before.
+        publish: Puts a message whose turn has come on the broker.
+        tell: Shows Flower how a task ended that is not the running one.
 
     Raises:
         AgentLoadError: ``AGENT`` names nothing that can be called.
     """
     runner = AgentRunner(load_agent(settings.agent))
-    store = PatientStore(store_of(settings))
+    store = PatientStore(store_of(settings), publish)
     hosts = WebhookHosts.parse(settings.webhook_hosts)
     # On a store of its own, one connection more a process: a lease must not run out while its
     # renewal queues for a connection behind everything else that a slow store is asked.
@@ -87,6 +101,15 @@ def build(settings: WorkerSettings) -> Runtime:
     delivery = Delivery(
         store, webhook=WebhookClient(hosts), late=late, heartbeat=heartbeat, clock=clock
     )
+    owner = f"{socket.gethostname()}:{os.getpid()}"
+    handover = Handover(
+        store,
+        delivery=delivery,
+        heartbeat=heartbeat,
+        owner=owner,
+        lease_s=settings.lease_s,
+        tell=tell,
+    )
     answering = Answering(
         store,
         runner=runner,
@@ -95,9 +118,12 @@ def build(settings: WorkerSettings) -> Runtime:
         late=late,
         heartbeat=heartbeat,
         clock=clock,
-        owner=f"{socket.gethostname()}:{os.getpid()}",
+        owner=owner,
         lease_s=settings.lease_s,
         agent_timeout_s=settings.agent_timeout_s,
+        turns=Turns(settings.order, settings.burst, settings.max_waiting),
+        tell=tell,
+        handover=handover if settings.hands_over else None,
     )
     return Runtime(os.getpid(), answering, heartbeat, store, runner)
 
@@ -105,14 +131,16 @@ def build(settings: WorkerSettings) -> Runtime:
 _runtime: Runtime | None = None
 
 
-def runtime() -> Runtime:
+def runtime(
+    *, publish: Callable[[DueMessage], object], tell: Callable[[str, Outcome], None]
+) -> Runtime:
     """Return this process's runtime, built by its first task.
 
     Called under Celery's pool, whose parent has read the same settings before.
     """
     global _runtime
     if _runtime is None or _runtime.pid != os.getpid():
-        _runtime = build(WorkerSettings.load())
+        _runtime = build(WorkerSettings.load(), publish=publish, tell=tell)
         hand_back_when_ended(stop)
     return _runtime
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from redis import Redis
-from sqlalchemy import event, text
+from sqlalchemy import event, inspect, text
 
 from tests import servers
 from tests.integration.store_place import FakeClock, StorePlace, envelope, wait_for_postgresql
@@ -309,7 +309,7 @@ def test_a_file_locked_for_too_long_is_unavailable(tmp_path, monkeypatch):
     store.close()
 
 
-# The schema, and the price of a claim.
+# The schema, and the price of a write.
 
 
 @pytest.mark.parametrize("store_place", ["postgresql", "sqlite"], indirect=True)
@@ -318,37 +318,64 @@ def test_an_older_schema_is_brought_up_by_the_missing_steps_only(store_place, mo
     assert isinstance(store, SqlStore)
     store.prepare()
 
-    def add_column(connection) -> None:
-        connection.execute(text("ALTER TABLE dingtalk_messages ADD COLUMN mood TEXT"))
-
-    monkeypatch.setattr(schema, "STEPS", (*schema.STEPS, add_column))
+    step = ("ALTER TABLE dingtalk_messages ADD COLUMN mood TEXT",)
+    monkeypatch.setattr(schema, "STEPS", (*schema.STEPS, step))
     store.prepare()
     store.prepare()
 
     with store._database.engine.connect() as connection:
         connection.execute(text("SELECT mood FROM dingtalk_messages"))
     monkeypatch.undo()
-    with pytest.raises(StoreSchemaError, match="schema version 2, this release knows up to 1"):
+    with pytest.raises(StoreSchemaError, match="schema version 3, this release knows up to 2"):
         store.prepare()
     store.close()
 
 
-def test_a_claim_and_each_write_are_one_statement(postgresql_url):
+def test_what_is_done_most_is_one_statement(postgresql_url):
     store = open_store(postgresql_url, clock_ms=FakeClock())
     assert isinstance(store, SqlStore)
     store.prepare()
+    first = store.claim("one", owner="me", lease_s=9, envelope=envelope())
+    assert isinstance(first, Claimed)
     statements: list[str] = []
     event.listen(
         store._database.engine, "before_cursor_execute", lambda *a: statements.append(a[2])
     )
 
-    first = store.claim("one", owner="me", lease_s=9, envelope=envelope())
-    assert isinstance(first, Claimed)
     store.renew([first.lease], lease_s=9)
     store.keep_answer(first.lease, "answer")
-    store.finish(first.lease, "SUCCESS")
+    store.sending(first.lease, sent=0)
+    store.release(first.lease, due_in_s=1)
 
     assert len(statements) == 4
+    store.close()
+
+
+@pytest.mark.parametrize("store_place", ["postgresql", "sqlite"], indirect=True)
+def test_a_store_of_the_first_release_is_brought_up(store_place):
+    """Its tables are those a fresh one gets, and what was in them goes on."""
+    store = store_place.open()
+    assert isinstance(store, SqlStore)
+    with store._database.transaction() as connection:
+        for statement in (
+            *schema.STEPS[0],
+            "CREATE TABLE dingtalk_schema (version INTEGER NOT NULL)",
+            "INSERT INTO dingtalk_schema VALUES (1)",
+            "INSERT INTO dingtalk_messages"
+            " (task_id, message_id, state, token, not_before, due_at, attempts, takeovers,"
+            " envelope) VALUES ('old', 'msg1', 'waiting', 7, 0, 0, 2, 1,"
+            " '{\"message_id\":\"msg1\"}')",
+        ):
+            connection.exec_driver_sql(statement)
+
+    store.prepare()
+
+    claimed = store.claim("old", owner="me", lease_s=9, envelope=None)
+    assert isinstance(claimed, Claimed)
+    assert (claimed.lease.token, claimed.attempts, claimed.takeovers) == (8, 2, 1)
+    with store._database.engine.connect() as connection:
+        there = {column["name"] for column in inspect(connection).get_columns("dingtalk_messages")}
+    assert there == {column.name for column in schema.messages.columns}
     store.close()
 
 

@@ -29,7 +29,8 @@ class AgentLoadError(Exception):
 class Message:
     """What was written to the bot, as an agent sees it.
 
-    ``text`` is what a reader would read; ``kind`` DingTalk's ``msgtype``. ``deadline`` is the last
+    ``text`` is what a reader would read, with ``BURST=merge`` one line or more for each message of
+    the turn; ``kind`` DingTalk's ``msgtype``. ``deadline`` is the last
     moment a reply can be posted, aware UTC on DingTalk's clock.
     """
 
@@ -50,7 +51,7 @@ class Message:
     def of(cls, envelope: Envelope) -> Self:
         """Return the message an envelope carries; never its webhook."""
         return cls(
-            text=envelope.text,
+            text="\n".join([*(each.text for each in envelope.earlier), envelope.text]),
             kind=envelope.kind,
             message_id=envelope.message_id,
             bot=envelope.bot,

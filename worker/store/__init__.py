@@ -11,12 +11,15 @@ from worker.store.base import (
     Held,
     Lease,
     LeaseLostError,
+    Merged,
     MissedReply,
+    Parked,
     Reason,
     Store,
     StoreError,
     StoreSchemaError,
     StoreUnavailableError,
+    Turn,
 )
 
 __all__ = [
@@ -29,12 +32,15 @@ __all__ = [
     "Held",
     "Lease",
     "LeaseLostError",
+    "Merged",
     "MissedReply",
+    "Parked",
     "Reason",
     "Store",
     "StoreError",
     "StoreSchemaError",
     "StoreUnavailableError",
+    "Turn",
     "open_store",
 ]
 

@@ -8,9 +8,13 @@ missed.
 (Redis ``TIME``, PostgreSQL's clock, this machine's for SQLite), so that workers whose clocks
 differ still agree on which lease is alive.
 
-**Every unfinished message is due at some moment**: when its lease runs out, or when its next
-attempt was set. :meth:`Store.due` hands those out, and one mechanism covers retries, crashed
-workers and drained ones.
+**Every unfinished message is due at some moment**: when its lease runs out, when its next attempt
+was set, or when a turn it waits for should long have come. :meth:`Store.due` hands those out, and
+one mechanism covers retries, crashed workers and drained ones.
+
+**One message of a lane has the turn**, from its first claim until it is finished, over every
+retry and every takeover. The others are parked: in the store alone, in the order they were
+written. Whoever finishes one is given the next, and publishes it.
 """
 
 from collections.abc import Sequence
@@ -27,12 +31,15 @@ __all__ = [
     "Held",
     "Lease",
     "LeaseLostError",
+    "Merged",
     "MissedReply",
+    "Parked",
     "Reason",
     "Store",
     "StoreError",
     "StoreSchemaError",
     "StoreUnavailableError",
+    "Turn",
 ]
 
 
@@ -75,18 +82,54 @@ class Reason(StrEnum):
     WEBHOOK_NOT_ALLOWED = "webhook_not_allowed"
     UNSUPPORTED_VERSION = "unsupported_version"
 
+    @property
+    def is_lateness(self) -> bool:
+        """Whether the answer itself is fine, and may be sent by a fresh webhook."""
+        return self in _LATE
+
+
+_LATE = frozenset(
+    {Reason.EXPIRED_IN_QUEUE, Reason.EXPIRED_RUNNING, Reason.EXPIRED_AT_SEND, Reason.THROTTLED}
+)
+
 
 @dataclass(frozen=True)
 class Lease:
     """The right to work on one message, until it runs out or is taken over.
 
     ``token`` grows with every claim of the message (a fencing token): a write with an old one is
-    refused by :class:`LeaseLostError`, however late it comes.
+    refused by :class:`LeaseLostError`, however late it comes. ``length_s`` is what it was claimed
+    for, and how long a message that we were to publish waits for somebody else to do it.
     """
 
     task_id: str
     owner: str
     token: int
+    length_s: float = 15.0
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Where a message stands among those that wait for each other.
+
+    Args:
+        lane: From :func:`contract.turn.lane`; one message of a lane is worked on at a time.
+        place: From :func:`contract.turn.place`; the lower goes first.
+        sender: Whose messages may be merged.
+        after: Task id of the message that was written before it, which the store should know
+            before this one starts; None when there is none.
+        wait_s: How long to wait for that one at most.
+        max_waiting: How many may wait in the lane; None is any number.
+        merge: Whether those of one sender that wait become one turn.
+    """
+
+    lane: str
+    place: tuple[int, int]
+    sender: str = ""
+    after: str | None = None
+    wait_s: float = 60.0
+    max_waiting: int | None = None
+    merge: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,7 +138,9 @@ class Claimed:
 
     ``answer`` is the kept answer when the agent has already run (then only delivery is left);
     ``attempts`` counts delivery attempts made so far; ``takeovers`` how often a lease on this
-    message died before.
+    message died before; ``sent`` how many parts of the answer have arrived; ``in_doubt`` whether
+    the last worker died while it posted the next, which may have arrived or not; ``crowded``
+    whether too many wait in its lane already, where it has no place then.
     """
 
     lease: Lease
@@ -103,6 +148,9 @@ class Claimed:
     answer: str | None = field(default=None, repr=False)
     attempts: int = 0
     takeovers: int = 0
+    sent: int = 0
+    in_doubt: bool = False
+    crowded: bool = False
 
 
 @dataclass(frozen=True)
@@ -122,9 +170,6 @@ class Finished:
     outcome: str | None
 
 
-Claim = Claimed | Held | Finished
-
-
 @dataclass(frozen=True)
 class DueMessage:
     """An unfinished message that nobody works on and whose time has come."""
@@ -136,11 +181,35 @@ class DueMessage:
 
 
 @dataclass(frozen=True)
+class Parked:
+    """Kept until its turn comes: this copy can go.
+
+    ``next`` is to be published by us, when our coming was what another one waited for.
+    """
+
+    next: DueMessage | None = None
+
+
+@dataclass(frozen=True)
+class Merged:
+    """Done, with others: their texts are part of ``next``, which is to be published by us.
+
+    ``messages`` are those that are done by this, ours first, by task id and message id.
+    """
+
+    next: DueMessage
+    messages: tuple[tuple[str, str], ...]
+
+
+Claim = Claimed | Held | Finished | Parked | Merged
+
+
+@dataclass(frozen=True)
 class MissedReply:
     """What the operator can see, and send after all.
 
     ``state`` is the final state in Flower (FLAGGED or FAILURE); ``detail`` one safe line, such as
-    an error's class.
+    an error's class; ``sent`` how many parts of the answer had arrived.
     """
 
     task_id: str
@@ -154,6 +223,7 @@ class MissedReply:
     missed_at: datetime
     envelope: dict[str, Any] = field(repr=False)
     answer: str | None = field(default=None, repr=False)
+    sent: int = 0
 
 
 class Store(Protocol):
@@ -173,13 +243,21 @@ class Store(Protocol):
         """Write, read and remove a value; raise when any of it fails."""
 
     def claim(
-        self, task_id: str, *, owner: str, lease_s: float, envelope: dict[str, Any] | None
+        self,
+        task_id: str,
+        *,
+        owner: str,
+        lease_s: float,
+        envelope: dict[str, Any] | None,
+        turn: Turn | None = None,
     ) -> Claim:
         """Claim a message, in one atomic step.
 
         Nobody has it → ours. A lease that ran out, or was released → ours, with a new token.
         A living lease → :class:`Held`, also when it is our own; a released message whose time has
-        not come → :class:`Held` as well. Done or missed → :class:`Finished`.
+        not come → :class:`Held` as well. Done or missed → :class:`Finished`. Not its turn →
+        :class:`Parked`; its turn, and others of its sender wait behind it → :class:`Merged`, if
+        ``turn`` says so.
 
         Args:
             task_id: From :func:`contract.routing.task_id`.
@@ -187,6 +265,7 @@ class Store(Protocol):
             lease_s: Life of the lease without a renewal.
             envelope: Kept until the message is finished (that of the first claim wins). With None
                 (the task carried none) an unknown message is :class:`Finished`.
+            turn: What it waits for; that of the first claim wins. None: nothing.
         """
 
     def renew(self, leases: Sequence[Lease], *, lease_s: float) -> list[Lease]:
@@ -199,40 +278,95 @@ class Store(Protocol):
             LeaseLostError: Another worker took over; do not send.
         """
 
-    def release(self, lease: Lease, *, due_in_s: float, attempts: int | None = None) -> None:
+    def sending(self, lease: Lease, *, sent: int) -> None:
+        """Note that the part after the ``sent`` ones is about to be posted.
+
+        Should this be the last that is heard of us, the next one to claim the message knows that
+        the outcome of one post is not known.
+
+        Raises:
+            LeaseLostError: Another worker took over; do not send.
+        """
+
+    def release(
+        self,
+        lease: Lease,
+        *,
+        due_in_s: float,
+        attempts: int | None = None,
+        sent: int | None = None,
+        in_doubt: bool | None = None,
+    ) -> None:
         """Give the message back, unfinished, to be worked on in ``due_in_s`` (0: at once).
+
+        It keeps the turn.
 
         Args:
             lease: Ours.
             due_in_s: When :meth:`due` returns it, and not before this it can be claimed.
             attempts: New count of delivery attempts; None leaves it.
+            sent: How many parts have arrived; None leaves it.
+            in_doubt: Whether one more may have arrived; None leaves it.
 
         Raises:
             LeaseLostError: Another worker took over.
         """
 
-    def finish(self, lease: Lease, outcome: str) -> None:
+    def finish(self, lease: Lease, outcome: str) -> DueMessage | None:
         """Record that the message is done; forget its envelope and answer, keep its id.
 
         The id is kept for the store's ``done_ttl_s``, so that a redelivery is known as one.
+
+        Returns:
+            The next in its lane, to be published by us; should that fail, :meth:`due` hands it
+            out after the lease's length.
 
         Raises:
             LeaseLostError: Another worker took over.
         """
 
     def miss(
-        self, lease: Lease, *, state: str, reason: Reason, errcode: int | None, detail: str
-    ) -> None:
+        self,
+        lease: Lease,
+        *,
+        state: str,
+        reason: Reason,
+        errcode: int | None,
+        detail: str,
+        in_doubt: bool = False,
+    ) -> DueMessage | None:
         """Record that the reply was missed; keep envelope and answer for ``missed_ttl_s``.
+
+        Args:
+            lease: Ours.
+            state: The final state in Flower.
+            reason: Why.
+            errcode: DingTalk's, when it said no.
+            detail: One safe line.
+            in_doubt: Whether it may have arrived all the same, so that
+                :meth:`take_missed` must not hand it out.
+
+        Returns:
+            As :meth:`finish`.
 
         Raises:
             LeaseLostError: Another worker took over.
         """
 
+    def take_missed(
+        self, bot: str, conversation_id: str, *, owner: str, lease_s: float, limit: int
+    ) -> list[tuple[Lease, MissedReply]]:
+        """Claim kept answers of a conversation, oldest first, to send them after all.
+
+        Only those that were late, and of which no post was in doubt. They are no missed replies
+        while we have them; :meth:`finish` each, or :meth:`miss` it again.
+        """
+
     def due(self, *, limit: int, hold_s: float) -> list[DueMessage]:
         """Take up to ``limit`` messages whose time has come, oldest first.
 
-        Each is handed to one caller only; if nobody claims it, it is due again after ``hold_s``.
+        Each is handed to one caller only; if nobody claims it, it is due again after ``hold_s``,
+        and after longer each time: in a long queue, copies would only make it longer.
         """
 
     def missed(self, *, limit: int = 1000) -> list[MissedReply]:

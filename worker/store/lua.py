@@ -1,13 +1,33 @@
 """The atomic steps of ``redis.py``, as they run inside Redis.
 
-Each begins with :data:`PRELUDE`; ``ARGV[1]`` is the time in epoch ms, or empty for that of Redis.
-A record is a hash: ``state`` (running, waiting or missed), ``token``, ``owner``, ``lease_until``,
-``not_before`` (of a waiting one), ``attempts``, ``takeovers``, ``message_id``, ``envelope``,
-``answer``; when finished ``outcome`` (a done one has nothing else), when missed ``facts`` and
-``missed_at``.
+Each begins with :data:`PRELUDE`; ``ARGV[1]`` is the time in epoch ms, or empty for that of Redis,
+``ARGV[2]`` the prefix of records.
+
+A record is a hash: ``state`` (running, waiting, parked or missed), ``token``, ``owner``,
+``lease_until``, ``not_before`` (of a waiting one), ``attempts``, ``takeovers``, ``message_id``,
+``conversation``, ``envelope``, ``answer``, ``sent`` (parts that arrived), ``in_doubt`` (set while
+the next part is posted), ``handed`` (how often it was handed out unclaimed), ``crowded`` (set when
+its lane was full); when finished
+``outcome`` (a done one has nothing else), when missed ``facts`` and ``missed_at``.
+
+A lane is a sorted set by the time of writing. One with the turn has the score -1, so that it is
+the first whoever comes. Of what waits, its record knows ``lane``, ``place`` (its member in it),
+``sender``, ``after`` and ``wait_until`` (for whom it waits, and how long), ``merged`` (envelopes of
+those that became part of its turn).
 """
 
-__all__ = ["CLAIM", "DUE", "FINISH", "KEEP_ANSWER", "MISS", "PRUNE", "RELEASE", "RENEW"]
+__all__ = [
+    "CLAIM",
+    "DUE",
+    "FINISH",
+    "KEEP_ANSWER",
+    "MISS",
+    "PRUNE",
+    "RELEASE",
+    "RENEW",
+    "SENDING",
+    "TAKE_MISSED",
+]
 
 PRELUDE = """
 local function read_clock()
@@ -15,37 +35,154 @@ local function read_clock()
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
+local now = read_clock()
+local records = ARGV[2]
 local function is_ours(key, token)
   local found = redis.call('HMGET', key, 'token', 'state')
   return found[1] == token and found[2] == 'running'
 end
-local now = read_clock()
 """
 
-# KEYS: record, due. ARGV: task id, owner, lease ms, envelope or '', message id.
-# Tokens start at the time, so that they grow even over a forgotten record.
+# A member is 17 digits, a colon and the task id.
+LANES = """
+local function id_of(member) return string.sub(member, 19) end
+
+-- The first of a lane, and whether it has the turn. What was finished past this code goes.
+local function first_of(lane)
+  while true do
+    local first = redis.call('ZRANGE', lane, 0, 0, 'WITHSCORES')
+    if not first[1] then return nil end
+    local found = redis.call('HMGET', records .. id_of(first[1]), 'state', 'outcome')
+    if found[1] and not found[2] then return id_of(first[1]), tonumber(first[2]) == -1 end
+    redis.call('ZREM', lane, first[1])
+  end
+end
+
+-- Whether somebody who was written before it is still to come.
+local function is_early(id)
+  local found = redis.call('HMGET', records .. id, 'after', 'wait_until')
+  return found[1] and found[1] ~= '' and tonumber(found[2]) > now
+    and redis.call('EXISTS', records .. found[1]) == 0
+end
+
+-- Hands the turn to the next: returns what its caller publishes.
+local function hand_over(lane, due, hold)
+  if not lane then return false end
+  local id, has_turn = first_of(lane)
+  if not id or has_turn or is_early(id) then return false end
+  local key = records .. id
+  redis.call('HSET', key, 'handed', 1)
+  redis.call('ZADD', due, now + hold, id)
+  return {id, redis.call('HGET', key, 'envelope')}
+end
+
+local function leave(lane, place, due, id)
+  if lane then redis.call('ZREM', lane, place) end
+  redis.call('ZREM', due, id)
+end
+
+local function finish(key, outcome, ttl)
+  redis.call('DEL', key)
+  redis.call('HSET', key, 'outcome', outcome)
+  redis.call('PEXPIRE', key, ttl)
+end
+"""
+
+# KEYS: record, due. ARGV: task id, owner, lease ms, envelope or '', message id, conversation,
+# lane or '', written ms, received us in 17 digits, sender, after or '', wait ms, max waiting or
+# '', merge or '', done ttl ms, park ms. Tokens start at the time, so that they grow even over a
+# forgotten record.
 CLAIM = (
     PRELUDE
+    + LANES
     + """
-local found = redis.call(
-  'HMGET', KEYS[1], 'state', 'lease_until', 'owner', 'outcome', 'not_before')
+local key, due = KEYS[1], KEYS[2]
+local id, owner, lease_ms, envelope = ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6]
+local found = redis.call('HMGET', key,
+  'state', 'lease_until', 'owner', 'outcome', 'not_before', 'lane', 'place')
+local state, lane, place = found[1], found[6], found[7]
 if found[4] then return {'finished', found[4]} end
-if found[1] == 'running' and tonumber(found[2]) > now then return {'held', found[3]} end
-if found[1] == 'waiting' and tonumber(found[5]) > now then return {'held', ''} end
-if found[1] then
-  redis.call('HINCRBY', KEYS[1], 'token', 1)
-  if found[1] == 'running' then redis.call('HINCRBY', KEYS[1], 'takeovers', 1) end
-elseif ARGV[5] == '' then
+if state == 'running' and tonumber(found[2]) > now then return {'held', found[3]} end
+if state == 'waiting' and tonumber(found[5]) > now then return {'held', ''} end
+
+if state then
+  redis.call('HINCRBY', key, 'token', 1)
+  if state == 'running' then redis.call('HINCRBY', key, 'takeovers', 1) end
+elseif envelope == '' then
   return {'finished', false}
 else
-  redis.call('HSET', KEYS[1], 'token', now, 'attempts', 0, 'takeovers', 0,
-    'envelope', ARGV[5], 'message_id', ARGV[6])
+  redis.call('HSET', key, 'token', now, 'attempts', 0, 'takeovers', 0, 'sent', 0, 'handed', 0,
+    'envelope', envelope, 'message_id', ARGV[7], 'conversation', ARGV[8])
+  lane = ARGV[9] ~= '' and ARGV[9]
+  if lane and ARGV[15] ~= '' then
+    local first, has_turn = first_of(lane)
+    local waiting = redis.call('ZCARD', lane) - (has_turn and 1 or 0)
+    if first and waiting >= tonumber(ARGV[15]) then
+      lane = false
+      redis.call('HSET', key, 'crowded', 1)
+    end
+  end
+  if lane then
+    place = ARGV[11] .. ':' .. id
+    redis.call('ZADD', lane, ARGV[10], place)
+    redis.call('HSET', key, 'state', 'parked', 'lane', lane, 'place', place, 'sender', ARGV[12],
+      'after', ARGV[13], 'wait_until', now + ARGV[14])
+  end
 end
-local lease_until = now + ARGV[4]
-redis.call('HSET', KEYS[1], 'state', 'running', 'owner', ARGV[3], 'lease_until', lease_until)
-redis.call('ZADD', KEYS[2], lease_until, ARGV[2])
-return {'claimed', redis.call(
-  'HMGET', KEYS[1], 'token', 'envelope', 'answer', 'attempts', 'takeovers')}
+
+local score = lane and redis.call('ZSCORE', lane, place)
+if score and tonumber(score) ~= -1 then
+  local first = first_of(lane)
+  if first ~= id or is_early(id) then
+    redis.call('HSET', key, 'state', 'parked')
+    local next = false
+    if first == id then
+      redis.call('ZADD', due, redis.call('HGET', key, 'wait_until'), id)
+    else
+      local handed = redis.call('HGET', key, 'handed')
+      redis.call('ZADD', due, now + ARGV[18] * (1 + handed * handed), id)
+      if redis.call('HGET', records .. first, 'after') == id then
+        next = hand_over(lane, due, lease_ms)
+      end
+    end
+    return {'parked', next}
+  end
+
+  local run = {place}
+  if ARGV[16] ~= '' then
+    local sender = redis.call('HGET', key, 'sender')
+    for _, member in ipairs(redis.call('ZRANGE', lane, 1, 100)) do
+      local other = redis.call('HMGET', records .. id_of(member), 'state', 'sender')
+      if other[1] ~= 'parked' or other[2] ~= sender then break end
+      table.insert(run, member)
+    end
+  end
+  if #run > 1 then
+    local texts, done = {}, {}
+    for n, member in ipairs(run) do
+      local other = id_of(member)
+      local parts = redis.call('HMGET', records .. other, 'merged', 'envelope', 'message_id')
+      if parts[1] then table.insert(texts, parts[1]) end
+      if n < #run then
+        table.insert(texts, parts[2])
+        table.insert(done, {other, parts[3]})
+        leave(lane, member, due, other)
+        finish(records .. other, 'CANCELLED', ARGV[17])
+      end
+    end
+    redis.call('HSET', records .. id_of(run[#run]), 'merged', table.concat(texts, ','), 'after', '')
+    return {'merged', hand_over(lane, due, lease_ms), done}
+  end
+  redis.call('ZADD', lane, -1, place)
+end
+
+local lease_until = now + lease_ms
+redis.call('HSET', key, 'state', 'running', 'owner', owner, 'lease_until', lease_until,
+  'handed', 0)
+redis.call('ZADD', due, lease_until, id)
+return {'claimed', redis.call('HMGET', key,
+  'token', 'envelope', 'answer', 'attempts', 'takeovers', 'sent', 'in_doubt', 'merged',
+  'crowded')}
 """
 )
 
@@ -54,9 +191,9 @@ RENEW = (
     PRELUDE
     + """
 local lost = {}
-local lease_until = now + ARGV[2]
+local lease_until = now + ARGV[3]
 for place = 1, #KEYS - 1 do
-  local id, token = ARGV[2 * place + 1], ARGV[2 * place + 2]
+  local id, token = ARGV[2 * place + 2], ARGV[2 * place + 3]
   if is_ours(KEYS[place + 1], token) then
     redis.call('HSET', KEYS[place + 1], 'lease_until', lease_until)
     redis.call('ZADD', KEYS[1], lease_until, id)
@@ -72,64 +209,114 @@ return lost
 KEEP_ANSWER = (
     PRELUDE
     + """
-if not is_ours(KEYS[1], ARGV[2]) then return 0 end
-redis.call('HSET', KEYS[1], 'answer', ARGV[3])
-return 1
+if not is_ours(KEYS[1], ARGV[3]) then return {0} end
+redis.call('HSET', KEYS[1], 'answer', ARGV[4])
+return {1}
 """
 )
 
-# KEYS: record, due. ARGV: token, task id, due in ms, attempts or ''.
+# KEYS: record. ARGV: token, parts that arrived.
+SENDING = (
+    PRELUDE
+    + """
+if not is_ours(KEYS[1], ARGV[3]) then return {0} end
+redis.call('HSET', KEYS[1], 'sent', ARGV[4], 'in_doubt', 1)
+return {1}
+"""
+)
+
+# KEYS: record, due. ARGV: token, task id, due in ms, then attempts, sent and in doubt, each or ''.
 RELEASE = (
     PRELUDE
     + """
-if not is_ours(KEYS[1], ARGV[2]) then return 0 end
-redis.call('HSET', KEYS[1], 'state', 'waiting', 'not_before', now + ARGV[4])
+if not is_ours(KEYS[1], ARGV[3]) then return {0} end
+redis.call('HSET', KEYS[1], 'state', 'waiting', 'not_before', now + ARGV[5])
 redis.call('HDEL', KEYS[1], 'owner', 'lease_until')
-if ARGV[5] ~= '' then redis.call('HSET', KEYS[1], 'attempts', ARGV[5]) end
-redis.call('ZADD', KEYS[2], now + ARGV[4], ARGV[3])
-return 1
+if ARGV[6] ~= '' then redis.call('HSET', KEYS[1], 'attempts', ARGV[6]) end
+if ARGV[7] ~= '' then redis.call('HSET', KEYS[1], 'sent', ARGV[7]) end
+if ARGV[8] == '1' then redis.call('HSET', KEYS[1], 'in_doubt', 1) end
+if ARGV[8] == '0' then redis.call('HDEL', KEYS[1], 'in_doubt') end
+redis.call('ZADD', KEYS[2], now + ARGV[5], ARGV[4])
+return {1}
 """
 )
 
-# KEYS: record, due. ARGV: token, task id, outcome, ttl ms.
+# KEYS: record, due. ARGV: token, task id, outcome, ttl ms, hold ms.
 FINISH = (
     PRELUDE
+    + LANES
     + """
-if not is_ours(KEYS[1], ARGV[2]) then return 0 end
-redis.call('ZREM', KEYS[2], ARGV[3])
-redis.call('DEL', KEYS[1])
-redis.call('HSET', KEYS[1], 'outcome', ARGV[4])
-redis.call('PEXPIRE', KEYS[1], ARGV[5])
-return 1
+if not is_ours(KEYS[1], ARGV[3]) then return {0} end
+local found = redis.call('HMGET', KEYS[1], 'lane', 'place')
+leave(found[1], found[2], KEYS[2], ARGV[4])
+finish(KEYS[1], ARGV[5], ARGV[6])
+return {1, hand_over(found[1], KEYS[2], ARGV[7])}
 """
 )
 
-# KEYS: record, due, missed. ARGV: token, task id, state, ttl ms, facts, prefix of the id index.
+# KEYS: record, due, missed. ARGV: token, task id, state, ttl ms, hold ms, facts, prefix of the id
+# index, prefix of conversations' answers or '' when this one must not be sent later.
 MISS = (
     PRELUDE
+    + LANES
     + """
-if not is_ours(KEYS[1], ARGV[2]) then return 0 end
-redis.call('ZREM', KEYS[2], ARGV[3])
+if not is_ours(KEYS[1], ARGV[3]) then return {0} end
+local found = redis.call('HMGET', KEYS[1],
+  'lane', 'place', 'message_id', 'conversation', 'answer')
+leave(found[1], found[2], KEYS[2], ARGV[4])
 redis.call('HDEL', KEYS[1], 'owner', 'lease_until')
-redis.call('HSET', KEYS[1], 'state', 'missed', 'outcome', ARGV[4], 'facts', ARGV[6],
+redis.call('HSET', KEYS[1], 'state', 'missed', 'outcome', ARGV[5], 'facts', ARGV[8],
   'missed_at', now)
-redis.call('PEXPIRE', KEYS[1], ARGV[5])
-redis.call('ZADD', KEYS[3], now, ARGV[3])
-local message_id = redis.call('HGET', KEYS[1], 'message_id')
-redis.call('SET', ARGV[7] .. message_id, ARGV[3], 'PX', ARGV[5])
-return 1
+redis.call('PEXPIRE', KEYS[1], ARGV[6])
+redis.call('ZADD', KEYS[3], now, ARGV[4])
+redis.call('SET', ARGV[9] .. found[3], ARGV[4], 'PX', ARGV[6])
+if ARGV[10] ~= '' and found[5] and found[4] and found[4] ~= '' then
+  local kept = ARGV[10] .. found[4]
+  redis.call('ZADD', kept, now, ARGV[4])
+  redis.call('PEXPIRE', kept, ARGV[6])
+end
+return {1, hand_over(found[1], KEYS[2], ARGV[7])}
 """
 )
 
-# KEYS: due. ARGV: limit, hold ms, prefix of records. An id without a record was removed by hand.
+# KEYS: answers of the conversation, due, missed. ARGV: owner, lease ms, limit, prefix of the id
+# index.
+TAKE_MISSED = (
+    PRELUDE
+    + """
+local taken = {}
+local lease_until = now + ARGV[4]
+for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, ARGV[5] - 1)) do
+  local key = records .. id
+  redis.call('ZREM', KEYS[1], id)
+  if redis.call('HGET', key, 'state') == 'missed' then
+    redis.call('HINCRBY', key, 'token', 1)
+    local parts = redis.call('HMGET', key,
+      'token', 'outcome', 'facts', 'missed_at', 'envelope', 'answer', 'merged', 'sent')
+    redis.call('ZREM', KEYS[3], id)
+    redis.call('DEL', ARGV[6] .. redis.call('HGET', key, 'message_id'))
+    redis.call('HDEL', key, 'outcome', 'missed_at')
+    redis.call('HSET', key, 'state', 'running', 'owner', ARGV[3], 'lease_until', lease_until)
+    redis.call('PERSIST', key)
+    redis.call('ZADD', KEYS[2], lease_until, id)
+    table.insert(taken, {id, parts})
+  end
+end
+return taken
+"""
+)
+
+# KEYS: due. ARGV: limit, hold ms. An id without a record was removed by hand.
 DUE = (
     PRELUDE
     + """
 local taken = {}
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, ARGV[2])) do
-  local found = redis.call('HMGET', ARGV[4] .. id, 'envelope', 'answer')
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, ARGV[3])) do
+  local found = redis.call('HMGET', records .. id, 'envelope', 'answer', 'handed')
   if found[1] then
-    redis.call('ZADD', KEYS[1], now + ARGV[3], id)
+    local handed = tonumber(found[3] or 0)
+    redis.call('HSET', records .. id, 'handed', handed + 1)
+    redis.call('ZADD', KEYS[1], now + ARGV[4] * (1 + handed * handed), id)
     table.insert(taken, {id, found[1], found[2] and 1 or 0})
   else
     redis.call('ZREM', KEYS[1], id)
@@ -143,6 +330,6 @@ return taken
 PRUNE = (
     PRELUDE
     + """
-return redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[2])
+return redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[3])
 """
 )

@@ -4,13 +4,29 @@ JSON in ASCII: what a person or an agent wrote may hold characters that a databa
 in PostgreSQL, half a surrogate pair anywhere).
 """
 
+import hashlib
 import json
 from datetime import UTC, datetime
 from typing import Any
 
 from worker.store.base import DueMessage, MissedReply, Reason
 
-__all__ = ["due_message", "ms", "pack", "pack_facts", "plain", "read_missed", "unpack"]
+__all__ = [
+    "PARK_S",
+    "conversation_key",
+    "due_message",
+    "key_of",
+    "ms",
+    "pack",
+    "pack_facts",
+    "plain",
+    "read_missed",
+    "unpack",
+    "with_earlier",
+]
+
+# A parked message looks after itself this often, should nobody have handed it the turn.
+PARK_S = 60.0
 
 
 def ms(seconds: float) -> int:
@@ -33,6 +49,31 @@ def plain(text: object) -> str:
     return str(text).encode("utf-8", "replace").decode().replace("\0", "?")
 
 
+def key_of(name: str) -> str:
+    """Return a short key for a name that came from outside, the same in every process."""
+    return hashlib.sha256(plain(name).encode()).hexdigest()[:32]
+
+
+def conversation_key(bot: object, conversation_id: object) -> str:
+    """Return the key that one conversation of one bot keeps its missed answers under."""
+    return key_of(f"{bot}\n{conversation_id}") if conversation_id else ""
+
+
+def with_earlier(envelope: str, merged: str | None) -> dict[str, Any]:
+    """Return an envelope, and in it what was merged into its turn.
+
+    Args:
+        envelope: As packed.
+        merged: The packed envelopes of the others, oldest first, comma separated; None without.
+    """
+    content: dict[str, Any] = unpack(envelope)
+    if merged:
+        others = json.loads(f"[{merged}]")
+        earlier = [{"message_id": e["message_id"], "text": e.get("text", "")} for e in others]
+        content["earlier"] = [*content.get("earlier", ()), *earlier]
+    return content
+
+
 def pack_facts(*, reason: Reason, errcode: int | None, detail: str) -> str:
     """Return why a reply was missed, for :func:`read_missed`."""
     return pack({"reason": reason.value, "errcode": errcode, "detail": detail})
@@ -45,10 +86,18 @@ def due_message(task_id: str, envelope: str, *, has_answer: bool) -> DueMessage:
 
 
 def read_missed(
-    *, task_id: str, state: str, facts: str, missed_at: int, envelope: str, answer: str | None
+    *,
+    task_id: str,
+    state: str,
+    facts: str,
+    missed_at: int,
+    envelope: str,
+    answer: str | None,
+    merged: str | None,
+    sent: int,
 ) -> MissedReply:
     """Build a missed reply from its stored parts; ``missed_at`` is in epoch ms."""
-    content, why = unpack(envelope), unpack(facts)
+    content, why = with_earlier(envelope, merged), unpack(facts)
     return MissedReply(
         task_id=task_id,
         bot=str(content.get("bot", "")),
@@ -61,4 +110,5 @@ def read_missed(
         missed_at=datetime.fromtimestamp(missed_at / 1000, UTC),
         envelope=content,
         answer=unpack(answer),
+        sent=sent,
     )

@@ -1,4 +1,6 @@
-"""The store in Redis: one hash a message, and two sorted sets by time, ``due`` and ``missed``.
+"""The store in Redis: one hash a message, one sorted set a lane, and two by time.
+
+``due`` is what is unfinished, ``missed`` what an operator may want to see.
 
 Made by :func:`worker.store.open_store`. Each step is one script, hence atomic, and reads Redis's
 own clock. What is finished expires by itself. Redis must not evict keys
@@ -25,13 +27,28 @@ from worker.store.base import (
     Held,
     Lease,
     LeaseLostError,
+    Merged,
     MissedReply,
+    Parked,
     Reason,
     StoreError,
     StoreSchemaError,
     StoreUnavailableError,
+    Turn,
 )
-from worker.store.records import due_message, ms, pack, pack_facts, plain, read_missed, unpack
+from worker.store.records import (
+    PARK_S,
+    conversation_key,
+    due_message,
+    key_of,
+    ms,
+    pack,
+    pack_facts,
+    plain,
+    read_missed,
+    unpack,
+    with_earlier,
+)
 
 __all__ = ["RedisStore"]
 
@@ -63,11 +80,13 @@ class RedisStore:
         self._clock_ms = clock_ms
         self._prefix = prefix
         self._record, self._missed_id = f"{prefix}message:", f"{prefix}missed_id:"
+        self._lane, self._kept = f"{prefix}lane:", f"{prefix}kept:"
         self._due, self._missed = f"{prefix}due", f"{prefix}missed"
         register = self._redis.register_script
         self._claim, self._renew = register(lua.CLAIM), register(lua.RENEW)
-        self._keep_answer, self._release = register(lua.KEEP_ANSWER), register(lua.RELEASE)
-        self._finish, self._miss = register(lua.FINISH), register(lua.MISS)
+        self._keep_answer, self._sending = register(lua.KEEP_ANSWER), register(lua.SENDING)
+        self._release, self._finish = register(lua.RELEASE), register(lua.FINISH)
+        self._miss, self._take_missed = register(lua.MISS), register(lua.TAKE_MISSED)
         self._take_due, self._prune = register(lua.DUE), register(lua.PRUNE)
 
     def __repr__(self) -> str:
@@ -96,27 +115,67 @@ class RedisStore:
             raise StoreError(f"store {self._name} forgot what was written")
 
     def claim(
-        self, task_id: str, *, owner: str, lease_s: float, envelope: dict[str, Any] | None
+        self,
+        task_id: str,
+        *,
+        owner: str,
+        lease_s: float,
+        envelope: dict[str, Any] | None,
+        turn: Turn | None = None,
     ) -> Claim:
         """See :meth:`Store.claim <worker.store.base.Store.claim>`."""
-        content = ["", ""]
+        content = ["", "", ""]
         if envelope is not None:
-            content = [pack(envelope), plain(envelope.get("message_id", ""))]
-        kind, found = self._run(
-            self._claim, [self._key(task_id), self._due], task_id, owner, ms(lease_s), *content
+            conversation = conversation_key(envelope.get("bot"), envelope.get("conversation_id"))
+            content = [pack(envelope), plain(envelope.get("message_id", "")), conversation]
+        kind, *found = self._run(
+            self._claim,
+            [self._key(task_id), self._due],
+            task_id,
+            owner,
+            ms(lease_s),
+            *content,
+            *self._turn(turn),
+            self._done_ttl,
+            ms(PARK_S),
         )
-        if kind == "held":
-            return Held(found)
-        if kind == "finished":
-            return Finished(found)
-        token, kept, answer, attempts, takeovers = found
+        match kind:
+            case "held":
+                return Held(found[0])
+            case "finished":
+                return Finished(found[0])
+            case "parked":
+                return Parked(_next(found[0]))
+            case "merged":
+                next_ = _next(found[0])
+                assert next_ is not None  # noqa: S101, it was put first by the same step
+                return Merged(next_, tuple((id_, message_id) for id_, message_id in found[1]))
+        token, kept, answer, attempts, takeovers, sent, in_doubt, merged, crowded = found[0]
         return Claimed(
-            Lease(task_id, owner, int(token)),
-            unpack(kept),
+            Lease(task_id, owner, int(token), lease_s),
+            with_earlier(kept, merged),
             unpack(answer),
             int(attempts),
             int(takeovers),
+            int(sent or 0),
+            bool(in_doubt),
+            bool(crowded),
         )
+
+    def _turn(self, turn: Turn | None) -> list[str | int]:
+        if turn is None:
+            return ["", 0, "", "", "", 0, "", ""]
+        written_ms, received_us = turn.place
+        return [
+            f"{self._lane}{key_of(turn.lane)}",
+            max(0, written_ms),
+            f"{max(0, received_us):017d}",
+            key_of(turn.sender),
+            turn.after or "",
+            ms(turn.wait_s),
+            "" if turn.max_waiting is None else turn.max_waiting,
+            "1" if turn.merge else "",
+        ]
 
     def renew(self, leases: Sequence[Lease], *, lease_s: float) -> list[Lease]:
         """See :meth:`Store.renew <worker.store.base.Store.renew>`."""
@@ -128,27 +187,82 @@ class RedisStore:
         """See :meth:`Store.keep_answer <worker.store.base.Store.keep_answer>`."""
         self._write(self._keep_answer, lease, [], pack(answer))
 
-    def release(self, lease: Lease, *, due_in_s: float, attempts: int | None = None) -> None:
-        """See :meth:`Store.release <worker.store.base.Store.release>`."""
-        count = "" if attempts is None else attempts
-        self._write(self._release, lease, [self._due], lease.task_id, ms(due_in_s), count)
+    def sending(self, lease: Lease, *, sent: int) -> None:
+        """See :meth:`Store.sending <worker.store.base.Store.sending>`."""
+        self._write(self._sending, lease, [], sent)
 
-    def finish(self, lease: Lease, outcome: str) -> None:
+    def release(
+        self,
+        lease: Lease,
+        *,
+        due_in_s: float,
+        attempts: int | None = None,
+        sent: int | None = None,
+        in_doubt: bool | None = None,
+    ) -> None:
+        """See :meth:`Store.release <worker.store.base.Store.release>`."""
+        rest = ["" if value is None else int(value) for value in (attempts, sent, in_doubt)]
+        self._write(self._release, lease, [self._due], lease.task_id, ms(due_in_s), *rest)
+
+    def finish(self, lease: Lease, outcome: str) -> DueMessage | None:
         """See :meth:`Store.finish <worker.store.base.Store.finish>`."""
-        self._write(self._finish, lease, [self._due], lease.task_id, outcome, self._done_ttl)
+        rest = (lease.task_id, outcome, self._done_ttl, ms(lease.length_s))
+        return self._write(self._finish, lease, [self._due], *rest)
 
     def miss(
-        self, lease: Lease, *, state: str, reason: Reason, errcode: int | None, detail: str
-    ) -> None:
+        self,
+        lease: Lease,
+        *,
+        state: str,
+        reason: Reason,
+        errcode: int | None,
+        detail: str,
+        in_doubt: bool = False,
+    ) -> DueMessage | None:
         """See :meth:`Store.miss <worker.store.base.Store.miss>`."""
         facts = pack_facts(reason=reason, errcode=errcode, detail=detail)
+        kept = self._kept if reason.is_lateness and not in_doubt else ""
         keys = [self._due, self._missed]
-        rest = (lease.task_id, state, self._missed_ttl, facts, self._missed_id)
-        self._write(self._miss, lease, keys, *rest)
+        ttls = (self._missed_ttl, ms(lease.length_s))
+        rest = (lease.task_id, state, *ttls, facts, self._missed_id, kept)
+        return self._write(self._miss, lease, keys, *rest)
+
+    def take_missed(
+        self, bot: str, conversation_id: str, *, owner: str, lease_s: float, limit: int
+    ) -> list[tuple[Lease, MissedReply]]:
+        """See :meth:`Store.take_missed <worker.store.base.Store.take_missed>`."""
+        kept = f"{self._kept}{conversation_key(bot, conversation_id)}"
+        keys = [kept, self._due, self._missed]
+        taken = self._run(self._take_missed, keys, owner, ms(lease_s), limit, self._missed_id)
+        return [
+            (
+                Lease(task_id, owner, int(token), lease_s),
+                read_missed(
+                    task_id=task_id,
+                    state=state,
+                    facts=facts,
+                    missed_at=int(missed_at),
+                    envelope=envelope,
+                    answer=answer,
+                    merged=merged,
+                    sent=int(sent or 0),
+                ),
+            )
+            for task_id, (
+                token,
+                state,
+                facts,
+                missed_at,
+                envelope,
+                answer,
+                merged,
+                sent,
+            ) in taken
+        ]
 
     def due(self, *, limit: int, hold_s: float) -> list[DueMessage]:
         """See :meth:`Store.due <worker.store.base.Store.due>`."""
-        taken = self._run(self._take_due, [self._due], limit, ms(hold_s), self._record)
+        taken = self._run(self._take_due, [self._due], limit, ms(hold_s))
         return [due_message(id_, envelope, has_answer=bool(has)) for id_, envelope, has in taken]
 
     def missed(self, *, limit: int = 1000) -> list[MissedReply]:
@@ -180,16 +294,20 @@ class RedisStore:
     def _run(self, script: Callable[..., Any], keys: list[str], *values: str | int) -> Any:
         now = "" if self._clock_ms is None else self._clock_ms()
         with self._errors():
-            return script(keys=keys, args=[now, *values])
+            return script(keys=keys, args=[now, self._record, *values])
 
     def _write(
         self, script: Callable[..., Any], lease: Lease, keys: list[str], *values: str | int
-    ) -> None:
-        if not self._run(script, [self._key(lease.task_id), *keys], lease.token, *values):
+    ) -> DueMessage | None:
+        """Write under the lease; return the message the turn went to, if the step gives it up."""
+        keys = [self._key(lease.task_id), *keys]
+        is_ours, *found = self._run(script, keys, lease.token, *values)
+        if not is_ours:
             raise LeaseLostError(lease.task_id)
+        return _next(found[0]) if found else None
 
     def _read_missed(self, task_ids: list[str]) -> list[MissedReply]:
-        names = ("outcome", "facts", "missed_at", "envelope", "answer")
+        names = ("outcome", "facts", "missed_at", "envelope", "answer", "merged", "sent")
         with self._errors(), self._redis.pipeline(transaction=False) as pipeline:
             for task_id in task_ids:
                 pipeline.hmget(self._key(task_id), names)
@@ -202,11 +320,13 @@ class RedisStore:
                 missed_at=int(missed_at),
                 envelope=envelope,
                 answer=answer,
+                merged=merged,
+                sent=int(sent or 0),
             )
-            for task_id, (state, facts, missed_at, envelope, answer) in zip(
+            for task_id, (state, facts, missed_at, envelope, answer, merged, sent) in zip(
                 task_ids, rows, strict=True
             )
-            if facts is not None
+            if missed_at is not None
         ]
 
     @contextmanager
@@ -228,6 +348,10 @@ class RedisStore:
                     f"store {self._name} cannot be used: {error}"
                 ) from error
             raise StoreError(f"store {self._name} failed: {type(error).__name__}") from error
+
+
+def _next(found: list[str] | None) -> DueMessage | None:
+    return due_message(*found, has_answer=False) if found else None
 
 
 def _connect(url: str) -> tuple[str, "redis.Redis"]:

@@ -1,17 +1,21 @@
 """The tables of ``sql.py``, and how they come to be.
 
-Times are epoch milliseconds. A record is ``running`` (leased), ``waiting`` (given back), ``done``
-or ``missed``; ``due_at`` is set while it is unfinished, ``not_before`` while it waits and
-``expires_at`` when it is finished.
-"""
+Times are epoch milliseconds. A record is ``running`` (leased), ``waiting`` (given back), ``parked``
+(before its turn), ``done`` or ``missed``; ``due_at`` is set while it is unfinished, ``not_before``
+while it waits and ``expires_at`` when it is finished.
 
-from collections.abc import Callable
+``lane`` is set while it is unfinished and has a place in one: by ``place_ms``, then ``place_us``,
+then ``task_id``; the one with the turn has the place -1. ``after`` is who it waits for until
+``wait_until``; ``merged`` the envelopes that became part of its turn. ``handed`` counts how often
+it was handed out unclaimed, ``sent`` parts of the answer that arrived; ``in_doubt`` is 1 while the
+next is posted; ``crowded`` is 1 when the lane was full. ``kept_for`` is the conversation whose next
+webhook may carry the answer.
+"""
 
 from sqlalchemy import (
     BigInteger,
     Column,
     Connection,
-    Index,
     Integer,
     MetaData,
     String,
@@ -26,9 +30,9 @@ from sqlalchemy import (
 
 from worker.store.base import StoreSchemaError
 
-__all__ = ["DONE", "MISSED", "RUNNING", "WAITING", "messages", "prepare"]
+__all__ = ["DONE", "MISSED", "PARKED", "RUNNING", "WAITING", "messages", "prepare"]
 
-RUNNING, WAITING, DONE, MISSED = "running", "waiting", "done", "missed"
+RUNNING, WAITING, PARKED, DONE, MISSED = "running", "waiting", "parked", "done", "missed"
 
 # Any number will do, as long as nothing else in the same database uses it.
 _LOCK = 0x64_69_6E_67
@@ -54,30 +58,69 @@ messages = Table(
     Column("facts", Text),
     Column("missed_at", BigInteger),
     Column("expires_at", BigInteger),
+    # Since version 2.
+    Column("lane", String),
+    Column("place_ms", BigInteger),
+    Column("place_us", BigInteger),
+    Column("sender", String),
+    Column("after", String),
+    Column("wait_until", BigInteger),
+    Column("merged", Text),
+    Column("handed", Integer, nullable=False, server_default="0"),
+    Column("sent", Integer, nullable=False, server_default="0"),
+    Column("in_doubt", Integer, nullable=False, server_default="0"),
+    Column("crowded", Integer, nullable=False, server_default="0"),
+    Column("conversation", String),
+    Column("kept_for", String),
 )
 
-
-def _index(name: str, column: Column[object], only: Column[object]) -> None:
-    """Index the few records that have ``only``; most have not."""
-    there = only.is_not(None)
-    Index(f"dingtalk_messages_{name}", column, sqlite_where=there, postgresql_where=there)
-
-
-_index("due", messages.c.due_at, messages.c.due_at)
-_index("missed", messages.c.missed_at, messages.c.missed_at)
-_index("missed_id", messages.c.message_id, messages.c.missed_at)
-_index("expiry", messages.c.expires_at, messages.c.expires_at)
 
 _schema = Table("dingtalk_schema", metadata, Column("version", Integer, nullable=False))
 
 
-def _create(connection: Connection) -> None:
-    messages.create(connection)
+# A released step is never changed, and so spells out the tables of its own time. Indexes cover the
+# few records that have the value; most have not.
+_VERSION_1 = (
+    """CREATE TABLE dingtalk_messages (
+      task_id VARCHAR NOT NULL PRIMARY KEY, message_id VARCHAR NOT NULL, state VARCHAR NOT NULL,
+      token BIGINT NOT NULL, owner VARCHAR, lease_until BIGINT, due_at BIGINT, not_before BIGINT,
+      attempts INTEGER NOT NULL, takeovers INTEGER NOT NULL, envelope TEXT, answer TEXT,
+      outcome VARCHAR, facts TEXT, missed_at BIGINT, expires_at BIGINT)""",
+    "CREATE INDEX dingtalk_messages_due ON dingtalk_messages (due_at) WHERE due_at IS NOT NULL",
+    "CREATE INDEX dingtalk_messages_missed ON dingtalk_messages (missed_at)"
+    " WHERE missed_at IS NOT NULL",
+    "CREATE INDEX dingtalk_messages_missed_id ON dingtalk_messages (message_id)"
+    " WHERE missed_at IS NOT NULL",
+    "CREATE INDEX dingtalk_messages_expiry ON dingtalk_messages (expires_at)"
+    " WHERE expires_at IS NOT NULL",
+)
+_VERSION_2 = (
+    *(
+        f"ALTER TABLE dingtalk_messages ADD COLUMN {column}"
+        for column in (
+            "lane VARCHAR",
+            "place_ms BIGINT",
+            "place_us BIGINT",
+            "sender VARCHAR",
+            "after VARCHAR",
+            "wait_until BIGINT",
+            "merged TEXT",
+            "handed INTEGER NOT NULL DEFAULT 0",
+            "sent INTEGER NOT NULL DEFAULT 0",
+            "in_doubt INTEGER NOT NULL DEFAULT 0",
+            "crowded INTEGER NOT NULL DEFAULT 0",
+            "conversation VARCHAR",
+            "kept_for VARCHAR",
+        )
+    ),
+    "CREATE INDEX dingtalk_messages_lane ON dingtalk_messages (lane, place_ms, place_us)"
+    " WHERE lane IS NOT NULL",
+    "CREATE INDEX dingtalk_messages_kept ON dingtalk_messages (kept_for)"
+    " WHERE kept_for IS NOT NULL",
+)
 
-
-# The step at index n leads from version n to n + 1. A released step is never changed; when the
-# tables change, this one has to spell out those of its own time.
-STEPS: tuple[Callable[[Connection], None], ...] = (_create,)
+# The step at index n leads from version n to n + 1.
+STEPS = (_VERSION_1, _VERSION_2)
 
 
 def prepare(connection: Connection) -> None:
@@ -95,7 +138,8 @@ def prepare(connection: Connection) -> None:
             "deploy the newer release"
         )
     for step in STEPS[version:]:
-        step(connection)
+        for statement in step:
+            connection.execute(text(statement))
     if version < len(STEPS):
         connection.execute(update(_schema).values(version=len(STEPS)))
 

@@ -1,7 +1,7 @@
 """The store in a SQL database: SQLite on one machine, PostgreSQL for several.
 
-Made by :func:`worker.store.open_store`. Every write is one statement, hence atomic; only
-:meth:`SqlStore.due` and :meth:`SqlStore.prepare` need a transaction.
+Made by :func:`worker.store.open_store`. What concerns a lane happens in one transaction that holds
+the lane's lock; the rest is one statement, hence atomic.
 """
 
 import uuid
@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     Row,
     Select,
     Update,
-    and_,
     case,
     delete,
     insert,
@@ -22,8 +22,8 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
+from worker.store import sql_turns
 from worker.store.base import (
     Claim,
     Claimed,
@@ -33,12 +33,26 @@ from worker.store.base import (
     Lease,
     LeaseLostError,
     MissedReply,
+    Parked,
     Reason,
     StoreError,
+    Turn,
 )
 from worker.store.database import Database
-from worker.store.records import due_message, ms, pack, pack_facts, plain, read_missed, unpack
-from worker.store.schema import DONE, MISSED, RUNNING, WAITING, messages, prepare
+from worker.store.records import (
+    PARK_S,
+    conversation_key,
+    due_message,
+    key_of,
+    ms,
+    pack,
+    pack_facts,
+    plain,
+    read_missed,
+    unpack,
+    with_earlier,
+)
+from worker.store.schema import DONE, MISSED, PARKED, RUNNING, WAITING, messages, prepare
 
 __all__ = ["SqlStore"]
 
@@ -58,8 +72,6 @@ class SqlStore:
     ) -> None:
         self._database = Database(url, clock_ms)
         self._done_ttl, self._missed_ttl = ms(done_ttl_s), ms(missed_ttl_s)
-        is_sqlite = self._database.engine.dialect.name == "sqlite"
-        self._insert: Callable[..., Any] = sqlite.insert if is_sqlite else postgresql.insert
 
     def __repr__(self) -> str:
         return f"<SqlStore {self._database.name}>"
@@ -84,48 +96,123 @@ class SqlStore:
             raise StoreError(f"store {self._database.name} forgot what was written")
 
     def claim(
-        self, task_id: str, *, owner: str, lease_s: float, envelope: dict[str, Any] | None
+        self,
+        task_id: str,
+        *,
+        owner: str,
+        lease_s: float,
+        envelope: dict[str, Any] | None,
+        turn: Turn | None = None,
     ) -> Claim:
         """See :meth:`Store.claim <worker.store.base.Store.claim>`."""
+        lane = None if turn is None else key_of(turn.lane)
+        with self._database.transaction() as connection:
+            if lane is None:  # of a message that is known, perhaps
+                lane = connection.execute(
+                    select(_m.lane).where(_m.task_id == task_id)
+                ).scalar_one_or_none()
+            sql_turns.lock(connection, lane or task_id)
+            row = _unfinished(connection, task_id, self._database.now())
+            if isinstance(row, Held | Finished):
+                return row
+            if row is None:
+                if envelope is None:
+                    return Finished(None)
+                self._add(connection, task_id, envelope, turn)
+            else:
+                self._count(connection, row)
+            not_yet = self._wait_for_turn(connection, task_id, ms(lease_s), turn)
+            return not_yet or self._grant(connection, task_id, owner, lease_s)
+
+    def _is_crowded(self, connection: Connection, turn: Turn) -> bool:
+        lane = key_of(turn.lane)
+        if turn.max_waiting is None or sql_turns.first_of(connection, lane) is None:
+            return False
+        return sql_turns.size(connection, lane) >= turn.max_waiting
+
+    def _add(
+        self, connection: Connection, task_id: str, envelope: dict[str, Any], turn: Turn | None
+    ) -> None:
         now = self._database.now()
-        ours: dict[str, Any] = {
+        record: dict[str, Any] = {
+            "task_id": task_id,
+            "message_id": plain(envelope.get("message_id", "")),
+            "conversation": conversation_key(envelope.get("bot"), envelope.get("conversation_id")),
+            "state": PARKED,
+            "token": now,  # so that tokens grow even over a forgotten record
+            "attempts": 0,
+            "takeovers": 0,
+            "envelope": pack(envelope),
+        }
+        if turn is not None and self._is_crowded(connection, turn):
+            record["crowded"] = 1
+        elif turn is not None:
+            record |= {
+                "lane": key_of(turn.lane),
+                "place_ms": max(0, turn.place[0]),
+                "place_us": turn.place[1],
+                "sender": key_of(turn.sender),
+                "after": turn.after,
+                "wait_until": now + ms(turn.wait_s),
+            }
+        connection.execute(insert(messages).values(**record))
+
+    def _count(self, connection: Connection, row: Row[Any]) -> None:
+        died = case((_m.state == RUNNING, 1), else_=0)
+        connection.execute(
+            update(messages)
+            .where(_m.task_id == row.task_id)
+            .values(token=_m.token + 1, takeovers=_m.takeovers + died)
+        )
+
+    def _wait_for_turn(
+        self, connection: Connection, task_id: str, hold_ms: int, turn: Turn | None
+    ) -> Claim | None:
+        """Return None when it is the message's turn, or it needs none."""
+        now = self._database.now()
+        mine = connection.execute(select(messages).where(_m.task_id == task_id)).one()
+        if mine.lane is None or mine.place_ms == sql_turns.HAS_TURN:
+            return None
+        first = sql_turns.first_of(connection, mine.lane)
+        assert first is not None  # noqa: S101, we are in it
+        is_first = first.task_id == task_id
+        if not is_first or sql_turns.is_early(connection, first, now):
+            park_ms = ms(PARK_S) * (1 + mine.handed * mine.handed)
+            due_at = _m.wait_until if is_first else now + park_ms
+            connection.execute(
+                update(messages).where(_m.task_id == task_id).values(state=PARKED, due_at=due_at)
+            )
+            is_awaited = not is_first and first.after == task_id
+            lane = mine.lane if is_awaited else None
+            return Parked(sql_turns.hand_over(connection, lane, now, hold_ms))
+        if turn is None or not turn.merge:
+            return None
+        return sql_turns.merge(connection, mine.lane, now, hold_ms=hold_ms, ttl_ms=self._done_ttl)
+
+    def _grant(self, connection: Connection, task_id: str, owner: str, lease_s: float) -> Claimed:
+        until = self._database.now() + ms(lease_s)
+        values: dict[str, Any] = {
             "state": RUNNING,
             "owner": owner,
-            "lease_until": now + ms(lease_s),
-            "due_at": now + ms(lease_s),
+            "lease_until": until,
+            "due_at": until,
             "not_before": None,
+            "handed": 0,
+            "place_ms": sql_turns.HAS_TURN,
         }
-        again = {
-            "token": _m.token + 1,
-            "takeovers": _m.takeovers + case((_m.state == RUNNING, 1), else_=0),
-        }
-        free = or_(
-            and_(_m.state == WAITING, _m.not_before <= now),
-            and_(_m.state == RUNNING, _m.lease_until <= now),
+        statement = (
+            update(messages).where(_m.task_id == task_id).values(**values).returning(*messages.c)
         )
-        if envelope is None:
-            statement = update(messages).where(_m.task_id == task_id, free).values(**ours, **again)
-        else:
-            # Tokens start at the time, so that they grow even over a forgotten record.
-            statement = (
-                self._insert(messages)
-                .values(
-                    task_id=task_id, message_id=plain(envelope.get("message_id", "")),
-                    token=now, attempts=0, takeovers=0, envelope=pack(envelope), **ours,
-                )
-                .on_conflict_do_update(index_elements=["task_id"], set_=ours | again, where=free)
-            )  # fmt: skip
-        result = (_m.token, _m.envelope, _m.answer, _m.attempts, _m.takeovers)
-        with self._database.one() as connection:
-            row = connection.execute(statement.returning(*result)).first()
-            if row is None:
-                return _refusal(connection, task_id)
+        row = connection.execute(statement).one()
         return Claimed(
-            Lease(task_id, owner, row.token),
-            unpack(row.envelope),
+            Lease(task_id, owner, row.token, lease_s),
+            with_earlier(row.envelope, row.merged),
             unpack(row.answer),
             row.attempts,
             row.takeovers,
+            row.sent,
+            bool(row.in_doubt),
+            bool(row.crowded),
         )
 
     def renew(self, leases: Sequence[Lease], *, lease_s: float) -> list[Lease]:
@@ -148,9 +235,22 @@ class SqlStore:
         """See :meth:`Store.keep_answer <worker.store.base.Store.keep_answer>`."""
         self._write(lease, answer=pack(answer))
 
-    def release(self, lease: Lease, *, due_in_s: float, attempts: int | None = None) -> None:
+    def sending(self, lease: Lease, *, sent: int) -> None:
+        """See :meth:`Store.sending <worker.store.base.Store.sending>`."""
+        self._write(lease, sent=sent, in_doubt=1)
+
+    def release(
+        self,
+        lease: Lease,
+        *,
+        due_in_s: float,
+        attempts: int | None = None,
+        sent: int | None = None,
+        in_doubt: bool | None = None,
+    ) -> None:
         """See :meth:`Store.release <worker.store.base.Store.release>`."""
         due_at = self._database.now() + ms(due_in_s)
+        given = {"attempts": attempts, "sent": sent, "in_doubt": in_doubt}
         self._write(
             lease,
             state=WAITING,
@@ -158,12 +258,12 @@ class SqlStore:
             lease_until=None,
             due_at=due_at,
             not_before=due_at,
-            attempts=_m.attempts if attempts is None else attempts,
+            **{name: int(value) for name, value in given.items() if value is not None},
         )
 
-    def finish(self, lease: Lease, outcome: str) -> None:
+    def finish(self, lease: Lease, outcome: str) -> DueMessage | None:
         """See :meth:`Store.finish <worker.store.base.Store.finish>`."""
-        self._end(
+        return self._end(
             lease,
             self._done_ttl,
             state=DONE,
@@ -171,20 +271,59 @@ class SqlStore:
             message_id="",
             envelope=None,
             answer=None,
+            merged=None,
         )
 
     def miss(
-        self, lease: Lease, *, state: str, reason: Reason, errcode: int | None, detail: str
-    ) -> None:
+        self,
+        lease: Lease,
+        *,
+        state: str,
+        reason: Reason,
+        errcode: int | None,
+        detail: str,
+        in_doubt: bool = False,
+    ) -> DueMessage | None:
         """See :meth:`Store.miss <worker.store.base.Store.miss>`."""
-        self._end(
+        may_be_sent = reason.is_lateness and not in_doubt
+        kept_for = case((_m.answer.is_not(None), _m.conversation)) if may_be_sent else None
+        return self._end(
             lease,
             self._missed_ttl,
             state=MISSED,
             outcome=state,
             facts=pack_facts(reason=reason, errcode=errcode, detail=detail),
             missed_at=self._database.now(),
+            kept_for=kept_for,
         )
+
+    def take_missed(
+        self, bot: str, conversation_id: str, *, owner: str, lease_s: float, limit: int
+    ) -> list[tuple[Lease, MissedReply]]:
+        """See :meth:`Store.take_missed <worker.store.base.Store.take_missed>`."""
+        key = conversation_key(bot, conversation_id)
+        taken = []
+        with self._database.transaction() as connection:
+            kept = (
+                self._select_missed(newest_first=False)
+                .where(_m.kept_for == key)
+                .limit(limit)
+                .with_for_update(skip_locked=True)
+            )
+            for row in connection.execute(kept).all():
+                until = self._database.now() + ms(lease_s)
+                statement = (
+                    update(messages)
+                    .where(_m.task_id == row.task_id)
+                    .values(
+                        state=RUNNING, owner=owner, token=_m.token + 1, lease_until=until,
+                        due_at=until, outcome=None, missed_at=None, expires_at=None, kept_for=None,
+                    )
+                    .returning(_m.token)
+                )  # fmt: skip
+                token = connection.execute(statement).scalar_one()
+                taken.append((Lease(row.task_id, owner, token, lease_s), _missed_reply(row)))
+        return taken
 
     def due(self, *, limit: int, hold_s: float) -> list[DueMessage]:
         """See :meth:`Store.due <worker.store.base.Store.due>`."""
@@ -198,9 +337,11 @@ class SqlStore:
         with self._database.transaction() as connection:
             rows = connection.execute(pick).all()
             taken = [row.task_id for row in rows]
+            hold_ms = ms(hold_s) * (1 + _m.handed * _m.handed)
             hold = update(messages).where(_m.task_id.in_(taken))
             if rows:
-                connection.execute(hold.values(due_at=self._database.now() + ms(hold_s)))
+                due_at = self._database.now() + hold_ms
+                connection.execute(hold.values(due_at=due_at, handed=_m.handed + 1))
         return [due_message(r.task_id, r.envelope, has_answer=bool(r.has_answer)) for r in rows]
 
     def missed(self, *, limit: int = 1000) -> list[MissedReply]:
@@ -225,27 +366,31 @@ class SqlStore:
 
     # Writing.
 
-    def _end(self, lease: Lease, ttl_ms: int, **values: Any) -> None:
-        expiry = self._database.now() + ttl_ms
-        self._write(lease, owner=None, lease_until=None, due_at=None, expires_at=expiry, **values)
+    def _end(self, lease: Lease, ttl_ms: int, **values: Any) -> DueMessage | None:
+        now = self._database.now()
+        with self._database.transaction() as connection:
+            lane = connection.execute(
+                select(_m.lane).where(_m.task_id == lease.task_id)
+            ).scalar_one_or_none()
+            sql_turns.lock(connection, lane or lease.task_id)
+            ended = _ours(lease).values(**sql_turns.end_values(now, ttl_ms), **values)
+            if connection.execute(ended).rowcount != 1:
+                raise LeaseLostError(lease.task_id)
+            return sql_turns.hand_over(connection, lane, now, ms(lease.length_s))
 
     def _write(self, lease: Lease, **values: Any) -> None:
-        ours: Update = (
-            update(messages)
-            .where(_m.task_id == lease.task_id, _m.token == lease.token, _m.state == RUNNING)
-            .values(**values)
-        )
         with self._database.one() as connection:
-            if connection.execute(ours).rowcount != 1:
+            if connection.execute(_ours(lease).values(**values)).rowcount != 1:
                 raise LeaseLostError(lease.task_id)
 
     # Reading.
 
-    def _select_missed(self) -> Select[Any]:
+    def _select_missed(self, *, newest_first: bool = True) -> Select[Any]:
+        columns = (_m.task_id, _m.outcome, _m.facts, _m.missed_at, _m.envelope, _m.answer)
         return (
-            select(_m.task_id, _m.outcome, _m.facts, _m.missed_at, _m.envelope, _m.answer)
+            select(*columns, _m.merged, _m.sent)
             .where(_m.missed_at.is_not(None), _m.expires_at > self._database.now())
-            .order_by(_m.missed_at.desc())
+            .order_by(_m.missed_at.desc() if newest_first else _m.missed_at)
         )
 
     def _read_missed(self, statement: Select[Any]) -> list[MissedReply]:
@@ -253,13 +398,31 @@ class SqlStore:
             return [_missed_reply(row) for row in connection.execute(statement)]
 
 
-def _refusal(connection: Connection, task_id: str) -> Held | Finished:
-    statement = select(_m.state, _m.owner, _m.outcome).where(_m.task_id == task_id)
+def _ours(lease: Lease) -> Update:
+    return update(messages).where(
+        _m.task_id == lease.task_id, _m.token == lease.token, _m.state == RUNNING
+    )
+
+
+def _unfinished(
+    connection: Connection, task_id: str, now: ColumnElement[int]
+) -> Row[Any] | Held | Finished | None:
+    """Return the record, if it is there to be worked on; None when there is none."""
+    is_alive = (_m.lease_until > now).label("is_alive")
+    is_early = (_m.not_before > now).label("is_early")
+    statement = (
+        select(_m.task_id, _m.state, _m.owner, _m.outcome, is_alive, is_early)
+        .where(_m.task_id == task_id)
+        .with_for_update()
+    )
     row = connection.execute(statement).first()
     if row is None:
-        return Finished(None)
-    # One that was given back since then is due, as every unfinished message is.
-    return Held(row.owner or "") if row.state in {RUNNING, WAITING} else Finished(row.outcome)
+        return None
+    if row.state in {DONE, MISSED}:
+        return Finished(row.outcome)
+    if row.state == RUNNING and row.is_alive:
+        return Held(row.owner or "")
+    return Held("") if row.state == WAITING and row.is_early else row
 
 
 def _missed_reply(row: Row[Any]) -> MissedReply:
@@ -270,4 +433,6 @@ def _missed_reply(row: Row[Any]) -> MissedReply:
         missed_at=row.missed_at,
         envelope=row.envelope,
         answer=row.answer,
+        merged=row.merged,
+        sent=row.sent,
     )

@@ -19,12 +19,14 @@ from dingwire.webhook import WebhookHosts
 from worker.agents.runner import AgentRunner
 from worker.answering import Answering
 from worker.delivery import Delivery, Webhook
+from worker.handover import Handover
 from worker.late import LateReplies
 from worker.leases import Heartbeat
 from worker.outcome import Outcome
 from worker.patience import PatientStore
 from worker.store import DueMessage, MissedReply
 from worker.store.sql import SqlStore
+from worker.turns import Turns
 
 __all__ = [
     "LEASE_S",
@@ -135,6 +137,8 @@ class Desk:
         self.webhook = RecordingWebhook()
         self.proactive = RecordingProactive()
         self.agent_calls: list[str] = []
+        self.published: list[DueMessage] = []
+        self.told: list[tuple[str, Outcome]] = []
         self._threads = ThreadPoolExecutor(4)
 
     def close(self) -> None:
@@ -163,8 +167,10 @@ class Desk:
         proactive: Any = "recording",
         webhook: Webhook | None = None,
         hosts: tuple[str, ...] = ("oapi.dingtalk.com",),
+        turns: Turns | None = None,
+        hands_over: bool = False,
     ) -> Answering:
-        store = PatientStore(self.store)
+        store = PatientStore(self.store, self.published.append)
         sender = self.proactive if proactive == "recording" else proactive
         heartbeat = Heartbeat(self.store, lease_s=LEASE_S)
         late = LateReplies(store, policy=policy, proactive=sender, heartbeat=heartbeat)
@@ -174,6 +180,10 @@ class Desk:
             late=late,
             heartbeat=heartbeat,
             clock=self.clock,
+        )
+        tell = lambda task_id, outcome: self.told.append((task_id, outcome))  # noqa: E731
+        handover = Handover(
+            store, delivery=delivery, heartbeat=heartbeat, owner=owner, lease_s=LEASE_S, tell=tell
         )
         return Answering(
             store,
@@ -186,6 +196,9 @@ class Desk:
             owner=owner,
             lease_s=LEASE_S,
             agent_timeout_s=agent_timeout_s,
+            turns=turns or Turns(),
+            tell=tell,
+            handover=handover if hands_over else None,
         )
 
     def answer(self, worker: Answering, message: Envelope | None = None) -> Outcome:

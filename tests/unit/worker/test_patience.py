@@ -45,7 +45,7 @@ WRITES = {
 def test_a_write_is_tried_until_the_store_is_back(name):
     script = Script(StoreUnavailableError("away"), None)
 
-    WRITES[name](PatientStore(script))
+    WRITES[name](PatientStore(script, print))
 
     first, second = script.calls
     assert first == second
@@ -57,7 +57,7 @@ def test_what_was_done_is_recorded_whatever_the_store_says_meanwhile(name, caplo
     """Giving up would have the agent run again, or the reply posted again."""
     script = Script(StoreError("a fault nobody thought of"), None)
 
-    WRITES[name](PatientStore(script))
+    WRITES[name](PatientStore(script, print))
 
     assert len(script.calls) == 2
     (line,) = caplog.records
@@ -69,7 +69,7 @@ def test_a_claim_that_fails_is_left_to_others():
     script = Script(StoreError("bad"))
 
     with pytest.raises(StoreError):
-        WRITES["claim"](PatientStore(script))
+        WRITES["claim"](PatientStore(script, print))
     assert len(script.calls) == 1
 
 
@@ -78,19 +78,19 @@ def test_a_lost_lease_is_not_waited_for(name):
     script = Script(LeaseLostError("task1"))
 
     with pytest.raises(LeaseLostError):
-        WRITES[name](PatientStore(script))
+        WRITES[name](PatientStore(script, print))
     assert len(script.calls) == 1
 
 
 @pytest.mark.parametrize("name", ["release", "finish", "miss"])
 @pytest.mark.parametrize("error", [StoreUnavailableError("away"), StoreError("bad")])
 def test_a_lease_that_is_gone_at_the_second_try_was_given_up_by_the_first(name, error):
-    WRITES[name](PatientStore(Script(error, LeaseLostError("task1"))))
+    WRITES[name](PatientStore(Script(error, LeaseLostError("task1")), print))
 
 
 def test_an_answer_is_not_taken_for_kept_when_the_lease_is_gone():
     """What follows is a post, which only the holder of the lease may make."""
-    store = PatientStore(Script(StoreUnavailableError("away"), LeaseLostError("task1")))
+    store = PatientStore(Script(StoreUnavailableError("away"), LeaseLostError("task1")), print)
     with pytest.raises(LeaseLostError):
         store.keep_answer(LEASE, "an answer")
 
@@ -103,7 +103,7 @@ def test_stopping_ends_the_wait():
             away.set()
             raise StoreUnavailableError("away")
 
-    store = PatientStore(Away())  # type: ignore[arg-type]
+    store = PatientStore(Away(), print)  # type: ignore[arg-type]
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(store.finish, LEASE, "SUCCESS")
         wait_for(away.is_set, limit_s=10, what="the first try")

@@ -21,7 +21,7 @@ def runtime(tmp_path, url, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("STORE_URL", url)
     monkeypatch.setenv("LEASE_S", "1")
-    runtime = build(WorkerSettings.load())
+    runtime = build(WorkerSettings.load(), publish=print, tell=print)
     yield runtime
     runtime.stop()
 

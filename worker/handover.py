@@ -1,0 +1,123 @@
+"""Late handover: a fresh webhook delivers the kept answers of its conversation first.
+
+Called by ``worker/answering.py`` at the start of a turn, when ``LATE_HANDOVER`` is on. Each answer
+is marked with the question it belongs to, and none is sent twice: one of which a post is in doubt
+stays with the operator.
+"""
+
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from contract.envelope import Envelope
+from dingwire.errors import WebhookError
+from dingwire.replies import reply_from_json
+from worker.delivery import Delivery
+from worker.leases import Heartbeat
+from worker.outcome import FinalState, Outcome
+from worker.patience import PatientStore
+from worker.store import Claimed, Lease, LeaseLostError, MissedReply, StoreError
+
+__all__ = ["Handover"]
+
+logger = logging.getLogger(__name__)
+
+# At one turn; more would make the person wait for the answer to what was just asked.
+_LIMIT = 10
+_QUESTION_CHARS = 60
+
+Tell = Callable[[str, Outcome], None]
+
+
+class Handover:
+    """Delivers kept answers by somebody's fresh webhook."""
+
+    def __init__(
+        self,
+        store: PatientStore,
+        *,
+        delivery: Delivery,
+        heartbeat: Heartbeat,
+        owner: str,
+        lease_s: float,
+        tell: Tell,
+    ) -> None:
+        """Prepare; ``tell`` makes an outcome of another task than the running one seen."""
+        self._store = store
+        self._delivery = delivery
+        self._heartbeat = heartbeat
+        self._owner, self._lease_s = owner, lease_s
+        self._tell = tell
+
+    def deliver(self, fresh: Envelope) -> None:
+        """Send what is kept for the conversation of ``fresh``, oldest first.
+
+        Stops at the first that its webhook does not take; that one and the rest are kept again.
+        """
+        if fresh.session_webhook is None or not fresh.conversation_id:
+            return
+        try:
+            kept = self._store.take_missed(
+                fresh.bot,
+                fresh.conversation_id,
+                owner=self._owner,
+                lease_s=self._lease_s,
+                limit=_LIMIT,
+            )
+        except StoreError as error:
+            logger.warning("cannot look for kept answers: %s", error)
+            return
+        is_open = True
+        for lease, missed in kept:
+            with suppress(LeaseLostError), self._heartbeat.holding(lease):
+                if is_open:
+                    is_open = self._send(lease, missed, fresh)
+                else:
+                    self._keep_again(Claimed(lease, missed.envelope), missed)
+
+    def _send(self, lease: Lease, missed: MissedReply, fresh: Envelope) -> bool:
+        """Send one; False when the webhook takes no more."""
+        claimed = Claimed(lease, missed.envelope, missed.answer, sent=missed.sent)
+        try:
+            reply = reply_from_json(missed.answer or "")
+        except ValueError:  # kept by a later release
+            self._keep_again(claimed, missed)
+            return True
+        with self._heartbeat.sending(lease):
+            claimed, error = self._delivery.post(claimed, fresh, reply, note=_mark(missed.envelope))
+            if error is not None:
+                self._keep_again(claimed, missed, error)
+                return False
+        self._tell(lease.task_id, Outcome(FinalState.SUCCESS, facts={"outcome": "handed_over"}))
+        logger.info(
+            "kept answer handed over",
+            extra={
+                "action": "reply_handed_over",
+                "message_id": missed.message_id,
+                "conversation_id": missed.conversation_id,
+                "task_id": lease.task_id,
+                "by_message_id": fresh.message_id,
+            },
+        )
+        return True
+
+    def _keep_again(
+        self, claimed: Claimed, missed: MissedReply, error: WebhookError | None = None
+    ) -> None:
+        detail = missed.detail if error is None else f"handing it over failed: {error}"
+        self._store.miss(
+            claimed.lease,
+            state=missed.state,
+            reason=missed.reason,
+            errcode=missed.errcode,
+            detail=detail,
+            in_doubt=claimed.in_doubt,
+        )
+
+
+def _mark(envelope: dict[str, Any]) -> str:
+    """Return the line that says which question an answer belongs to."""
+    words = " ".join(str(envelope.get("text", "")).split())
+    short = words if len(words) <= _QUESTION_CHARS else f"{words[:_QUESTION_CHARS]}…"
+    return f"补发 · Late answer to: 「{short}」"

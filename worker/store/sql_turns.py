@@ -1,0 +1,116 @@
+"""Lanes in ``sql.py``: who has the turn, who is next, what becomes one turn.
+
+Called inside a transaction that holds the lane's lock.
+"""
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, and_, exists, func, select, update
+from sqlalchemy.orm import aliased
+
+from worker.store.base import DueMessage, Merged
+from worker.store.records import due_message
+from worker.store.schema import DONE, PARKED, messages
+
+__all__ = ["HAS_TURN", "end_values", "first_of", "hand_over", "is_early", "lock", "merge", "size"]
+
+_m = messages.c
+
+# The place of the one with the turn: it is the first, whoever comes.
+HAS_TURN = -1
+_MERGE_LIMIT = 100
+
+
+def lock(connection: Connection, name: str) -> None:
+    """Let nobody else change this lane until the transaction ends; SQLite locks everything."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
+
+
+def _in_order(lane: str) -> Any:
+    columns = (_m.task_id, _m.state, _m.sender, _m.place_ms, _m.after, _m.wait_until)
+    return (
+        select(*columns, _m.message_id, _m.envelope, _m.merged)
+        .where(_m.lane == lane)
+        .order_by(_m.place_ms, _m.place_us, _m.task_id)
+    )
+
+
+def first_of(connection: Connection, lane: str) -> Row[Any] | None:
+    """Return who has the turn, or should."""
+    return connection.execute(_in_order(lane).limit(1)).first()
+
+
+def size(connection: Connection, lane: str) -> int:
+    """Return how many wait in the lane."""
+    waiting = select(func.count()).where(_m.lane == lane, _m.place_ms != HAS_TURN)
+    return int(connection.execute(waiting).scalar_one())
+
+
+def is_early(connection: Connection, row: Row[Any], now: ColumnElement[int]) -> bool:
+    """Whether somebody who was written before it is still to come."""
+    if not row.after:
+        return False
+    awaited = aliased(messages)
+    known = exists().where(awaited.c.task_id == row.after)
+    return bool(connection.execute(select(and_(row.wait_until > now, ~known))).scalar_one())
+
+
+def hand_over(
+    connection: Connection, lane: str | None, now: ColumnElement[int], hold_ms: int
+) -> DueMessage | None:
+    """Hand the turn to the next: return what the caller publishes."""
+    first = first_of(connection, lane) if lane is not None else None
+    if first is None or first.place_ms == HAS_TURN or is_early(connection, first, now):
+        return None
+    handed = {"handed": 1, "due_at": now + hold_ms}
+    connection.execute(update(messages).where(_m.task_id == first.task_id).values(**handed))
+    return due_message(first.task_id, first.envelope, has_answer=False)
+
+
+def end_values(now: ColumnElement[int], ttl_ms: int) -> dict[str, Any]:
+    """Return what every finished record has in common."""
+    return {
+        "owner": None,
+        "lease_until": None,
+        "due_at": None,
+        "lane": None,
+        "expires_at": now + ttl_ms,
+    }
+
+
+def merge(
+    connection: Connection,
+    lane: str,
+    now: ColumnElement[int],
+    *,
+    hold_ms: int,
+    ttl_ms: int,
+) -> Merged | None:
+    """Make the first, and those of its sender that wait right behind it, one turn: the last's."""
+    rows = list(connection.execute(_in_order(lane).limit(_MERGE_LIMIT)))
+    run = rows[:1]
+    for row in rows[1:]:
+        if row.state != PARKED or row.sender != run[0].sender:
+            break
+        run.append(row)
+    if len(run) == 1:
+        return None
+    *earlier, last = run
+    texts = [text for row in earlier for text in (row.merged, row.envelope) if text]
+    ids = [row.task_id for row in earlier]
+    done = {"state": DONE, "outcome": "CANCELLED", "message_id": "", "envelope": None}
+    connection.execute(
+        update(messages)
+        .where(_m.task_id.in_(ids))
+        .values(**done, merged=None, **end_values(now, ttl_ms))
+    )
+    texts += [last.merged] if last.merged else []
+    connection.execute(
+        update(messages)
+        .where(_m.task_id == last.task_id)
+        .values(merged=",".join(texts), after=None)
+    )
+    next_ = hand_over(connection, lane, now, hold_ms)
+    assert next_ is not None  # noqa: S101, it was put first just now
+    return Merged(next_, tuple((row.task_id, row.message_id) for row in earlier))

@@ -1,0 +1,61 @@
+"""Which turn a message waits for, by ``ORDER``, ``BURST`` and ``MAX_WAITING``.
+
+Asked by ``worker/answering.py`` before it claims; the store does the waiting.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from contract.envelope import Envelope, EnvelopeError
+from contract.routing import task_id
+from contract.turn import Order, lane, place
+from worker.store import Turn
+
+__all__ = ["Burst", "Turns"]
+
+# How long a message waits for the one before it to reach a worker at all. Longer than a broker
+# takes to notice that a machine is gone with what it had read.
+_PREDECESSOR_S = 60.0
+
+
+class Burst(StrEnum):
+    """What becomes of messages that arrive while the agent is busy with their conversation."""
+
+    EACH = "each"
+    MERGE = "merge"
+
+
+@dataclass(frozen=True)
+class Turns:
+    """The rule by which messages wait for each other."""
+
+    order: Order = Order.CONVERSATION
+    burst: Burst = Burst.EACH
+    max_waiting: int | None = None
+
+    def of(self, data: dict[str, Any] | None) -> Turn | None:
+        """Return what a message waits for; None for nothing, or what the store has noted.
+
+        Args:
+            data: The envelope as the task carried it; what is none waits for nothing.
+        """
+        if data is None:
+            return None
+        try:
+            envelope = Envelope.from_wire(data)
+        except EnvelopeError:
+            return None
+        name = lane(envelope, self.order)
+        if name is None:
+            return None
+        before = envelope.previous_message_id
+        return Turn(
+            name,
+            place(envelope),
+            sender=envelope.sender_id or envelope.sender_staff_id or "",
+            after=task_id(envelope.bot, before) if before else None,
+            wait_s=_PREDECESSOR_S,
+            max_waiting=self.max_waiting,
+            merge=self.burst is Burst.MERGE,
+        )
