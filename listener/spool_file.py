@@ -20,6 +20,7 @@ from listener.task_message import TaskMessage, report_task
 __all__ = ["Batch", "Overflow", "SpoolError", "SpoolFile"]
 
 VERSION = 1
+PAGE_BYTES = 16 * 1024
 BATCH_BYTES = 4 * 2**20
 REPORTED_AT_ONCE = 100
 LOST_SHARE = 8  # one part of so many is for the records of lost messages, at most
@@ -83,6 +84,8 @@ class SpoolFile:
         found = self._db.execute("PRAGMA user_version").fetchone()[0]
         if found > VERSION:
             raise SpoolError(f"the spool is of version {found}, this release knows {VERSION}")
+        # Of the usual 4 KiB, one message of 2 KiB would take a page each.
+        self._db.execute(f"PRAGMA page_size={PAGE_BYTES}")
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
         self._db.executescript(SCHEMA)
