@@ -68,7 +68,7 @@ class SpoolFile:
         Raises:
             SpoolError: It cannot be, or a later release wrote it.
         """
-        self._path, self._max_bytes = path, max_bytes
+        self._max_bytes = max_bytes
         self._lock = threading.Lock()
         with _failing_as("cannot be opened"):
             # With its rights from its birth; the companions of the file get the same ones.
@@ -88,6 +88,7 @@ class SpoolFile:
         self._db.execute(f"PRAGMA page_size={PAGE_BYTES}")
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
+        self._db.execute("PRAGMA wal_autocheckpoint=256")
         self._db.executescript(SCHEMA)
         self._db.execute(f"PRAGMA user_version={VERSION}")
         self._messages, self._lost = Table(self._db, "message"), Table(self._db, "lost")
@@ -173,11 +174,16 @@ class SpoolFile:
     def _sweep(self, table: Table) -> None:
         with self._transaction():
             table.sweep()
-        if not self.backlog and self._path.stat().st_size > SHRINK_FROM_BYTES:
-            # What people wrote does not stay in the pages of an empty file either.
+        if not self.backlog:
             with suppress(sqlite3.Error):
-                self._db.execute("VACUUM")
-                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                self._shrink()
+
+    def _shrink(self) -> None:
+        """Leave nothing of what people wrote in an empty file either, when that is worth it."""
+        pages = self._db.execute("PRAGMA page_count").fetchone()[0]
+        if pages * PAGE_BYTES > SHRINK_FROM_BYTES:
+            self._db.execute("VACUUM")
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def close(self) -> None:
         """Let go of the file; what is in it stays."""
