@@ -17,6 +17,8 @@ FAULTS: tuple[type[Fault], ...] = (
     process_faults.WorkerClockOff,
     process_faults.ListenerSigkill,
     process_faults.ListenerSigterm,
+    process_faults.RollingRestart,
+    outages.ListenerSigkillSpooling,
     outages.BrokerRestart,
     outages.BrokerSigkill,
     outages.StoreRestart,

@@ -21,12 +21,14 @@ __all__ = [
 ]
 
 POSTS = 10
+HANG_S = 13.0  # a post is given up after 10 s
 
 
 class SocketDrop(Fault):
     """The Stream socket is cut without a close frame."""
 
     name = "socket-drop"
+    ends_at_once = cuts_socket = True
     allowed = Allowed(never_acked=None)
     lasts_s = 2.0
 
@@ -63,6 +65,7 @@ class HalfOpenSocket(Fault):
     """The socket stays open, but nothing comes through it any more."""
 
     name = "half-open-socket"
+    ends_at_once = cuts_socket = True
     variables = MappingProxyType({"SILENCE_LIMIT_S": "3"})
     switches = MappingProxyType({"ping_every_s": 1.0})
     allowed = Allowed(never_acked=None)
@@ -77,6 +80,7 @@ class HalfOpenSocket(Fault):
 
 
 class _Gateway(Fault):
+    cuts_socket = True
     allowed = Allowed(never_acked=None)
     registration = ""
 
@@ -89,6 +93,7 @@ class _Gateway(Fault):
         if not any(r.status != 200 for r in asked):
             scene.complain("the listener did not ask the gateway meanwhile")
         scene.simulator.switch(registration="ok")
+        scene.over()
         scene.simulator.until_connected(timeout_s=90)
 
 
@@ -127,14 +132,14 @@ class Webhook5xx(_Replies):
 
 
 class WebhookHang(Fault):
-    """Ten replies reach the chat, but their webhooks do not answer for a minute."""
+    """Ten replies reach the chat, but their webhooks do not answer for 13 s."""
 
     name = "webhook-hang"
     allowed = Allowed(doubled=POSTS)
-    quiet_s = 16.0  # a post is given up after 10 s
+    quiet_s = HANG_S + 3
 
     def strike(self, scene: Scene) -> None:
-        scene.simulator.fail_replies(POSTS, hang_s=60)
+        scene.simulator.fail_replies(POSTS, hang_s=HANG_S)
 
     def heal(self, scene: Scene) -> None:
         scene.simulator.heal_replies()

@@ -21,6 +21,7 @@ class Fault:
         name: In the table and for ``--only``.
         lasts_s: From :meth:`strike` to :meth:`heal`; messages come in all the while.
         ends_at_once: Recovery is counted from the strike, as nothing more is needed to recover.
+        cuts_socket: Recovery is not over before there is a new connection.
         quiet_s: How long nothing more must happen after the last answer, to be sure that no
             second one comes.
         limit_s: The whole cell may take so long.
@@ -33,6 +34,7 @@ class Fault:
     name: ClassVar[str]
     lasts_s: ClassVar[float] = 4.0
     ends_at_once: ClassVar[bool] = False
+    cuts_socket: ClassVar[bool] = False
     quiet_s: ClassVar[float] = 8.0
     limit_s: ClassVar[float] = 120.0
     not_for: ClassVar[Mapping[str, str]] = _NOTHING
@@ -53,7 +55,10 @@ class Fault:
         raise NotImplementedError
 
     def heal(self, scene: Scene) -> None:
-        """End it: as an operator, a process manager or time would."""
+        """End it: as an operator, a process manager or time would.
+
+        It is over when this returns, or when it said so before by ``scene.over()``.
+        """
 
     def clean_up(self) -> None:
         """Undo :meth:`prepare`; after everything has stopped."""

@@ -39,6 +39,7 @@ class History:
         acked: Ids of the messages the listener acknowledged with 200.
         missed: Ids that ``celery -A worker late`` shows, or has shown before they were handed over.
         ended_s: When the fault was over, on the clock of the answers.
+        back_s: When there was a connection again that hears; 0 when it was not cut.
         before_end: Tokens of the messages that were acknowledged before it was over.
     """
 
@@ -47,6 +48,7 @@ class History:
     acked: Collection[str]
     missed: Collection[str] = ()
     ended_s: float = 0.0
+    back_s: float = 0.0
     before_end: Collection[str] = ()
 
 
@@ -161,4 +163,4 @@ def _disordered(history: History) -> list[Sent]:
 def _recovery_s(history: History) -> float:
     first = _first_at(history)
     times = [first[token][1] for token in history.before_end if token in first]
-    return round(max(0.0, max(times, default=0.0) - history.ended_s), 1)
+    return round(max(history.ended_s, history.back_s, *times) - history.ended_s, 1)

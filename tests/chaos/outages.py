@@ -15,9 +15,15 @@ import psutil
 from tests.chaos.fault import Fault
 from tests.chaos.judging import Allowed
 from tests.chaos.scene import Scene
-from tests.servers import Restartable
+from tests.servers import Restartable, wait_for
 
-__all__ = ["BrokerRestart", "BrokerSigkill", "SpoolDiskFull", "StoreRestart"]
+__all__ = [
+    "BrokerRestart",
+    "BrokerSigkill",
+    "ListenerSigkillSpooling",
+    "SpoolDiskFull",
+    "StoreRestart",
+]
 
 SPINNING = 0.6  # of a core
 NO_BROKER = MappingProxyType(
@@ -79,6 +85,27 @@ class BrokerSigkill(BrokerRestart):
     def strike(self, scene: Scene) -> None:
         self._cpu_s, self._since_s = _cpu_s(scene), time.monotonic()
         self.server(scene).kill()
+
+
+class ListenerSigkillSpooling(BrokerRestart):
+    """The broker is away, and the listener is killed with messages on its disk; both come back."""
+
+    name = "listener-sigkill-spooling"
+    lasts_s = 6.0
+    allowed = Allowed(never_acked=None)
+
+    def strike(self, scene: Scene) -> None:
+        super().strike(scene)
+        try:
+            wait_for(lambda: _spooled(scene), limit_s=self.lasts_s / 2, what="a spooled message")
+        except TimeoutError:
+            scene.complain("nothing was spooled")
+        scene.listener.kill()
+        scene.deployment.start()
+
+
+def _spooled(scene: Scene) -> bool:
+    return any(line.get("action") == "message_spooled" for _, line in scene.log_lines())
 
 
 class StoreRestart(_Outage):

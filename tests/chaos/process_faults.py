@@ -13,6 +13,7 @@ __all__ = [
     "ListenerSigkill",
     "ListenerSigterm",
     "PoolChildSigkill",
+    "RollingRestart",
     "WorkerClockOff",
     "WorkerSigkill",
     "WorkerSigstop",
@@ -74,12 +75,14 @@ class ListenerSigkill(Fault):
 
     name = "listener-sigkill"
     lasts_s = 2.0
+    cuts_socket = True
     allowed = Allowed(never_acked=None)
 
     def strike(self, scene: Scene) -> None:
         scene.listener.kill()
 
     def heal(self, scene: Scene) -> None:
+        scene.over()
         scene.deployment.start()
 
 
@@ -88,6 +91,7 @@ class ListenerSigterm(Fault):
 
     name = "listener-sigterm"
     lasts_s = 2.0
+    cuts_socket = True
     allowed = Allowed(never_acked=None)
 
     def strike(self, scene: Scene) -> None:
@@ -96,7 +100,27 @@ class ListenerSigterm(Fault):
             scene.complain(f"the listener ended with {code} after {took_s:.1f} s")
 
     def heal(self, scene: Scene) -> None:
+        scene.over()
         scene.deployment.start()
+
+
+class RollingRestart(Fault):
+    """A deploy: both workers and the listener are told to stop and started again, in turn."""
+
+    name = "rolling-restart"
+    lasts_s = 8.0
+    allowed = Allowed(never_acked=None)
+
+    def strike(self, scene: Scene) -> None:
+        for name in ("worker-one", "worker-two", "listener"):
+            process = scene.deployment.processes[name]
+            code, took_s = process.terminate(40)
+            if code != 0 or took_s > 30:
+                scene.complain(f"{name} ended with {code} after {took_s:.1f} s")
+            scene.deployment.start()
+
+    def heal(self, scene: Scene) -> None:
+        """Nothing is left to do."""
 
 
 class WorkerClockOff(Fault):

@@ -73,7 +73,9 @@ def _play(cell: Cell, fault: Fault, scene: Scene, size: Size, started: float) ->
     fault.strike(scene)
     time.sleep(max(0.0, struck_at + fault.lasts_s - time.monotonic()))
     fault.heal(scene)
-    ended_s = struck_s if fault.ends_at_once else time.time()
+    scene.over()
+    ended_s = struck_s if fault.ends_at_once else scene.over_s or struck_s
+    back_s = scene.listening_since(struck_s) if fault.cuts_socket else 0.0
     load.go_on()
     load.join(60)
     for name, process in scene.deployment.processes.items():
@@ -81,7 +83,7 @@ def _play(cell: Cell, fault: Fault, scene: Scene, size: Size, started: float) ->
             scene.complain(f"{name} ended by itself")
     if not _until_settled(scene, load, fault, give_up_at):
         scene.complain(f"not all answered within {fault.limit_s:g} s")
-    history = _history(scene, load, ended_s)
+    history = _history(scene, load, ended_s, back_s)
     judgement = judge(history, fault.allowed)
     result = Result(cell, judgement, tuple(scene.complaints), time.monotonic() - started)
     if result.is_good:
@@ -128,7 +130,7 @@ def _logged(scene: Scene, actions: tuple[str, ...]) -> set[str]:
     }
 
 
-def _history(scene: Scene, load: Load, ended_s: float) -> History:
+def _history(scene: Scene, load: Load, ended_s: float, back_s: float) -> History:
     sent = [Sent(token, m.message_id, m.conversation_id) for token, m in load.said.items()]
     answers = [_answer(reply) for reply in scene.simulator.accepted]
     answered = {token for answer in answers for token in answer.tokens}
@@ -141,6 +143,7 @@ def _history(scene: Scene, load: Load, ended_s: float) -> History:
         acked=_acked(scene),
         missed=scene.missed() | (_logged(scene, MISSES) & ids),
         ended_s=ended_s,
+        back_s=back_s,
         before_end={s.token for s in sent if s.message_id in early},
     )
 

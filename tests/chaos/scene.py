@@ -51,10 +51,20 @@ class Scene:
     broker_server: Restartable | None = None
     store_server: Restartable | None = None
     complaints: list[str] = field(default_factory=list)
+    over_s: float | None = None
 
     def complain(self, text: str) -> None:
         """Say that something was not as promised, or that the fault was none."""
         self.complaints.append(text)
+
+    def over(self) -> None:
+        """Say that the fault is over now, and what follows is recovery; once is enough."""
+        self.over_s = self.over_s or time.time()
+
+    def listening_since(self, since_s: float) -> float:
+        """Return when the first connection after ``since_s`` was opened; else that time itself."""
+        opened = [c.opened_at_ms / 1000 for c in self.simulator.connections]
+        return min((at_s for at_s in opened if at_s > since_s), default=since_s)
 
     @property
     def listener(self) -> Process:
