@@ -364,7 +364,7 @@ def test_a_store_of_the_first_release_is_brought_up(store_place):
             "INSERT INTO dingtalk_messages"
             " (task_id, message_id, state, token, not_before, due_at, attempts, takeovers,"
             " envelope) VALUES ('old', 'msg1', 'waiting', 7, 0, 0, 2, 1,"
-            " '{\"message_id\":\"msg1\"}')",
+            ' \'{"message_id":"msg1"}\')',
         ):
             connection.exec_driver_sql(statement)
 

@@ -43,7 +43,7 @@ def claimed(store: Store, number: int, **more: Any) -> Claimed:
 
 def next_id(store: Store, lease) -> str | None:
     message = store.finish(lease, "SUCCESS")
-    return message and message.task_id
+    return None if message is None else message.task_id
 
 
 def test_the_second_waits_until_the_first_is_finished_and_is_handed_out_then(store):

@@ -32,6 +32,9 @@ def plain(message):
         time.sleep(0.02)
     return f"answer to {message.text}"
 
+def only_alice_waits(message):
+    return plain(message) if message.sender_nick == "Alice" else f"answer to {message.text}"
+
 async def awaiting(message):
     note()
     while not gate.exists():

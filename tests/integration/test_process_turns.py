@@ -1,0 +1,186 @@
+"""Real workers on a real Redis: who waits for whom, and what the others do meanwhile."""
+
+import pytest
+import redis
+from celery import Celery
+
+from contract.routing import task_id
+from tests.integration.worker_place import WorkerPlace, place
+from tests.servers import wait_for
+from tests.watching import watching
+from worker.answering import CROWDED_NOTE
+
+BOT = "dingprocess"
+
+
+@pytest.fixture
+def here(tmp_path, redis_url):
+    with place(tmp_path, redis_url) as somewhere:
+        yield somewhere
+
+
+def _until_runs(here: WorkerPlace, count: int) -> None:
+    wait_for(lambda: len(here.runs) == count, limit_s=20, what=f"{count} runs of the agent")
+
+
+def _until_parked(here: WorkerPlace, count: int) -> None:
+    """Wait until so many are in the store, and nothing of theirs on the broker."""
+
+    def parked() -> bool:
+        with redis.Redis.from_url(here.store_url) as store:
+            states = [store.hget(key, "state") for key in store.scan_iter("dingtalk:message:*")]
+        with redis.Redis.from_url(here.broker_url) as broker:
+            in_hand = broker.hlen("unacked") + broker.llen("messages")
+        return states.count(b"parked") == count and in_hand == states.count(b"running")
+
+    wait_for(parked, limit_s=20, what=f"{count} parked messages")
+
+
+def _texts(here: WorkerPlace, conversation_id: str) -> list[str]:
+    return [r.text for r in here.simulator.accepted if r.conversation_id == conversation_id]
+
+
+def _until_replies(here: WorkerPlace, count: int) -> None:
+    here.simulator.until(lambda s: len(s.accepted) == count, 30, f"{count} replies")
+
+
+def test_who_waits_holds_no_slot_and_the_others_are_answered(here):
+    """Two slots: one is with the agent, twenty messages wait, and the other still works."""
+    here.listener()
+    here.worker("-c 2", AGENT="gated:only_alice_waits")
+    first = here.simulator.say("first")
+    _until_runs(here, 1)
+    others = [here.simulator.say(f"number {n}") for n in range(20)]
+    _until_parked(here, 20)
+
+    bob = here.simulator.say("hello", "bob")
+    here.simulator.until_answered(bob)
+
+    assert _texts(here, first.conversation_id) == []
+    here.gate.touch()
+    _until_replies(here, 22)
+    assert _texts(here, first.conversation_id) == [f"answer to {m.text}" for m in (first, *others)]
+
+
+def test_with_order_sender_the_members_of_a_group_do_not_wait_for_each_other(here):
+    here.listener()
+    here.worker(AGENT="gated:only_alice_waits", ORDER="sender")
+    first = here.simulator.say("first", "alice", "team")
+    _until_runs(here, 1)
+    here.simulator.say("second", "alice", "team")
+    _until_parked(here, 1)
+
+    here.simulator.say("hello", "bob", "team")
+
+    _until_replies(here, 1)
+    assert _texts(here, first.conversation_id) == ["answer to hello"]
+    here.gate.touch()
+    _until_replies(here, 3)
+    assert _texts(here, first.conversation_id)[1:] == ["answer to first", "answer to second"]
+
+
+def test_with_order_none_nobody_waits(here):
+    here.listener()
+    here.worker(AGENT="gated:plain", ORDER="none")
+    here.simulator.say("first")
+    here.simulator.say("second")
+
+    _until_runs(here, 2)
+
+    here.gate.touch()
+    _until_replies(here, 2)
+
+
+def test_a_burst_is_merged_into_one_turn_and_every_message_is_accounted_for(here):
+    here.listener()
+    with watching(Celery("watcher", broker=here.broker_url, set_as_current=False)) as seen:
+        here.worker(AGENT="gated:plain", BURST="merge")
+        first = here.simulator.say("first")
+        _until_runs(here, 1)
+        said = [here.simulator.say(text) for text in ("second", "third", "fourth")]
+        _until_parked(here, 3)
+        here.gate.touch()
+        _until_replies(here, 2)
+
+        ends = {task_id(BOT, m.message_id): m.text for m in (first, *said)}
+
+        def ended() -> dict[str, list[str]]:
+            found: dict[str, list[str]] = {text: [] for text in ends.values()}
+            for event in list(seen):
+                if event["type"] in {"task-succeeded", "task-cancelled"}:
+                    found[ends[event["uuid"]]].append(event["type"])
+            return found
+
+        wait_for(lambda: all(ended().values()), limit_s=20, what="the end of every task")
+
+    assert _texts(here, first.conversation_id) == [
+        "answer to first",
+        "answer to second\nthird\nfourth",
+    ]
+    assert ended() == {
+        "first": ["task-succeeded"],
+        "second": ["task-cancelled"],
+        "third": ["task-cancelled"],
+        "fourth": ["task-succeeded"],
+    }
+    assert here.unfinished() == 0
+
+
+def test_one_too_many_gets_a_notice_at_once_and_is_a_missed_reply(here):
+    here.listener()
+    here.worker(AGENT="gated:plain", MAX_WAITING="1")
+    first = here.simulator.say("first")
+    _until_runs(here, 1)
+    here.simulator.say("second")
+    _until_parked(here, 1)
+
+    third = here.simulator.say("third")
+
+    _until_replies(here, 1)
+    assert _texts(here, first.conversation_id) == [CROWDED_NOTE]
+    wait_for(lambda: here.missed(), limit_s=10, what="a missed reply")
+    [missed] = here.missed()
+    assert (missed["message_id"], missed["reason"]) == (third.message_id, "too_many_waiting")
+    here.gate.touch()
+    _until_replies(here, 3)
+    assert _texts(here, first.conversation_id)[1:] == ["answer to first", "answer to second"]
+
+
+def test_a_kept_answer_goes_out_by_the_next_webhook_of_its_conversation(here):
+    """First, marked with its question, once, and to nobody else."""
+    here.listener()
+    here.worker(AGENT="gated:plain")
+    late = here.simulator.say("what is new?")
+    _until_runs(here, 1)
+    here.simulator.expire_session("alice")
+    here.gate.touch()
+    wait_for(lambda: here.missed(), limit_s=10, what="a missed reply")
+
+    here.simulator.say("hello", "bob")
+    _until_replies(here, 1)
+    for words in ("are you there?", "thank you"):
+        here.simulator.until_answered(here.simulator.say(words))
+        wait_for(lambda: here.unfinished() == 0, limit_s=10, what="the end of the turn")
+
+    assert _texts(here, late.conversation_id) == [
+        "补发 · Late answer to: 「what is new?」\nanswer to what is new?",
+        "answer to are you there?",
+        "answer to thank you",
+    ]
+    assert here.missed() == []
+
+
+def test_a_kept_answer_stays_kept_when_handing_over_is_off(here):
+    here.listener()
+    here.worker(AGENT="gated:plain", LATE_HANDOVER="false")
+    late = here.simulator.say("what is new?")
+    _until_runs(here, 1)
+    here.simulator.expire_session("alice")
+    here.gate.touch()
+    wait_for(lambda: here.missed(), limit_s=10, what="a missed reply")
+
+    here.simulator.say("are you there?")
+
+    _until_replies(here, 1)
+    assert _texts(here, late.conversation_id) == ["answer to are you there?"]
+    assert [m["message_id"] for m in here.missed()] == [late.message_id]
