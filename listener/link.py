@@ -35,8 +35,9 @@ logger = logging.getLogger(__name__)
 DRAIN_S = 15.0  # DingTalk drops a socket 10 s after its disconnect frame
 TICKS = 12  # parts of the silence limit
 PING_TICKS = frozenset({4, 8})
-# More than may wait for the broker, so that only a peer that reads no acks is read no more.
-MAX_IN_HAND = 25_000
+# Fewer than may wait for broker and disk: what comes faster than the disk can write waits in the
+# socket instead of being refused, and so do pushes from a peer that does not read its acks.
+MAX_IN_HAND = 8000
 
 Take = Callable[[BotPush, timedelta], Awaitable[str | None]]
 

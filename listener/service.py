@@ -77,6 +77,7 @@ async def serve(
         Stream(
             gate,
             intake.take,
+            are_events_deferred=lambda: intake.is_spooling,
             silence_limit_s=settings.silence_limit_s,
             ttl_s=settings.connection_ttl_s,
             delays=delays,
