@@ -2,7 +2,9 @@
 
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import kombu
 import psycopg
@@ -41,11 +43,19 @@ def all_processes(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Deployment]:
     """Listener, two workers and Flower; started once, and again where a test ended one."""
-    folder = tmp_path_factory.mktemp(request.param)
+    with deployed(request, tmp_path_factory.mktemp(request.param)) as deployment:
+        yield deployment
+
+
+@contextmanager
+def deployed(request: pytest.FixtureRequest, folder: Path, **options: Any) -> Iterator[Deployment]:
+    """A deployment on the broker that is the fixture's parameter; nothing is started yet."""
     with SimulatorThread() as simulator:
         if request.param == "redis":
             url = redis_database(request.getfixturevalue("redis_url"), 11)
-            deployment = Deployment(simulator, folder, broker_url=url, store_url=url, REDIS_URL=url)
+            deployment = Deployment(
+                simulator, folder, broker_url=url, store_url=url, REDIS_URL=url, **options
+            )
         elif request.param == "rabbitmq":
             url = request.getfixturevalue("rabbitmq_url")
             _delete_queues(url)
@@ -57,9 +67,10 @@ def all_processes(
                 store_url=store_url,
                 CLOUDAMQP_URL=url,
                 DATABASE_URL=store_url,
+                **options,
             )
         else:
-            deployment = Deployment(simulator, folder)
+            deployment = Deployment(simulator, folder, **options)
         try:
             deployment.release()
             yield deployment
