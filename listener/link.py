@@ -37,7 +37,7 @@ TICKS = 12  # parts of the silence limit
 PING_TICKS = frozenset({4, 8})
 # Fewer than may wait for broker and disk: what comes faster than the disk can write waits in the
 # socket instead of being refused, and so do pushes from a peer that does not read its acks.
-MAX_IN_HAND = 8000
+MAX_IN_HAND = 4000
 
 Take = Callable[[BotPush, timedelta], Awaitable[str | None]]
 
