@@ -1,6 +1,6 @@
 """``make chaos``: every fault on every broker, with real processes, and what became of messages.
 
-Exit 0 when every cell kept the promise, 1 when one did not, 2 for a wrong option. See
+Exit 0 when every cell kept the promise, 1 when one did not, 2 for a wrong option, 130 for Ctrl-C. See
 docs/reliability.md.
 """
 
@@ -43,7 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for cell in cells:
             _say(f"{cell.name:30} {cell.not_run or _words(cell)}")
         return 0
-    return _run(cells, options)
+    try:
+        return _run(cells, options)
+    except KeyboardInterrupt:
+        return 130
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -51,6 +51,11 @@ def run_cells(
         if any(cell.broker == "rabbitmq" for cell in cells):
             shared.start()
         with ThreadPoolExecutor(at_once) as pool:
-            return list(pool.map(run, cells))
+            try:
+                return list(pool.map(run, cells))
+            except KeyboardInterrupt:
+                # Cells that run end early, and stop what they have started.
+                shared.interrupted.set()
+                raise
     finally:
         shared.stop()

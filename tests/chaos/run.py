@@ -113,7 +113,8 @@ def _until_settled(scene: Scene, load: Load, fault: Fault, give_up_at: float) ->
         quiet_s = time.monotonic() - last_news
         if accounted and (quiet_s > fault.quiet_s or (acked <= ended | missed and quiet_s > 1.5)):
             return True
-        time.sleep(0.5)
+        if scene.interrupted.wait(0.5):
+            break
     return accounted
 
 

@@ -5,6 +5,7 @@
 
 import contextlib
 import json
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -52,6 +53,7 @@ class Scene:
     store_server: Restartable | None = None
     complaints: list[str] = field(default_factory=list)
     over_s: float | None = None
+    interrupted: threading.Event = field(default_factory=threading.Event)
 
     def complain(self, text: str) -> None:
         """Say that something was not as promised, or that the fault was none."""
@@ -125,6 +127,7 @@ class SharedServers:
         self._unused = list(self._vhosts)
         self._running = contextlib.ExitStack()
         self._urls: tuple[str, str] | None = None
+        self.interrupted = threading.Event()
 
     def start(self) -> None:
         """Start both."""
@@ -198,7 +201,9 @@ def set_scene(broker: str, needs: Needs, folder: Path, shared: SharedServers) ->
         deployment.release()
         deployment.start()
         simulator.until_connected(needs.listeners)
-        yield Scene(broker, folder, simulator, deployment, *servers)
+        scene = Scene(broker, folder, simulator, deployment, *servers)
+        scene.interrupted = shared.interrupted
+        yield scene
 
 
 def _servers(
