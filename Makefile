@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test chaos check lock docs clean
+.PHONY: help run install test chaos fuzz bench check lock docs clean
 
 help: ## List these commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -31,6 +31,9 @@ check: $(VENV)/dev.stamp ## Lint, formatting, types, and which package may impor
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: $(VENV)/dev.stamp ## How quickly turns change hands, on Redis; ARGS= as in bench/turns.py
+	@$(BIN)/python -m bench.turns $(ARGS)
 
 lock: $(VENV)/dev.stamp ## Pin what a deploy installs, in requirements.txt
 	@$(BIN)/python scripts/lock.py

@@ -13,6 +13,7 @@ __all__ = [
     "QUEUES",
     "REPLIES",
     "REPORT",
+    "TURNS",
     "queue_arguments",
     "safe_kwargsrepr",
     "task_id",
@@ -24,8 +25,9 @@ REPORT = "report"
 
 MESSAGES = "messages"
 REPLIES = "replies"
+TURNS = "turns"  # messages that were taken before, and need not queue behind all others again
 EVENTS = "events"
-QUEUES = (MESSAGES, REPLIES, EVENTS)
+QUEUES = (MESSAGES, TURNS, REPLIES, EVENTS)
 
 _NAMESPACE = UUID("6ba20f0e-3f5c-5c1b-9d25-61f7c6b0a4d1")
 

@@ -15,7 +15,7 @@ from celery.worker.request import Request
 from kombu.exceptions import OperationalError
 
 from contract.report import Report
-from contract.routing import ANSWER, DELIVER, REPORT, safe_kwargsrepr
+from contract.routing import ANSWER, DELIVER, REPORT, TURNS, safe_kwargsrepr
 from contract.settings import SettingsError
 from worker.agents.base import AgentLoadError
 from worker.celery import app
@@ -149,7 +149,7 @@ def publish(message: DueMessage) -> None:
     if message.has_answer:
         deliver.apply_async(kwargs={"message_id": message.message_id}, **options)
     else:
-        answer.apply_async(kwargs={"envelope": message.envelope}, **options)
+        answer.apply_async(kwargs={"envelope": message.envelope}, queue=TURNS, **options)
 
 
 @app.task(name=REPORT, base=_SafeTask)

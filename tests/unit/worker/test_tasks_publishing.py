@@ -65,9 +65,9 @@ def result(tmp_path_factory) -> Any:
     return json.loads(ran.stdout)
 
 
-def test_what_has_no_answer_yet_goes_to_the_messages_with_its_envelope(result):
+def test_what_has_no_answer_yet_goes_past_the_waiting_messages_with_its_envelope(result):
     (first,) = (m for m in result["published"] if m["id"] == "id1")
-    assert (first["queue"], first["task"]) == ("messages", "answer")
+    assert (first["queue"], first["task"]) == ("turns", "answer")
     assert first["body"]["envelope"]["text"] == "SECRET"
 
 
