@@ -24,8 +24,14 @@ broker_url = _broker.url
 broker_transport_options = dict(_broker.transport_options)
 if _is_redis:
     # Redis gives a message that was not acknowledged to somebody else after this many seconds.
-    # Short, because a claim in the store, not this, keeps a message from being worked on twice.
-    broker_transport_options["visibility_timeout"] = 60
+    # Short, because a claim in the store, not this, keeps a message from being worked on twice:
+    # one that is still worked on comes once more, meets the claim and is dropped.
+    broker_transport_options["visibility_timeout"] = 10
+    # How often each worker looks for those (kombu's: every 100 s), and how long one that dies
+    # meanwhile keeps the others from it (kombu's: 300 s).
+    broker_transport_options["unacked_restore_interval"] = 5
+    broker_transport_options["unacked_restore_throttle"] = 1
+    broker_transport_options["unacked_mutex_expire"] = 5
 if _broker.is_embedded:
     # How long a stop signal may go unnoticed.
     broker_transport_options["longest_wait_s"] = 0.5

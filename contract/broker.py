@@ -17,8 +17,9 @@ from contract.settings import EMBEDDED_BROKER
 
 __all__ = ["Broker"]
 
-# kombu's way to add a transport; the module is loaded only when the scheme is used.
+# kombu's way to add a transport; a module is loaded only when its scheme is used.
 TRANSPORT_ALIASES["embedded"] = "contract.embedded:Transport"
+TRANSPORT_ALIASES["redis"] = TRANSPORT_ALIASES["rediss"] = "contract.redis_broker:Transport"
 
 
 @dataclass(frozen=True)
