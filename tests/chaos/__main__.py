@@ -1,7 +1,7 @@
 """``make chaos``: every fault on every broker, with real processes, and what became of messages.
 
-Exit 0 when every cell kept the promise, 1 when one did not, 2 for a wrong option, 130 for Ctrl-C. See
-docs/reliability.md.
+Exit 0 when every cell kept the promise, 1 when one did not, 2 for a wrong option, 130 for Ctrl-C.
+See docs/reliability.md.
 """
 
 import argparse
