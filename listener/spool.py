@@ -100,13 +100,14 @@ class Spool:
 
     def adopt(self) -> int:
         """Take over what processes that are gone left behind; return how many messages."""
-        adopted = 0
-        with suppress(FileNotFoundError):
-            for folder in sorted(self._folder.iterdir()):
-                known = {place.folder for place in self._places()} | self._left_alone
-                if folder not in known and not folder.name.startswith("."):
-                    adopted += self._adopt(folder)
-        return adopted
+        known = {place.folder for place in self._places()} | self._left_alone
+        with suppress(OSError):  # no folder, so nothing in it
+            return sum(
+                self._adopt(folder)
+                for folder in sorted(self._folder.iterdir())
+                if folder not in known and not folder.name.startswith(".")
+            )
+        return 0
 
     def _adopt(self, folder: Path) -> int:
         lock = _try_lock(folder / LOCK)

@@ -122,7 +122,7 @@ class Spooling:
             tasks = self._waiting.first(COMMIT)
         try:
             overflow = self._spool.append(tasks)
-        except SpoolError as error:
+        except Exception as error:  # noqa: BLE001, this thread must not end by one message
             self._say_failed(error)
         else:
             self._backoff.reset()
@@ -152,12 +152,11 @@ class Spooling:
         if now < self._adopt_at or self.is_stopping:
             return
         self._adopt_at = now + ADOPT_EVERY_S
-        with spool_errors_said():
-            if self._spool.adopt():
-                with self._changed:
-                    self._changed.notify()
+        if self._spool.adopt():
+            with self._changed:
+                self._changed.notify()
 
-    def _say_failed(self, error: SpoolError) -> None:
+    def _say_failed(self, error: Exception) -> None:
         delay_s = self._backoff.next_s()
         self._try_again_at = time.monotonic() + delay_s
         with self._waiting.lock:
@@ -167,7 +166,8 @@ class Spooling:
             "acknowledged",
             extra={
                 "action": "spool_failed",
-                "reason": str(error),
+                # Of another kind it may show what was written.
+                "reason": str(error) if isinstance(error, SpoolError) else type(error).__name__,
                 "waiting": waiting,
                 "delay_s": round(delay_s, 2),
             },

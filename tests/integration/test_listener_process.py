@@ -14,7 +14,6 @@ import pytest
 from contract.broker import Broker
 from dingwire.simulator import Simulator
 from tests.listening import envelopes_on
-from tests.servers import free_port, wait_for
 
 ROOT = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-m", "listener")
@@ -96,26 +95,6 @@ async def _talk(simulator: Simulator) -> None:
     while True:
         await simulator.say("hello")
         await asyncio.sleep(0.002)
-
-
-async def test_with_the_broker_away_it_still_ends_in_time_and_says_what_was_not_taken(
-    simulator, tmp_path
-):
-    broker_url = f"redis://127.0.0.1:{free_port()}/0"
-    async with _process(simulator, tmp_path, BROKER_URL=broker_url) as process:
-        for _ in range(3):
-            await simulator.say("hello")
-        log = tmp_path / "log"
-        await asyncio.to_thread(
-            wait_for, lambda: '"waiting": 3' in log.read_text(), limit_s=20, what="messages to wait"
-        )
-
-        took_s = await _end(process)
-
-    assert process.returncode == 0
-    assert took_s < 5
-    assert simulator.message_acks == []
-    assert '"unconfirmed": 3' in (tmp_path / "log").read_text()
 
 
 async def test_a_registration_that_hangs_does_not_keep_it(tmp_path):

@@ -1,0 +1,201 @@
+"""With the broker away messages are acknowledged all the same, and nothing is lost or doubled."""
+
+import asyncio
+import contextlib
+import logging
+import time
+
+import pytest
+import redis
+
+from contract.broker import Broker
+from dingwire.simulator import Simulator
+from listener.intake import Intake
+from tests.integration.listener_place import MovableBroker, said
+from tests.listening import empty, envelopes_on, running_listener, until_away
+from tests.servers import wait_for
+
+
+@pytest.fixture
+async def simulator():
+    async with Simulator() as simulator:
+        yield simulator
+
+
+@pytest.fixture(params=["embedded", "redis", "rabbitmq"])
+def movable(request, tmp_path):
+    with contextlib.closing(MovableBroker(request.param, tmp_path)) as movable:
+        yield movable
+
+
+@pytest.fixture
+def actions(caplog):
+    """Return the message ids logged with an action, in order."""
+    caplog.set_level(logging.INFO)
+
+    def of(action: str) -> list[str]:
+        fields = [vars(record) for record in list(caplog.records)]
+        return [f["message_id"] for f in fields if f.get("action") == action]
+
+    return of
+
+
+async def _until_enqueued(actions, count: int) -> None:
+    await asyncio.to_thread(
+        wait_for,
+        lambda: len(actions("message_enqueued")) == count,
+        limit_s=40,
+        what=f"{count} messages to be enqueued",
+    )
+
+
+async def test_what_was_spooled_reaches_the_broker_in_order_and_once(
+    simulator, movable, tmp_path, actions, caplog
+):
+    async with running_listener(simulator, tmp_path, broker_url=movable.url):
+        everything = await said(simulator, 5)
+        await _until_enqueued(actions, 5)
+        await asyncio.to_thread(movable.stop)
+        everything += await said(simulator, 40, start=5)
+        await simulator.until(lambda s: len(s.message_acks) == 45, 20)
+        await until_away(caplog)
+        everything += await said(simulator, 5, start=45)
+        await simulator.until(lambda s: len(s.message_acks) == 50, 20)
+        assert actions("message_spooled") == everything[5:]
+
+        await asyncio.to_thread(movable.start)
+        await _until_enqueued(actions, 50)
+        everything += await said(simulator, 1, start=50)
+        await _until_enqueued(actions, 51)
+
+        found = envelopes_on(movable.broker)
+        assert [e.message_id for e in found] == everything
+        assert [e.previous_message_id for e in found] == [None, *everything[:-1]]
+        assert len(actions("message_spooled")) == 45, "the last one went straight to the broker"
+    assert {ack.code for ack in simulator.message_acks} == {200}
+    assert list((tmp_path / "spool").iterdir()) == []
+
+
+async def test_while_the_spool_is_drained_what_comes_goes_behind_it(
+    simulator, tmp_path, actions, caplog
+):
+    movable = MovableBroker("redis", tmp_path)
+    with contextlib.closing(movable):
+        async with running_listener(simulator, tmp_path, broker_url=movable.url):
+            await asyncio.to_thread(movable.stop)
+            everything = await said(simulator, 1)
+            await until_away(caplog)
+            everything += await said(simulator, 1500, start=1)
+            await simulator.until(lambda s: len(s.message_acks) == 1501, 30)
+            starting = asyncio.create_task(asyncio.to_thread(movable.start))
+            number = 1501
+            while not starting.done() or len(actions("message_enqueued")) < 1501:
+                everything += await said(simulator, 1, start=number)
+                number += 1
+                await asyncio.sleep(0.001)
+            await _until_enqueued(actions, len(everything))
+
+            assert [e.message_id for e in envelopes_on(movable.broker)] == everything
+
+
+def _pause(url: str, pause_ms: int) -> None:
+    with redis.Redis.from_url(url) as client:
+        client.client_pause(pause_ms, all=True)
+
+
+async def test_a_hiccup_does_not_spool(simulator, tmp_path, redis_url, actions):
+    broker = empty(Broker.from_url(redis_url, tmp_path))
+    async with running_listener(simulator, tmp_path, broker_url=broker.url):
+        await said(simulator, 1)
+        await _until_enqueued(actions, 1)
+        _pause(redis_url, 400)
+        await said(simulator, 20, start=1)
+        await simulator.until(lambda s: len(s.message_acks) == 21)
+
+    assert actions("message_spooled") == []
+
+
+async def test_a_broker_that_is_too_slow_to_confirm_keeps_no_ack_waiting(
+    simulator, tmp_path, redis_url, actions
+):
+    """What was on its way meanwhile arrives once: its copy on the disk goes."""
+    broker = empty(Broker.from_url(redis_url, tmp_path))
+    async with running_listener(simulator, tmp_path, broker_url=broker.url):
+        everything = await said(simulator, 1)
+        await _until_enqueued(actions, 1)
+        _pause(redis_url, 4000)
+        started = time.monotonic()
+        everything += await said(simulator, 20, start=1)
+        await simulator.until(lambda s: len(s.message_acks) == 21)
+        took_s = time.monotonic() - started
+        everything += await said(simulator, 20, start=21)
+        await simulator.until(lambda s: len(s.message_acks) == 41)
+        assert len(actions("message_spooled")) == 40
+        found: list[str] = []
+        end = time.monotonic() + 30
+        while len(found) < 41 and time.monotonic() < end:
+            found += [e.message_id for e in await asyncio.to_thread(envelopes_on, broker)]
+
+    found += [e.message_id for e in envelopes_on(broker)]
+    assert 0.8 < took_s < 3
+    assert found == everything
+
+
+async def test_too_many_for_the_memory_go_to_the_disk_although_the_broker_is_there(
+    simulator, tmp_path, redis_url, actions, monkeypatch
+):
+    monkeypatch.setattr("listener.spooling.IN_MEMORY", 10)
+    monkeypatch.setattr("listener.spooling.PATIENCE_S", 60)
+    broker = empty(Broker.from_url(redis_url, tmp_path))
+    async with running_listener(simulator, tmp_path, broker_url=broker.url):
+        await said(simulator, 1)
+        await _until_enqueued(actions, 1)
+        _pause(redis_url, 2500)
+        await said(simulator, 100, start=1)
+        await simulator.until(lambda s: len(s.message_acks) > 50, 2)
+
+        assert len(actions("message_spooled")) > 50
+        await simulator.until(lambda s: len(s.message_acks) == 101)
+
+
+async def test_a_redelivery_waits_for_the_disk_as_the_first_does(simulator, tmp_path, actions):
+    movable = MovableBroker("redis", tmp_path)
+    with contextlib.closing(movable):
+        async with running_listener(simulator, tmp_path, broker_url=movable.url):
+            await asyncio.to_thread(movable.stop)
+            for _ in range(3):
+                await simulator.say("hello", msgId="msg1")
+            await simulator.until(lambda s: len(s.message_acks) == 3)
+            await asyncio.to_thread(movable.start)
+            await _until_enqueued(actions, 1)
+
+            assert [e.message_id for e in envelopes_on(movable.broker)] == ["msg1"]
+    assert actions("message_spooled") == ["msg1"]
+
+
+async def test_the_intake_says_whether_it_spools(simulator, tmp_path, actions, caplog, monkeypatch):
+    """So that events can be put off meanwhile."""
+    intakes = list[Intake]()
+    original = Intake.__init__
+
+    def remember(self, *arguments, **options):
+        intakes.append(self)
+        original(self, *arguments, **options)
+
+    monkeypatch.setattr(Intake, "__init__", remember)
+    movable = MovableBroker("redis", tmp_path)
+    with contextlib.closing(movable):
+        async with running_listener(simulator, tmp_path, broker_url=movable.url):
+            await said(simulator, 1)
+            await _until_enqueued(actions, 1)
+            assert not intakes[0].is_spooling
+
+            await asyncio.to_thread(movable.stop)
+            await said(simulator, 1, start=1)
+            await until_away(caplog)
+            assert intakes[0].is_spooling
+
+            await asyncio.to_thread(movable.start)
+            await asyncio.to_thread(
+                wait_for, lambda: not intakes[0].is_spooling, limit_s=20, what="the end of it"
+            )
