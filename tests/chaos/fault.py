@@ -22,6 +22,7 @@ class Fault:
         lasts_s: From :meth:`strike` to :meth:`heal`; messages come in all the while.
         ends_at_once: Recovery is counted from the strike, as nothing more is needed to recover.
         cuts_socket: Recovery is not over before there is a new connection.
+        side_by_side: So many people write at a time, each of them twice.
         quiet_s: How long nothing more must happen after the last answer, to be sure that no
             second one comes.
         limit_s: The whole cell may take so long.
@@ -35,6 +36,7 @@ class Fault:
     lasts_s: ClassVar[float] = 4.0
     ends_at_once: ClassVar[bool] = False
     cuts_socket: ClassVar[bool] = False
+    side_by_side: ClassVar[int] = 1
     quiet_s: ClassVar[float] = 8.0
     limit_s: ClassVar[float] = 120.0
     not_for: ClassVar[Mapping[str, str]] = _NOTHING

@@ -58,21 +58,24 @@ class Load:
     def _run(self) -> None:
         try:
             third = self._size.messages // 3
-            paced(EVERY_S, self._say, third)
+            paced(EVERY_S, self._say, third, at_least_s=EVERY_S / 2)
             self.halfway.set()
             during_s = max(self._fault.lasts_s, third * EVERY_S)
-            paced(during_s / third, self._say, third)
+            paced(during_s / third, self._say, third, at_least_s=EVERY_S / 2)
             self._healed.wait(self._fault.limit_s)
-            paced(EVERY_S, self._say, self._size.messages - 2 * third)
+            paced(EVERY_S, self._say, self._size.messages - 2 * third, at_least_s=EVERY_S / 2)
         except Exception as error:  # noqa: BLE001, told by join, in the thread that waits
             self._error = error
 
     def _say(self, _: int) -> None:
         number = len(self.said)
         token = f"m{number:04}"
-        chat = number // 2 % self._size.conversations
+        at_a_time = self._fault.side_by_side
+        block, position = divmod(number, 2 * at_a_time)
+        chat = (block * at_a_time + position % at_a_time) % self._size.conversations
         is_group = chat % 2 == 1
-        person = f"person{chat}" + ("b" if is_group and number % 2 else "")
+        is_second = position >= at_a_time
+        person = f"person{chat}" + ("b" if is_group and is_second else "")
         self.said[token] = self._scene.simulator.say(
             self._fault.text(token), person, f"team{chat}" if is_group else None
         )

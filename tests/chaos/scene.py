@@ -242,9 +242,16 @@ def _servers(
     return (broker_server, store_server), {**variables, **arguments}
 
 
-def paced(every_s: float, work: Callable[[int], None], times: int) -> None:
-    """Call ``work`` so many times, at an even pace that a slow call does not shift."""
+def paced(
+    every_s: float, work: Callable[[int], None], times: int, *, at_least_s: float = 0.0
+) -> None:
+    """Call ``work`` so many times, at an even pace that a slow call does not shift.
+
+    Not even what is late comes sooner than ``at_least_s`` after the call before.
+    """
     started = time.monotonic()
     for number in range(times):
-        time.sleep(max(0.0, started + number * every_s - time.monotonic()))
+        time.sleep(
+            max(at_least_s if number else 0.0, started + number * every_s - time.monotonic())
+        )
         work(number)
