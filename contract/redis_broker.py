@@ -14,10 +14,10 @@ kombu's own transport works as well, at that price.
 """
 
 import logging
+import time
 from enum import Enum, auto
 from queue import Empty
-from time import monotonic
-from typing import Any
+from typing import Any, NoReturn
 
 from kombu.transport import redis as kombu_redis
 from kombu.transport import virtual
@@ -29,6 +29,7 @@ __all__ = ["Channel", "Transport"]
 logger = logging.getLogger(__name__)
 
 WAKE = "dingtalk:wake"
+REFUSED_PAUSE_S = 1.0
 
 # The time is that of Redis: workers whose clocks differ still agree on what is overdue. What stands
 # in ``unacked`` is what kombu writes there: the message, its exchange, its routing key.
@@ -123,7 +124,7 @@ class Channel(_Channel):  # type: ignore[misc]
         if not queues:
             return
         self._in_poll = self.client.connection
-        self._brpop_sent_at = monotonic()
+        self._brpop_sent_at = time.monotonic()
         if self._found:
             self._asked = _Asked.TAKE
             keys = [
@@ -136,28 +137,20 @@ class Channel(_Channel):  # type: ignore[misc]
             self.client.connection.send_command("BRPOP", WAKE, timeout or self.brpop_timeout)
 
     def _brpop_read(self, **options: Any) -> Any:
-        if self._asked is _Asked.KOMBU:
-            return super()._brpop_read(**options)
-        if self._asked is _Asked.WAKE:
-            self._found = True  # woken or not
-            self._wake_up(**options)
-            raise Empty
-        self._found = False
+        asked, self._found = self._asked, False
         try:
-            # The answer has the form of BRPOP's.
+            if asked is _Asked.WAKE:
+                self._wake_up(**options)
+            # The script's answer has the form of BRPOP's.
             self._found = super()._brpop_read(**options)
         except self.ResponseError as error:
-            # Such as a Redis that is full. Asked again in a second, for as long as it takes.
-            if not self._is_refused:
-                logger.warning("the broker lets no message be taken: %s", type(error).__name__)
-            self._is_refused = True
-            raise Empty from None
+            self._refused(error)
         finally:
             self._asked = _Asked.KOMBU
         self._is_refused = False
         return self._found
 
-    def _wake_up(self, **options: Any) -> None:
+    def _wake_up(self, **options: Any) -> NoReturn:
         try:
             self.client.parse_response(self.client.connection, "BRPOP", **options)
         except self.connection_errors:
@@ -165,7 +158,20 @@ class Channel(_Channel):  # type: ignore[misc]
             raise
         finally:
             self._in_poll = None
-            self._asked = _Asked.KOMBU
+        self._found = True  # woken or not, look
+        raise Empty
+
+    def _refused(self, error: Exception) -> NoReturn:
+        """Wait; such as a replica after a failover, or a user that may not run scripts.
+
+        Celery would end the worker. A new connection may lead to another server.
+        """
+        if not self._is_refused:
+            logger.error("the broker lets no message be taken: %s", type(error).__name__)
+        self._is_refused = True
+        self.client.connection.disconnect()
+        time.sleep(REFUSED_PAUSE_S)
+        raise Empty from None
 
 
 class Transport(kombu_redis.Transport):

@@ -1,0 +1,177 @@
+"""Our way of reading from Redis, where kombu's would lose what is being read."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import kombu
+import pytest
+import redis
+from kombu.transport.redis import Transport as KombuTransport
+
+from contract.broker import Broker
+from contract.redis_broker import WAKE
+from tests import servers
+from tests.listening import empty
+from tests.servers import wait_for
+
+ADDRESS = "messages"
+
+
+@pytest.fixture
+def broker(redis_url, tmp_path) -> Broker:
+    with redis.Redis.from_url(redis_url) as client:
+        client.delete(WAKE, "unacked", "unacked_index")
+    return empty(Broker.from_url(redis_url, tmp_path))
+
+
+@contextmanager
+def _publishing(broker: Broker, **arguments: Any) -> Iterator[Callable[[str], None]]:
+    with broker.connection(**arguments) as connection:
+        producer = kombu.Producer(connection.default_channel, serializer="json")
+        yield lambda words: producer.publish(words, exchange="", routing_key=ADDRESS)
+
+
+@contextmanager
+def _consuming(broker: Broker, *, no_ack: bool = False) -> Iterator[tuple[Any, list[Any]]]:
+    """Yield a function that waits for events at most some seconds, and what was read."""
+    read: list[Any] = []
+    with broker.connection() as connection:
+        queue = next(q for q in broker.queues() if q.name == ADDRESS)
+        consumer = connection.Consumer(
+            queue, no_ack=no_ack, on_message=read.append, prefetch_count=0
+        )
+
+        def drain(seconds: float) -> None:
+            end = time.monotonic() + seconds
+            while time.monotonic() < end:
+                try:
+                    connection.drain_events(timeout=0.05)
+                except (TimeoutError, redis.ResponseError):
+                    continue  # the latter from kombu's look for what is overdue, when Redis is full
+
+        with consumer:
+            yield drain, read
+
+
+def _until_read(drain: Any, read: list[Any], count: int, limit_s: float) -> float:
+    started = time.monotonic()
+
+    def has_read() -> bool:
+        drain(0.05)
+        return len(read) >= count
+
+    wait_for(has_read, limit_s=limit_s, what=f"{count} message(s)")
+    return time.monotonic() - started
+
+
+def test_a_message_that_was_read_is_noted_until_it_is_acknowledged(broker):
+    with _publishing(broker) as publish, _consuming(broker) as (drain, read):
+        publish("你好")
+        _until_read(drain, read, 1, 5)
+        with redis.Redis.from_url(broker.url) as client:
+            assert client.llen(ADDRESS) == 0
+            assert client.hlen("unacked") == client.zcard("unacked_index") == 1
+            read[0].ack()
+            assert client.hlen("unacked") == client.zcard("unacked_index") == 0
+
+    assert read[0].payload == "你好"
+
+
+def test_a_rejected_message_comes_again_as_it_was(broker):
+    with _publishing(broker) as publish, _consuming(broker) as (drain, read):
+        publish('quotes " and \\ and 😀')
+        _until_read(drain, read, 1, 5)
+        read[0].reject(requeue=True)
+        _until_read(drain, read, 2, 5)
+
+    assert read[0].payload == read[1].payload == 'quotes " and \\ and 😀'
+
+
+def test_one_who_waits_is_woken_at_once(broker):
+    with _publishing(broker) as publish, _consuming(broker) as (drain, read):
+        drain(0.3)
+        took = list[float]()
+        for number in range(5):
+            publish(f"message {number}")
+            took.append(_until_read(drain, read, number + 1, 5))
+
+    assert sorted(took)[2] < 0.5, "which looking once a second would not manage"
+
+
+def test_what_kombu_itself_published_is_found_in_a_second_or_so(broker):
+    with (
+        _publishing(broker, transport=KombuTransport) as publish,
+        _consuming(broker) as (drain, read),
+    ):
+        drain(0.3)
+        publish("from elsewhere")
+        assert _until_read(drain, read, 1, 5) < 3
+
+    assert read[0].payload == "from elsewhere"
+
+
+def test_a_burst_is_read_in_its_order_and_leaves_no_wake_up_calls(broker):
+    with _publishing(broker) as publish, _consuming(broker) as (drain, read):
+        for number in range(500):
+            publish(f"message {number}")
+        _until_read(drain, read, 500, 20)
+        drain(0.3)
+        with redis.Redis.from_url(broker.url) as client:
+            assert client.exists(WAKE) == 0
+
+    assert [message.payload for message in read] == [f"message {n}" for n in range(500)]
+
+
+def test_a_batch_wakes_as_well(broker):
+    with broker.connection() as connection:
+        producer: Any = kombu.Producer(connection.default_channel, serializer="json")
+        with producer.batch():
+            for number in range(3):
+                producer.publish(f"message {number}", exchange="", routing_key=ADDRESS)
+    with redis.Redis.from_url(broker.url) as client:
+        assert client.llen(ADDRESS) == client.llen(WAKE) == 3
+
+
+def test_who_reads_without_acknowledging_leaves_nothing_behind(broker):
+    with _publishing(broker) as publish, _consuming(broker, no_ack=True) as (drain, read):
+        publish("hello")
+        _until_read(drain, read, 1, 5)
+        with redis.Redis.from_url(broker.url) as client:
+            assert client.exists("unacked", "unacked_index") == 0
+
+
+def test_a_full_redis_still_gives_out_what_it_has(tmp_path: Path):
+    """Or it would stay full for ever."""
+    with servers.redis(tmp_path) as url:
+        broker = Broker.from_url(url, tmp_path)
+        with (
+            redis.Redis.from_url(url) as client,
+            _publishing(broker) as publish,
+            _consuming(broker) as (drain, read),
+        ):
+            publish("hello")
+            client.config_set("maxmemory", "1")
+            _until_read(drain, read, 1, 5)
+            assert client.hlen("unacked") == 1
+
+
+def test_a_redis_that_refuses_is_waited_for(tmp_path: Path):
+    """As a replica does after a failover."""
+    (tmp_path / "replica").mkdir()
+    (tmp_path / "other").mkdir()
+    with servers.redis(tmp_path / "replica") as url, servers.redis(tmp_path / "other") as other:
+        broker = Broker.from_url(url, tmp_path)
+        with (
+            redis.Redis.from_url(url) as client,
+            _publishing(broker) as publish,
+            _consuming(broker) as (drain, read),
+        ):
+            client.replicaof("127.0.0.1", urlsplit(other).port or 0)
+            drain(2.5)
+            client.replicaof("NO", "ONE")
+            publish("hello")
+            _until_read(drain, read, 1, 10)
