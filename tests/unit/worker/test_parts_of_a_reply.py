@@ -71,7 +71,7 @@ def test_a_post_in_doubt_is_counted(desk, caplog):
     outcome = desk.answer(worker)
 
     doubts = [r for r in caplog.records if getattr(r, "action", "") == "reply_in_doubt"]
-    assert [r.message_id for r in doubts] == ["msg1"]  # type: ignore[attr-defined]
+    assert [r.message_id for r in doubts] == ["msg1"]
     assert desk.deliver_when_due(worker, outcome).state is FinalState.SUCCESS
 
 
