@@ -1,0 +1,42 @@
+"""A full spool on one end, ``celery -A worker late list`` on the other."""
+
+import contextlib
+
+import pytest
+
+from tests.integration.worker_place import place
+from tests.servers import Restartable, wait_for
+
+SAID = 120
+
+
+@pytest.fixture
+def here(tmp_path, redis_url):
+    with place(tmp_path, redis_url) as somewhere:
+        yield somewhere
+
+
+def test_what_did_not_fit_on_the_disk_is_listed_and_the_rest_answered(here):
+    broker = Restartable("redis", here.folder / "broker")
+    here.broker_url = broker.start()
+    with contextlib.ExitStack() as running:
+        broker.stop()
+        running.callback(broker.stop)
+        here.start("python -m listener", SPOOL_MAX_MB="1")
+        here.simulator.until_connected(1)
+        said = [here.simulator.say(f"{n} " + "x" * 12_000).message_id for n in range(SAID)]
+        wait_for(lambda: len(here.simulator.message_acks) == SAID, limit_s=30, what="the acks")
+        (here.folder / "brief.py").write_text("def agent(message): return message.text[:5]\n")
+        broker.start()
+        here.worker(AGENT="brief:agent")
+        wait_for(
+            lambda: len(here.simulator.accepted) + len(here.missed()) == SAID,
+            limit_s=60,
+            what="every message to be answered or listed",
+        )
+
+        missed = here.missed()
+
+    assert 0 < len(missed) < SAID
+    assert {m["message_id"] for m in missed} == set(said[: len(missed)])
+    assert {(m["state"], m["reason"]) for m in missed} == {("FLAGGED", "spool_full")}
