@@ -108,6 +108,7 @@ class Gateway401(_Gateway):
     """The socket is cut, and the gateway refuses the credentials for a while."""
 
     name = "gateway-401"
+    allowed = Allowed(never_acked=None, recovery_s=70)  # refused credentials wait for a minute
     registration = "auth_failed"
     limit_s = 150.0
 
@@ -158,6 +159,7 @@ class Webhook130101(_Replies):
     """Ten replies are answered 130101 (sent too fast)."""
 
     name = "webhook-130101"
+    allowed = Allowed(recovery_s=90)
     limit_s = 180.0  # a throttled reply waits for a minute
 
     def strike(self, scene: Scene) -> None:

@@ -58,11 +58,14 @@ class Allowed:
 
     ``doubled`` counts answers beyond a message's first. ``never_acked`` is None where messages may
     be pushed to a socket that is dead, or while nobody is connected: DingTalk loses them.
+    ``recovery_s`` is in seconds: generous for a busy machine, and far below a minute, so that
+    nothing that waits for somebody's time limit passes for recovery.
     """
 
     doubled: int = 0
     missed: int = 0
     never_acked: int | None = 0
+    recovery_s: float = 20.0
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,14 @@ def judge(history: History, allowed: Allowed) -> Judgement:
         "missed": (len(missed), allowed.missed),
         "never acked": (len(nowhere) - len(lost), allowed.never_acked),
     }
+    broken = [
+        f"{count} {what}" + (f", {most} allowed" if most else "")
+        for what, (count, most) in counts.items()
+        if most is not None and count > most
+    ]
+    recovery_s = _recovery_s(history)
+    if recovery_s > allowed.recovery_s:
+        broken.append(f"{recovery_s:g} s to recover, {allowed.recovery_s:g} allowed")
     return Judgement(
         sent=len(history.sent),
         answered_once=sum(copies[s.token] == 1 for s in history.sent),
@@ -118,12 +129,8 @@ def judge(history: History, allowed: Allowed) -> Judgement:
         missed=len(missed),
         never_acked=counts["never acked"][0],
         astray=astray,
-        recovery_s=_recovery_s(history),
-        broken=tuple(
-            f"{count} {what}" + (f", {most} allowed" if most else "")
-            for what, (count, most) in counts.items()
-            if most is not None and count > most
-        ),
+        recovery_s=recovery_s,
+        broken=tuple(broken),
         suspects=(*lost, *disordered, *doubled, *missed),
     )
 

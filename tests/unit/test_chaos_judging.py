@@ -118,5 +118,6 @@ def test_recovery_is_counted_from_the_end_of_the_fault_to_the_last_answer_it_del
     )  # fmt: skip
 
     assert judge(delayed, Allowed()).recovery_s == 2.5
+    assert judge(delayed, Allowed(recovery_s=2)).broken == ("2.5 s to recover, 2 allowed",)
     assert judge(replace(delayed, before_end={"m1"}), Allowed()).recovery_s == 0
     assert judge(replace(delayed, back_s=11.5, before_end=()), Allowed()).recovery_s == 1.5
