@@ -56,7 +56,8 @@ class Consumer(CeleryConsumer):
         putting back: the broker gives them out again, and a claim drops the copy of what is still
         worked on.
         """
-        transport = getattr(self.connection, "connection", None)
+        # Not its public name, which would connect again first, and end the worker when it cannot.
+        transport = getattr(self.connection, "_connection", None)
         if isinstance(transport, virtual.Transport):
             for channel in transport.channels or ():
                 channel.do_restore = False
