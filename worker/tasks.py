@@ -16,7 +16,7 @@ from kombu.exceptions import OperationalError
 
 from contract.report import Report
 from contract.routing import ANSWER, DELIVER, REPORT, TURNS, safe_kwargsrepr
-from contract.settings import SettingsError
+from contract.settings import Settings, SettingsError
 from worker.agents.base import AgentLoadError
 from worker.celery import app
 from worker.outcome import FinalState, Outcome
@@ -158,6 +158,7 @@ def report(*, report: dict[str, Any]) -> dict[str, Any]:
     try:
         with _building:
             parts = runtime(publish=publish, tell=_tell_of_another)
-        return {"recorded": record(parts.store, Report.from_wire(report))}
+        order = Settings.load().order
+        return {"recorded": record(parts.store, Report.from_wire(report), order)}
     except (StoreError, SettingsError, AgentLoadError) as error:
         _give_back(error)

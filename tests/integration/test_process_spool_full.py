@@ -31,7 +31,7 @@ def test_what_did_not_fit_on_the_disk_is_listed_and_the_rest_answered(here):
         here.worker(AGENT="brief:agent")
         wait_for(
             lambda: len(here.simulator.accepted) + len(here.missed()) == SAID,
-            limit_s=60,
+            limit_s=25,
             what="every message to be answered or listed",
         )
 

@@ -7,6 +7,7 @@ import pytest
 from contract.envelope import Conversation, Envelope
 from contract.report import LostMessage, Report, ReportError
 from contract.routing import task_id
+from contract.turn import Order
 from tests.unit.worker.answering_parts import Desk, envelope
 from worker.patience import PatientStore
 from worker.reports import record
@@ -41,7 +42,7 @@ def store(desk):
 
 
 def test_every_message_of_a_report_becomes_a_missed_reply(desk, store):
-    assert record(store, _report(1, 2, 3)) == 3
+    assert record(store, _report(1, 2, 3), Order.CONVERSATION) == 3
 
     missed = {m.message_id: m for m in desk.store.missed()}
     assert set(missed) == {"msg1", "msg2", "msg3"}
@@ -57,9 +58,9 @@ def test_every_message_of_a_report_becomes_a_missed_reply(desk, store):
 
 
 def test_a_report_that_comes_again_changes_nothing(desk, store):
-    record(store, _report(1, 2))
+    record(store, _report(1, 2), Order.CONVERSATION)
 
-    assert record(store, _report(1, 2, 3)) == 1
+    assert record(store, _report(1, 2, 3), Order.CONVERSATION) == 1
     assert len(desk.store.missed()) == 3
 
 
@@ -67,18 +68,31 @@ def test_a_message_that_was_answered_after_all_is_not_missed(desk, store):
     answered = envelope(bot="ding1", message_id="msg1")
     desk.answer(desk.worker(), answered)
 
-    assert record(store, _report(1)) == 0
+    assert record(store, _report(1), Order.CONVERSATION) == 0
     assert desk.store.missed() == []
 
 
 def test_a_message_that_comes_after_its_report_is_a_duplicate(desk, store):
     """Its copy was on the way when the spool gave it up."""
-    record(store, _report(1))
+    record(store, _report(1), Order.CONVERSATION)
 
     outcome = desk.answer(desk.worker(), envelope(bot="ding1", message_id="msg1"))
 
     assert outcome.duplicate
     assert desk.agent_calls == []
+
+
+def test_a_message_that_waits_for_a_lost_one_has_its_turn_after_the_report(desk, store):
+    """At once, not when it has waited in vain."""
+    behind = envelope(
+        bot="ding1", message_id="msg3", conversation_id="cid1", previous_message_id="msg2"
+    )
+    desk.answer(desk.worker(), behind)
+    assert desk.agent_calls == []
+
+    record(store, _report(1, 2), Order.CONVERSATION)
+
+    assert [message.message_id for message in desk.published] == ["msg3"]
 
 
 @pytest.mark.parametrize("policy", ["drop", "flag", "rescue"])
@@ -88,7 +102,7 @@ def test_a_worker_that_dies_over_a_report_makes_no_agent_answer_nothing(desk, st
 
     store.miss = dies
     with pytest.raises(KeyboardInterrupt):
-        record(store, _report(1))
+        record(store, _report(1), Order.CONVERSATION)
     desk.clock.advance(60)
 
     (due,) = desk.due()
