@@ -1,8 +1,9 @@
 """The worker process: what ``celery -A worker worker`` starts.
 
-Celery's own, with three differences: settings and agent are checked before anything starts; pool
+Celery's own, with four differences: settings and agent are checked before anything starts; pool
 and concurrency come from ``WORKER_POOL`` and ``WORKER_CONCURRENCY`` unless given on the command
-line; and stopping has a limit.
+line; stopping has a limit; and a process that has lost as many threads as it has slots, to agents
+that never return, replaces itself.
 """
 
 import logging
@@ -15,6 +16,8 @@ import click
 from celery import bootsteps
 from celery.apps.worker import Worker as CeleryWorker
 from celery.concurrency.thread import TaskPool as CeleryThreadPool
+from celery.signals import worker_shutting_down
+from celery.worker import state
 from click.core import ParameterSource
 
 from contract.settings import SettingsError
@@ -63,6 +66,8 @@ class Worker(CeleryWorker):
     settings: WorkerSettings
 
     pool_cls: Any
+    concurrency: int | None
+    _is_to_be_replaced = False
 
     def on_before_init(self, **options: Any) -> None:  # type: ignore[override]
         """Read the settings and refuse to start on bad ones."""
@@ -97,14 +102,32 @@ class Worker(CeleryWorker):
             self.pool_cls.grace_s = self.settings.shutdown_grace_s
         if self.pool_cls is ThreadPool:
             ThreadPool.hand_back = staticmethod(wiring.stop)
+            wiring.lost_threads_limit = self.concurrency or 0
+            wiring.replace_process = self._replace
 
     def start(self) -> None:
         """Run until told to stop; then leave, even past a thread that never returns."""
+        worker_shutting_down.connect(self._stay_away)
         super().start()
         # An agent's own non-daemon threads would keep the interpreter.
         logging.shutdown()
         sys.stdout.flush()
+        if self._is_to_be_replaced:
+            os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606, ourselves
         os._exit(self.exitcode or 0)
+
+    def _replace(self) -> None:
+        """Stop as for SIGTERM, and start anew under the same process id."""
+        logger.error(
+            "too many threads are lost to agents that never return; this worker starts anew",
+            extra={"action": "worker_replaced", "abandoned": wiring.lost_threads_limit},
+        )
+        self._is_to_be_replaced = True
+        state.should_stop = 0  # type: ignore[assignment]  # an exit code, as Celery sets it
+
+    def _stay_away(self, **_: Any) -> None:
+        """A signal says that this process is to end for good."""
+        self._is_to_be_replaced = False
 
 
 def _was_given(option: str) -> bool:

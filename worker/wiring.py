@@ -89,7 +89,7 @@ def build(
     Raises:
         AgentLoadError: ``AGENT`` names nothing that can be called.
     """
-    runner = AgentRunner(load_agent(settings.agent))
+    runner = AgentRunner(load_agent(settings.agent), on_abandoned=_count_lost)
     store = PatientStore(store_of(settings), publish)
     hosts = WebhookHosts.parse(settings.webhook_hosts)
     # On a store of its own, one connection more a process: a lease must not run out while its
@@ -126,6 +126,16 @@ def build(
         handover=handover if settings.hands_over else None,
     )
     return Runtime(os.getpid(), answering, heartbeat, store, runner)
+
+
+# Set by worker/process.py: how many lost threads are too many, and what is done then.
+lost_threads_limit = 0
+replace_process: Callable[[], object] = lambda: None  # noqa: E731, a default to be replaced
+
+
+def _count_lost(count: int) -> None:
+    if lost_threads_limit and count == lost_threads_limit:
+        replace_process()
 
 
 _runtime: Runtime | None = None

@@ -112,3 +112,21 @@ def test_a_killed_worker_is_replaced_after_its_lease(here):
     other.until_logged("reply_posted", limit_s=15)
 
     assert [r.text for r in here.simulator.accepted] == ["answer to hello"]
+
+
+def test_a_worker_that_lost_a_thread_for_each_slot_starts_anew_and_goes_on(here):
+    """Agents that never return cannot be stopped; their memory comes back with a new process."""
+    here.listener()
+    worker = here.worker("-c 2", AGENT_TIMEOUT_S="0.3", SHUTDOWN_GRACE_S="1")
+    for person in ("alice", "bob"):
+        here.simulator.say("hello", person)
+    worker.until_logged("worker_replaced")
+    wait_for(lambda: worker.log.count(" ready.") == 2, limit_s=30, what="its second start")
+    here.gate.touch()
+
+    here.simulator.until_answered(here.simulator.say("hello", "carol"), 20)
+
+    assert worker.is_running
+    assert [m["reason"] for m in here.missed()] == ["agent_timeout", "agent_timeout"]
+    code, _ = worker.terminate(limit_s=15)
+    assert code == 0

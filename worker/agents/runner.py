@@ -4,7 +4,8 @@ Three kinds of overrun, three ends: an async agent is cancelled; in a prefork ch
 agent has the main thread, a plain one is interrupted by a signal; anywhere else a plain one cannot
 be stopped, so it is abandoned: its thread goes on, and what it returns is thrown away.
 
-Async agents of a process share one event loop in a thread of its own, so hundreds wait at once.
+Async agents of a process share one event loop in a thread of its own, so hundreds wait at once. One
+that blocks the loop is abandoned with it, and the next ones get a new loop.
 """
 
 import asyncio
@@ -28,6 +29,8 @@ __all__ = ["AgentCancelledError", "AgentFailedError", "AgentRunner", "AgentTimeo
 logger = logging.getLogger(__name__)
 
 _INTERRUPT_AGAIN_S = 1.0
+# An event loop that does not turn for so long is blocked by an agent.
+_LOOP_TURNS_S = 5.0
 
 
 class AgentTimeoutError(Exception):
@@ -124,8 +127,12 @@ def _interrupted_after(limit_s: float, call: Callable[[], Any]) -> Any:
 class AgentRunner:
     """Runs one agent in this process, from any thread."""
 
-    def __init__(self, agent: Agent) -> None:
+    def __init__(
+        self, agent: Agent, *, on_abandoned: Callable[[int], object] = lambda count: None
+    ) -> None:
+        """Prepare; ``on_abandoned`` is told how many threads have been lost so far."""
         self._agent = agent
+        self._on_abandoned = on_abandoned
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
@@ -177,25 +184,44 @@ class AgentRunner:
         try:
             return _result_of(future, limit_s)
         except AgentTimeoutError:
-            with self._lock:
-                self.abandoned += 1
-            logger.warning(
-                "an agent does not return; its thread is lost",
-                extra={"action": "agent_abandoned", "abandoned": self.abandoned},
-            )
+            self._abandon()
             raise
 
+    def _abandon(self) -> None:
+        with self._lock:
+            self.abandoned += 1
+            count = self.abandoned
+        logger.warning(
+            "an agent does not return; its thread is lost",
+            extra={"action": "agent_abandoned", "abandoned": count},
+        )
+        self._on_abandoned(count)
+
     def _wait(self, result: Awaitable[Any], limit_s: float) -> Any:
-        future = asyncio.run_coroutine_threadsafe(_awaited(result), self._running_loop())
+        loop = self._running_loop()
+        future = asyncio.run_coroutine_threadsafe(_awaited(result), loop)
         try:
             return _result_of(future, limit_s)
         except AgentTimeoutError:
             future.cancel()
+            self._replace_if_blocked(loop)
             raise
         except AgentFailedError:
             if future.cancelled() and self._is_ending:
                 raise AgentCancelledError from None
             raise
+
+    def _replace_if_blocked(self, loop: asyncio.AbstractEventLoop) -> None:
+        turns = threading.Event()
+        loop.call_soon_threadsafe(turns.set)
+        if turns.wait(_LOOP_TURNS_S):
+            return
+        with self._lock:
+            is_first = self._loop is loop  # of those that find it blocked
+            if is_first:
+                self._loop = None
+        if is_first:
+            self._abandon()
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         with self._lock:

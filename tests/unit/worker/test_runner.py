@@ -307,3 +307,23 @@ def test_a_task_that_wants_to_end_the_process_ends_only_itself(beside):
 
 def test_there_is_nothing_to_cancel_before_the_first_agent():
     AgentRunner(asynchronous).cancel_all()
+
+
+def test_an_async_agent_that_blocks_its_loop_is_abandoned_with_it(monkeypatch):
+    """The next ones get a loop that turns."""
+    monkeypatch.setattr("worker.agents.runner._LOOP_TURNS_S", 0.05)
+    gate = threading.Event()
+    lost: list[int] = []
+
+    async def agent(message):
+        if message.text == "block":
+            gate.wait(60)
+        return "turned"
+
+    runner = AgentRunner(agent, on_abandoned=lost.append)
+    with pytest.raises(AgentTimeoutError):
+        runner.run(Message.of(envelope(text="block")), limit_s=0.05)
+
+    assert runner.run(Message.of(envelope(text="go on")), limit_s=30) == "turned"
+    assert lost == [1]
+    gate.set()
