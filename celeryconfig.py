@@ -32,6 +32,12 @@ if _is_redis:
     broker_transport_options["unacked_restore_interval"] = 5
     broker_transport_options["unacked_restore_throttle"] = 1
     broker_transport_options["unacked_mutex_expire"] = 5
+    # A Redis that is gone without a word (failover, firewall) would hold the event loop for ever in
+    # the first command that waits for an answer; and a worker would wait 51 s for messages on a
+    # connection nobody writes to.
+    broker_transport_options["socket_timeout"] = 5.0
+    broker_transport_options["socket_connect_timeout"] = 5.0
+    broker_transport_options["health_check_interval"] = 5
 if _broker.is_embedded:
     # How long a stop signal may go unnoticed.
     broker_transport_options["longest_wait_s"] = 0.5
