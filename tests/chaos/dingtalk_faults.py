@@ -181,7 +181,7 @@ class Redelivery(Fault):
 
     name = "redelivery"
     # Closer together, pairs would measure the race of two listeners that the docs describe.
-    side_by_side = 6
+    side_by_side = 15
     ends_at_once = True
     listeners = 2
 
