@@ -47,7 +47,7 @@ class SweepStep(bootsteps.StartStopStep):
         from worker.tasks import publish
 
         self._store = wiring.store_of(w.settings)
-        return Sweeper(self._store, publish)
+        return Sweeper(self._store, publish, lease_s=w.settings.lease_s)
 
     def stop(self, w: Any) -> None:
         """Stop sweeping and close the connection."""

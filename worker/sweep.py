@@ -8,6 +8,8 @@ import logging
 import threading
 from collections.abc import Callable
 
+from kombu.exceptions import OperationalError
+
 from worker.store import DueMessage, Store, StoreError
 
 __all__ = ["Sweeper"]
@@ -15,9 +17,6 @@ __all__ = ["Sweeper"]
 logger = logging.getLogger(__name__)
 
 _BATCH = 100
-# How long a published message may stay in its queue before it is published again; a second copy
-# meets the claim of the first, so this costs little and loses nothing.
-_HOLD_S = 60.0
 _PRUNE_EVERY_S = 600.0
 
 
@@ -25,12 +24,19 @@ class Sweeper:
     """Asks the store every ``every_s`` what is due, and hands it to ``publish``."""
 
     def __init__(
-        self, store: Store, publish: Callable[[DueMessage], None], *, every_s: float = 0.5
+        self,
+        store: Store,
+        publish: Callable[[DueMessage], None],
+        *,
+        lease_s: float = 15.0,
+        every_s: float = 0.5,
     ) -> None:
+        """Prepare; a message that was published and not claimed is due again after ``lease_s``."""
         self._store = store
         self._publish = publish
-        self._every_s = every_s
+        self._lease_s, self._every_s = lease_s, every_s
         self._taken: list[DueMessage] = []
+        self._refused: dict[str, DueMessage] = {}
         self._stopped = threading.Event()
         self._until_prune_s = 0.0
         self._failing = False
@@ -66,20 +72,30 @@ class Sweeper:
     def sweep(self) -> int:
         """Publish everything that is due now; return how many.
 
-        After a failure the next sweep goes on with the rest; only the message that failed waits
-        until the store hands it out again.
+        After a failure the next sweep goes on with the rest. What the broker did not take comes
+        last, in each sweep: the store would hand it out again, but later each time, and a broker
+        that was away for an hour would be waited for some time more when it is back.
         """
         published = 0
         while not self._stopped.is_set():
-            self._taken = self._taken or self._store.due(limit=_BATCH, hold_s=_HOLD_S)
+            self._taken = self._taken or self._store.due(limit=_BATCH, hold_s=self._lease_s)
             if not self._taken:
                 break
             while self._taken:
-                message = self._taken.pop(0)
-                self._publish(message)
+                self._publish_one(self._taken.pop(0))
                 published += 1
-                _log(message)
+        for task_id in list(self._refused):
+            self._publish_one(self._refused.pop(task_id))
+            published += 1
         return published
+
+    def _publish_one(self, message: DueMessage) -> None:
+        try:
+            self._publish(message)
+        except (OperationalError, OSError):
+            self._refused[message.task_id] = message
+            raise
+        _log(message)
 
     def _prune_now_and_then(self) -> None:
         self._until_prune_s -= self._every_s

@@ -208,6 +208,17 @@ def test_who_waited_for_a_message_that_has_its_place_behind_is_handed_out_by_its
     claimed(store, 2, after="task3")
 
 
+def test_it_goes_at_once_when_the_one_it_waited_for_finds_the_lane_full(store):
+    """That one has no place in the lane, so its end hands the turn to nobody."""
+    assert claim(store, 2, after="task1", max_waiting=1) == Parked()
+
+    crowded = claimed(store, 1, max_waiting=1)
+
+    assert crowded.crowded
+    assert [message.task_id for message in store.due(limit=10, hold_s=15)] == ["task2"]
+    claimed(store, 2, after="task1", max_waiting=1)
+
+
 # How many may wait.
 
 
@@ -286,6 +297,23 @@ def test_only_messages_of_one_sender_become_one_turn(store):
     assert isinstance(merged, Merged)
     assert merged.next.task_id == "task3"
     third = claimed(store, 3, merge=True, sender="alice")
+    assert next_id(store, third.lease) == "task4"
+
+
+def test_nothing_is_merged_over_a_message_that_is_still_to_come(store):
+    """A worker died with it in its hands; its turn is before the one that was written after it."""
+    first = claimed(store, 1, merge=True)
+    claim(store, 2, merge=True, after="task1")
+    claim(store, 3, merge=True, after="task2")
+    claim(store, 5, merge=True, after="task4")
+    store.finish(first.lease, "SUCCESS")
+
+    merged = claim(store, 2, merge=True, after="task1")
+
+    assert isinstance(merged, Merged)
+    assert merged.next.task_id == "task3"
+    third = claimed(store, 3, merge=True)
+    assert claim(store, 4, merge=True, after="task3") == Parked()
     assert next_id(store, third.lease) == "task4"
 
 
@@ -408,6 +436,21 @@ def test_a_worker_that_dies_with_taken_answers_leaves_them_to_the_sweep(store, c
     assert (again.answer, again.in_doubt) == ("a1", True)
 
 
+def test_a_doubt_that_was_settled_is_not_remembered(store, clock):
+    """DingTalk said no to that post, so what comes later starts without a doubt."""
+    lease = claimed(store, 1).lease
+    store.keep_answer(lease, "a1")
+    store.sending(lease, sent=0)
+    store.miss(lease, state="FLAGGED", reason=Reason.THROTTLED, errcode=1, detail="")
+    take(store)
+    clock.advance(15)
+
+    again = store.claim("task1", owner="other", lease_s=15, envelope=None)
+
+    assert isinstance(again, Claimed)
+    assert not again.in_doubt
+
+
 # Many at once.
 
 
@@ -455,3 +498,51 @@ def test_however_many_claim_at_once_one_of_a_lane_runs_and_all_do_in_order(store
 
     assert started == list(range(1, count + 1))
     assert together == {1}
+
+
+# An outage of the store.
+
+
+def test_after_an_outage_owners_get_a_lease_to_renew_what_ran_out(store, clock):
+    """Else their messages are taken over while they have the posted reply in hand."""
+    store.due(limit=10, hold_s=15)
+    lease = claimed(store, 1, lease_s=15).lease
+    clock.advance(20)  # in which the store answers nobody
+
+    assert claim(store, 1) == Held("me")
+    assert store.due(limit=10, hold_s=15) == []
+    clock.advance(7)
+    assert store.due(limit=10, hold_s=15) == []
+    assert claim(store, 1) == Held("me")
+    assert store.finish(lease, "SUCCESS") is None
+
+
+def test_after_it_what_nobody_renewed_is_taken_over(store, clock):
+    store.due(limit=10, hold_s=15)
+    claimed(store, 1, lease_s=15)
+    clock.advance(20)
+    seconds = 0
+    while not store.due(limit=10, hold_s=15):
+        clock.advance(1)
+        seconds += 1
+
+    assert seconds == 15
+    assert claimed(store, 1).takeovers == 1
+
+
+def test_a_retry_and_a_turn_do_not_wait_for_it(store, clock):
+    store.due(limit=10, hold_s=15)
+    store.release(claimed(store, 1).lease, due_in_s=1)
+    clock.advance(20)
+
+    assert [message.task_id for message in store.due(limit=10, hold_s=15)] == ["task1"]
+
+
+def test_a_store_that_is_swept_all_the_time_was_never_away(store, clock):
+    claimed(store, 1, lease_s=15)
+    for _ in range(14):
+        assert store.due(limit=10, hold_s=15) == []
+        clock.advance(1)
+    clock.advance(1)
+
+    assert [message.task_id for message in store.due(limit=10, hold_s=15)] == ["task1"]

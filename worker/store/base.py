@@ -367,6 +367,9 @@ class Store(Protocol):
 
         Each is handed to one caller only; if nobody claims it, it is due again after ``hold_s``,
         and after longer each time: in a long queue, copies would only make it longer.
+
+        When nobody has asked for half of ``hold_s``, the store was away, and leases could not be
+        renewed. Then nothing is taken over, by this or by :meth:`claim`, for ``hold_s``.
         """
 
     def missed(self, *, limit: int = 1000) -> list[MissedReply]:

@@ -13,7 +13,8 @@ its lane was full); when finished
 A lane is a sorted set by the time of writing. One with the turn has the score -1, so that it is
 the first whoever comes. Of what waits, its record knows ``lane``, ``place`` (its member in it),
 ``sender``, ``after`` and ``wait_until`` (for whom it waits, and how long), ``merged`` (envelopes of
-those that became part of its turn).
+those that became part of its turn). The hash ``sweep`` beside them says when somebody swept last
+(``at``) and until when nothing is taken over (``grace_until``).
 """
 
 __all__ = [
@@ -40,6 +41,22 @@ local records = ARGV[2]
 local function is_ours(key, token)
   local found = redis.call('HMGET', key, 'token', 'state')
   return found[1] == token and found[2] == 'running'
+end
+"""
+
+# After an outage of the store all leases have run out, and their owners are about to renew them. So
+# when nobody has swept for half a lease, nothing is taken over for the length of one.
+GRACE = """
+local function in_grace(hold, is_sweep)
+  local found = redis.call('HMGET', records .. 'sweep', 'at', 'grace_until')
+  local at, grace_until = tonumber(found[1] or now), tonumber(found[2] or 0)
+  local was_away = now - at > math.max(hold / 2, 1000)
+  if was_away then
+    grace_until = now + hold
+    redis.call('HSET', records .. 'sweep', 'grace_until', grace_until)
+  end
+  if was_away or is_sweep then redis.call('HSET', records .. 'sweep', 'at', now) end
+  return now < grace_until and grace_until
 end
 """
 
@@ -94,6 +111,7 @@ end
 # forgotten record.
 CLAIM = (
     PRELUDE
+    + GRACE
     + LANES
     + """
 local key, due = KEYS[1], KEYS[2]
@@ -103,6 +121,7 @@ local found = redis.call('HMGET', key,
 local state, lane, place = found[1], found[6], found[7]
 if found[4] then return {'finished', found[4]} end
 if state == 'running' and tonumber(found[2]) > now then return {'held', found[3]} end
+if state == 'running' and in_grace(lease_ms, false) then return {'held', found[3]} end
 if state == 'waiting' and tonumber(found[5]) > now then return {'held', ''} end
 
 if state then
@@ -120,6 +139,9 @@ else
     if first and waiting >= tonumber(ARGV[15]) then
       lane = false
       redis.call('HSET', key, 'crowded', 1)
+      if not has_turn and redis.call('HGET', records .. first, 'after') == id then
+        redis.call('ZADD', due, now, first)
+      end
     end
   end
   if lane then
@@ -153,7 +175,7 @@ if score and tonumber(score) ~= -1 then
     local sender = redis.call('HGET', key, 'sender')
     for _, member in ipairs(redis.call('ZRANGE', lane, 1, 100)) do
       local other = redis.call('HMGET', records .. id_of(member), 'state', 'sender')
-      if other[1] ~= 'parked' or other[2] ~= sender then break end
+      if other[1] ~= 'parked' or other[2] ~= sender or is_early(id_of(member)) then break end
       table.insert(run, member)
     end
   end
@@ -255,7 +277,7 @@ return {1, hand_over(found[1], KEYS[2], ARGV[7])}
 )
 
 # KEYS: record, due, missed. ARGV: token, task id, state, ttl ms, hold ms, facts, prefix of the id
-# index, prefix of conversations' answers or '' when this one must not be sent later.
+# index, prefix of conversations' answers or '' when this one must not be sent later, in doubt or ''.
 MISS = (
     PRELUDE
     + LANES
@@ -265,6 +287,7 @@ local found = redis.call('HMGET', KEYS[1],
   'lane', 'place', 'message_id', 'conversation', 'answer')
 leave(found[1], found[2], KEYS[2], ARGV[4])
 redis.call('HDEL', KEYS[1], 'owner', 'lease_until')
+if ARGV[11] == '' then redis.call('HDEL', KEYS[1], 'in_doubt') end
 redis.call('HSET', KEYS[1], 'state', 'missed', 'outcome', ARGV[5], 'facts', ARGV[8],
   'missed_at', now)
 redis.call('PEXPIRE', KEYS[1], ARGV[6])
@@ -309,11 +332,15 @@ return taken
 # KEYS: due. ARGV: limit, hold ms. An id without a record was removed by hand.
 DUE = (
     PRELUDE
+    + GRACE
     + """
 local taken = {}
+local grace_until = in_grace(tonumber(ARGV[4]), true)
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, ARGV[3])) do
-  local found = redis.call('HMGET', records .. id, 'envelope', 'answer', 'handed')
-  if found[1] then
+  local found = redis.call('HMGET', records .. id, 'envelope', 'answer', 'handed', 'state')
+  if grace_until and found[4] == 'running' then
+    redis.call('ZADD', KEYS[1], grace_until, id)
+  elseif found[1] then
     local handed = tonumber(found[3] or 0)
     redis.call('HSET', records .. id, 'handed', handed + 1)
     redis.call('ZADD', KEYS[1], now + ARGV[4] * (1 + handed * handed), id)

@@ -30,7 +30,7 @@ from sqlalchemy import (
 
 from worker.store.base import StoreSchemaError
 
-__all__ = ["DONE", "MISSED", "PARKED", "RUNNING", "WAITING", "messages", "prepare"]
+__all__ = ["DONE", "MISSED", "PARKED", "RUNNING", "WAITING", "messages", "prepare", "sweep"]
 
 RUNNING, WAITING, PARKED, DONE, MISSED = "running", "waiting", "parked", "done", "missed"
 
@@ -75,6 +75,14 @@ messages = Table(
 )
 
 
+# One row: when somebody swept last, and until when nothing is taken over.
+sweep = Table(
+    "dingtalk_sweep",
+    metadata,
+    Column("swept_at", BigInteger, nullable=False),
+    Column("grace_until", BigInteger, nullable=False),
+)
+
 _schema = Table("dingtalk_schema", metadata, Column("version", Integer, nullable=False))
 
 
@@ -113,6 +121,7 @@ _VERSION_2 = (
             "kept_for VARCHAR",
         )
     ),
+    "CREATE TABLE dingtalk_sweep (swept_at BIGINT NOT NULL, grace_until BIGINT NOT NULL)",
     "CREATE INDEX dingtalk_messages_lane ON dingtalk_messages (lane, place_ms, place_us)"
     " WHERE lane IS NOT NULL",
     "CREATE INDEX dingtalk_messages_kept ON dingtalk_messages (kept_for)"

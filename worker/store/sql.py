@@ -53,6 +53,7 @@ from worker.store.records import (
     with_earlier,
 )
 from worker.store.schema import DONE, MISSED, PARKED, RUNNING, WAITING, messages, prepare
+from worker.store.sql_sweep import grace_until
 
 __all__ = ["SqlStore"]
 
@@ -112,7 +113,7 @@ class SqlStore:
                     select(_m.lane).where(_m.task_id == task_id)
                 ).scalar_one_or_none()
             sql_turns.lock(connection, lane or task_id)
-            row = _unfinished(connection, task_id, self._database.now())
+            row = _unfinished(connection, task_id, self._database.now(), ms(lease_s))
             if isinstance(row, Held | Finished):
                 return row
             if row is None:
@@ -124,11 +125,18 @@ class SqlStore:
             not_yet = self._wait_for_turn(connection, task_id, ms(lease_s), turn)
             return not_yet or self._grant(connection, task_id, owner, lease_s)
 
-    def _is_crowded(self, connection: Connection, turn: Turn) -> bool:
-        lane = key_of(turn.lane)
-        if turn.max_waiting is None or sql_turns.first_of(connection, lane) is None:
+    def _is_crowded(self, connection: Connection, task_id: str, turn: Turn) -> bool:
+        if turn.max_waiting is None:
             return False
-        return sql_turns.size(connection, lane) >= turn.max_waiting
+        lane = key_of(turn.lane)
+        first = sql_turns.first_of(connection, lane)
+        if first is None or sql_turns.size(connection, lane) < turn.max_waiting:
+            return False
+        if first.place_ms != sql_turns.HAS_TURN and first.after == task_id:
+            # It waited for this one, which hands the turn to nobody.
+            is_first = _m.task_id == first.task_id
+            connection.execute(update(messages).where(is_first).values(due_at=self._database.now()))
+        return True
 
     def _add(
         self, connection: Connection, task_id: str, envelope: dict[str, Any], turn: Turn | None
@@ -144,7 +152,7 @@ class SqlStore:
             "takeovers": 0,
             "envelope": pack(envelope),
         }
-        if turn is not None and self._is_crowded(connection, turn):
+        if turn is not None and self._is_crowded(connection, task_id, turn):
             record["crowded"] = 1
         elif turn is not None:
             record |= {
@@ -295,6 +303,7 @@ class SqlStore:
             facts=pack_facts(reason=reason, errcode=errcode, detail=detail),
             missed_at=self._database.now(),
             kept_for=kept_for,
+            in_doubt=int(in_doubt),
         )
 
     def take_missed(
@@ -335,6 +344,9 @@ class SqlStore:
             .with_for_update(skip_locked=True)
         )
         with self._database.transaction() as connection:
+            now = self._database.now()
+            if grace_until(connection, now, ms(hold_s), is_sweep=True) is not None:
+                pick = pick.where(_m.state != RUNNING)
             rows = connection.execute(pick).all()
             taken = [row.task_id for row in rows]
             hold_ms = ms(hold_s) * (1 + _m.handed * _m.handed)
@@ -405,7 +417,7 @@ def _ours(lease: Lease) -> Update:
 
 
 def _unfinished(
-    connection: Connection, task_id: str, now: ColumnElement[int]
+    connection: Connection, task_id: str, now: ColumnElement[int], lease_ms: int
 ) -> Row[Any] | Held | Finished | None:
     """Return the record, if it is there to be worked on; None when there is none."""
     is_alive = (_m.lease_until > now).label("is_alive")
@@ -420,7 +432,9 @@ def _unfinished(
         return None
     if row.state in {DONE, MISSED}:
         return Finished(row.outcome)
-    if row.state == RUNNING and row.is_alive:
+    if row.state == RUNNING and (
+        row.is_alive or grace_until(connection, now, lease_ms, is_sweep=False) is not None
+    ):
         return Held(row.owner or "")
     return Held("") if row.state == WAITING and row.is_early else row
 
