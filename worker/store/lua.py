@@ -277,7 +277,7 @@ return {1, hand_over(found[1], KEYS[2], ARGV[7])}
 )
 
 # KEYS: record, due, missed. ARGV: token, task id, state, ttl ms, hold ms, facts, prefix of the id
-# index, prefix of conversations' answers or '' when this one must not be sent later, in doubt or ''.
+# index, prefix of conversations' answers or '' when this one must not be sent later, doubt or ''.
 MISS = (
     PRELUDE
     + LANES

@@ -224,7 +224,8 @@ class RedisStore:
         kept = self._kept if reason.is_lateness and not in_doubt else ""
         keys = [self._due, self._missed]
         ttls = (self._missed_ttl, ms(lease.length_s))
-        rest = (lease.task_id, state, *ttls, facts, self._missed_id, kept)
+        doubt = "1" if in_doubt else ""
+        rest = (lease.task_id, state, *ttls, facts, self._missed_id, kept, doubt)
         return self._write(self._miss, lease, keys, *rest)
 
     def take_missed(

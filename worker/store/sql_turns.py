@@ -10,7 +10,7 @@ from sqlalchemy.orm import aliased
 
 from worker.store.base import DueMessage, Merged
 from worker.store.records import due_message
-from worker.store.schema import DONE, PARKED, messages
+from worker.store.schema import DONE, MISSED, PARKED, messages
 
 __all__ = ["HAS_TURN", "end_values", "first_of", "hand_over", "is_early", "lock", "merge", "size"]
 
@@ -19,6 +19,8 @@ _m = messages.c
 # The place of the one with the turn: it is the first, whoever comes.
 HAS_TURN = -1
 _MERGE_LIMIT = 100
+# A release that knows no lanes finishes a record without taking it out of its lane.
+_UNFINISHED = _m.state.not_in((DONE, MISSED))
 
 
 def lock(connection: Connection, name: str) -> None:
@@ -31,7 +33,7 @@ def _in_order(lane: str) -> Any:
     columns = (_m.task_id, _m.state, _m.sender, _m.place_ms, _m.after, _m.wait_until)
     return (
         select(*columns, _m.message_id, _m.envelope, _m.merged)
-        .where(_m.lane == lane)
+        .where(_m.lane == lane, _UNFINISHED)
         .order_by(_m.place_ms, _m.place_us, _m.task_id)
     )
 
@@ -92,6 +94,8 @@ def merge(
     run = rows[:1]
     for row in rows[1:]:
         if row.state != PARKED or row.sender != run[0].sender:
+            break
+        if row.after != run[-1].task_id and is_early(connection, row, now):
             break
         run.append(row)
     if len(run) == 1:
