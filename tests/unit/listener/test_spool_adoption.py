@@ -57,6 +57,15 @@ def test_what_a_living_one_has_is_left_to_it(tmp_path):
     assert _drained(first) == ["msg1"]
 
 
+def test_of_two_that_could_adopt_one_does(tmp_path):
+    dead = _opened(tmp_path)
+    dead.append([_task(1)])
+    dead.close()
+    living = [_opened(tmp_path), _opened(tmp_path)]
+
+    assert [spool.backlog + spool.adopt() for spool in living] == [1, 0]
+
+
 def test_nothing_is_left_of_a_spool_that_is_closed_empty(tmp_path):
     _opened(tmp_path).close()
 
