@@ -77,7 +77,7 @@ def test_workers_go_on_by_themselves(here, kind, role, how, options):
         server = stack.enter_context(_server(here, kind, role))
         here.gate.touch()
         here.listener()
-        worker = here.worker(options, LEASE_S="15")
+        worker = here.worker(options)
         here.simulator.say("before")
         wait_for(lambda: _answered(here, 1), limit_s=20, what="the first answer")
 
