@@ -1,10 +1,14 @@
 """Real workers on a real Redis: who waits for whom, and what the others do meanwhile."""
 
+import signal
+import time
+
 import pytest
 import redis
 from celery import Celery
 
 from contract.routing import task_id
+from dingwire.simulator.records import Message
 from tests.integration.worker_place import WorkerPlace, place
 from tests.servers import wait_for
 from tests.watching import watching
@@ -42,6 +46,13 @@ def _texts(here: WorkerPlace, conversation_id: str) -> list[str]:
 
 def _until_replies(here: WorkerPlace, count: int) -> None:
     here.simulator.until(lambda s: len(s.accepted) == count, 30, f"{count} replies")
+
+
+def _say_next(here: WorkerPlace, text: str) -> Message:
+    """Say it in another millisecond than what was said before; people do not write faster."""
+    before = here.simulator.messages[-1].created_at_ms
+    wait_for(lambda: time.time() * 1000 > before + 1, limit_s=1, what="the next millisecond")
+    return here.simulator.say(text)
 
 
 def test_who_waits_holds_no_slot_and_the_others_are_answered(here):
@@ -184,3 +195,46 @@ def test_a_kept_answer_stays_kept_when_handing_over_is_off(here):
     _until_replies(here, 1)
     assert _texts(here, late.conversation_id) == ["answer to are you there?"]
     assert [m["message_id"] for m in here.missed()] == [late.message_id]
+
+
+def test_two_listeners_feed_one_conversation_in_the_order_it_was_written(here):
+    """Each knows half of the messages; what waits goes by DingTalk's own time."""
+    here.listener()
+    here.start("python -m listener", DATA_DIR=str(here.folder / "data2"))
+    here.simulator.until_connected(2)
+    here.simulator.switch(distribution="round_robin")
+    here.worker(AGENT="gated:plain")
+    first = here.simulator.say("first")
+    _until_runs(here, 1)
+    others = [_say_next(here, f"number {n}") for n in range(20)]
+    _until_parked(here, 20)
+
+    here.gate.touch()
+
+    _until_replies(here, 21)
+    assert _texts(here, first.conversation_id) == [f"answer to {m.text}" for m in (first, *others)]
+    used = {push.connection_id for push in here.simulator.pushes if push.message_id}
+    assert len(used) == 2, "both took part"
+
+
+def test_the_race_of_two_listeners_swaps_answers_and_never_mixes_them(here):
+    """The bound: one listener's way to the broker is longer, here until it goes on at all."""
+    slow = here.listener()
+    here.worker(AGENT="gated:plain")
+    slow.signal(signal.SIGSTOP)
+    here.simulator.say("written first")
+    here.start("python -m listener", DATA_DIR=str(here.folder / "data2"))
+    here.simulator.until_connected(2)
+    here.simulator.switch(distribution="newest")
+    later = here.simulator.say("written second")
+    _until_runs(here, 1)
+
+    slow.signal(signal.SIGCONT)
+    _until_parked(here, 1)
+    here.gate.touch()
+
+    _until_replies(here, 2)
+    assert _texts(here, later.conversation_id) == [
+        "answer to written second",
+        "answer to written first",
+    ]
