@@ -152,17 +152,31 @@ def test_a_copy_in_a_long_queue_is_multiplied_less_and_less(store, clock):
     assert times == [0, 15, 45, 120, 270]
 
 
-def test_a_parked_message_looks_after_itself_now_and_then(store, clock):
-    """Should the one before it vanish in a way nobody foresaw."""
-    claimed(store, 1, lease_s=3600)
+def test_a_parked_message_that_is_the_next_looks_after_itself_now_and_then(store, clock):
+    """Should it be lost on its way to a worker, again and again."""
+    lease = claimed(store, 1).lease
     claim(store, 2)
+    store.finish(lease, "SUCCESS")
 
-    clock.advance(59)
-    assert store.due(limit=10, hold_s=15) == []
-    clock.advance(1)
+    clock.advance(15)
+    assert [message.task_id for message in store.due(limit=10, hold_s=15)] == ["task2"]
+    clock.advance(30)
 
     assert [message.task_id for message in store.due(limit=10, hold_s=15)] == ["task2"]
-    assert claim(store, 2) == Parked()
+
+
+def test_what_waits_behind_another_one_is_not_published_for_nothing(store, clock):
+    """However many there are: they do not keep what is due behind them, either."""
+    claimed(store, 1, lease_s=36_000)
+    for number in range(2, 30):
+        assert claim(store, number) == Parked()
+    store.release(claimed(store, 50, lane="lane2").lease, due_in_s=61)
+
+    clock.advance(61)
+    assert [message.task_id for message in store.due(limit=5, hold_s=600)] == ["task50"]
+    clock.advance(61)
+
+    assert store.due(limit=5, hold_s=600) == []
 
 
 # The predecessor.

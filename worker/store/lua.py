@@ -329,17 +329,23 @@ return taken
 """
 )
 
-# KEYS: due. ARGV: limit, hold ms. An id without a record was removed by hand.
+# KEYS: due. ARGV: limit, hold ms, park ms. An id without a record was removed by hand. What waits
+# behind another one need not be published to learn that.
 DUE = (
     PRELUDE
     + GRACE
+    + LANES
     + """
 local taken = {}
 local grace_until = in_grace(tonumber(ARGV[4]), true)
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, ARGV[3])) do
-  local found = redis.call('HMGET', records .. id, 'envelope', 'answer', 'handed', 'state')
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, ARGV[3] * 10)) do
+  if #taken == tonumber(ARGV[3]) then break end
+  local found = redis.call('HMGET', records .. id,
+    'envelope', 'answer', 'handed', 'state', 'lane')
   if grace_until and found[4] == 'running' then
     redis.call('ZADD', KEYS[1], grace_until, id)
+  elseif found[4] == 'parked' and first_of(found[5]) ~= id then
+    redis.call('ZADD', KEYS[1], now + ARGV[5], id)
   elseif found[1] then
     local handed = tonumber(found[3] or 0)
     redis.call('HSET', records .. id, 'handed', handed + 1)

@@ -263,7 +263,7 @@ class RedisStore:
 
     def due(self, *, limit: int, hold_s: float) -> list[DueMessage]:
         """See :meth:`Store.due <worker.store.base.Store.due>`."""
-        taken = self._run(self._take_due, [self._due], limit, ms(hold_s))
+        taken = self._run(self._take_due, [self._due], limit, ms(hold_s), ms(PARK_S))
         return [due_message(id_, envelope, has_answer=bool(has)) for id_, envelope, has in taken]
 
     def missed(self, *, limit: int = 1000) -> list[MissedReply]:

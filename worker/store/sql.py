@@ -58,6 +58,8 @@ from worker.store.sql_sweep import grace_until
 __all__ = ["SqlStore"]
 
 _m = messages.c
+# Of those that are due, how many batches are looked through for one that is not behind another.
+_DUE_ROUNDS = 10
 
 
 class SqlStore:
@@ -336,25 +338,28 @@ class SqlStore:
 
     def due(self, *, limit: int, hold_s: float) -> list[DueMessage]:
         """See :meth:`Store.due <worker.store.base.Store.due>`."""
+        columns = (_m.task_id, _m.envelope, _m.answer.is_not(None).label("has_answer"))
         pick = (
-            select(_m.task_id, _m.envelope, _m.answer.is_not(None).label("has_answer"))
+            select(*columns, sql_turns.is_behind().label("is_behind"))
             .where(_m.due_at <= self._database.now())
             .order_by(_m.due_at)
             .limit(limit)
-            .with_for_update(skip_locked=True)
+            .with_for_update(skip_locked=True, of=messages)
         )
         with self._database.transaction() as connection:
             now = self._database.now()
             if grace_until(connection, now, ms(hold_s), is_sweep=True) is not None:
                 pick = pick.where(_m.state != RUNNING)
-            rows = connection.execute(pick).all()
-            taken = [row.task_id for row in rows]
-            hold_ms = ms(hold_s) * (1 + _m.handed * _m.handed)
-            hold = update(messages).where(_m.task_id.in_(taken))
-            if rows:
-                due_at = self._database.now() + hold_ms
-                connection.execute(hold.values(due_at=due_at, handed=_m.handed + 1))
-        return [due_message(r.task_id, r.envelope, has_answer=bool(r.has_answer)) for r in rows]
+            for _ in range(_DUE_ROUNDS):
+                rows = connection.execute(pick).all()
+                taken = [row for row in rows if not row.is_behind]
+                # What waits behind another one need not be published to learn that.
+                _put_off(connection, [r for r in rows if r.is_behind], now + ms(PARK_S))
+                hold_ms = ms(hold_s) * (1 + _m.handed * _m.handed)
+                _put_off(connection, taken, now + hold_ms, handed=_m.handed + 1)
+                if taken or len(rows) < limit:
+                    break
+        return [due_message(r.task_id, r.envelope, has_answer=bool(r.has_answer)) for r in taken]
 
     def missed(self, *, limit: int = 1000) -> list[MissedReply]:
         """See :meth:`Store.missed <worker.store.base.Store.missed>`."""
@@ -408,6 +413,12 @@ class SqlStore:
     def _read_missed(self, statement: Select[Any]) -> list[MissedReply]:
         with self._database.one() as connection:
             return [_missed_reply(row) for row in connection.execute(statement)]
+
+
+def _put_off(connection: Connection, rows: Sequence[Row[Any]], due_at: Any, **values: Any) -> None:
+    if rows:
+        these = _m.task_id.in_([row.task_id for row in rows])
+        connection.execute(update(messages).where(these).values(due_at=due_at, **values))
 
 
 def _ours(lease: Lease) -> Update:

@@ -12,7 +12,17 @@ from worker.store.base import DueMessage, Merged
 from worker.store.records import due_message
 from worker.store.schema import DONE, MISSED, PARKED, messages
 
-__all__ = ["HAS_TURN", "end_values", "first_of", "hand_over", "is_early", "lock", "merge", "size"]
+__all__ = [
+    "HAS_TURN",
+    "end_values",
+    "first_of",
+    "hand_over",
+    "is_behind",
+    "is_early",
+    "lock",
+    "merge",
+    "size",
+]
 
 _m = messages.c
 
@@ -47,6 +57,17 @@ def size(connection: Connection, lane: str) -> int:
     """Return how many wait in the lane."""
     waiting = select(func.count()).where(_m.lane == lane, _m.place_ms != HAS_TURN)
     return int(connection.execute(waiting).scalar_one())
+
+
+def is_behind() -> ColumnElement[bool]:
+    """Say of a record, in a statement, whether it is parked behind another one of its lane."""
+    other = aliased(messages)
+    another = exists().where(
+        other.c.lane == _m.lane,
+        other.c.place_ms < _m.place_ms,
+        other.c.state.not_in((DONE, MISSED)),
+    )
+    return and_(_m.state == PARKED, another)
 
 
 def is_early(connection: Connection, row: Row[Any], now: ColumnElement[int]) -> bool:
