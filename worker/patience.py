@@ -46,22 +46,43 @@ class PatientStore:
         self._store = store
         self._publish = publish
         self.stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._is_away = False
 
     def _patiently(self, call: Callable[[], _T], *, waits_out: type[StoreError] = StoreError) -> _T:
         wait_s = _FIRST_S
         while True:
             try:
-                return call()
+                result = call()
             except LeaseLostError:
+                self._say_back()
                 raise
             except waits_out as error:
-                level = logging.WARNING if _is_away(error) else logging.ERROR
-                logger.log(
-                    level, "waiting for the store: %s", error, extra={"action": "store_away"}
-                )
+                self._say_away(error)
                 if self.stopping.wait(wait_s):
                     raise
                 wait_s = min(_LONGEST_S, wait_s * 2)
+            else:
+                self._say_back()
+                return result
+
+    def _say_away(self, error: StoreError) -> None:
+        """Say it once an outage, however many messages wait."""
+        with self._lock:
+            is_first = not self._is_away
+            self._is_away = True
+        if is_first:
+            level = logging.WARNING if _is_away(error) else logging.ERROR
+            logger.log(level, "waiting for the store: %s", error, extra={"action": "store_away"})
+
+    def _say_back(self) -> None:
+        if not self._is_away:
+            return
+        with self._lock:
+            was_away = self._is_away
+            self._is_away = False
+        if was_away:
+            logger.info("the store is back", extra={"action": "store_back"})
 
     def _last_write(self, call: Callable[[], DueMessage | None]) -> None:
         """Make a write after which the lease is not ours any more; publish who is next."""

@@ -60,9 +60,22 @@ def test_what_was_done_is_recorded_whatever_the_store_says_meanwhile(name, caplo
     WRITES[name](PatientStore(script, print))
 
     assert len(script.calls) == 2
-    (line,) = caplog.records
+    line = caplog.records[0]
     assert (line.levelname, vars(line)["action"]) == ("ERROR", "store_away")
     assert "a fault nobody thought of" in line.getMessage()
+
+
+def test_an_outage_is_said_once_and_so_is_its_end(caplog):
+    """Hundreds of messages may wait, and each tries again every few seconds."""
+    caplog.set_level("INFO")
+    away = StoreUnavailableError("away")
+    store = PatientStore(Script(away, away, None, None, away, None), print)
+
+    for _ in range(3):
+        store.keep_answer(LEASE, "an answer")
+
+    said = [vars(record)["action"] for record in caplog.records]
+    assert said == ["store_away", "store_back", "store_away", "store_back"]
 
 
 def test_a_claim_that_fails_is_left_to_others():
