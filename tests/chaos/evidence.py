@@ -40,7 +40,7 @@ def evidence(scene: Scene, suspects: Sequence[Sent]) -> str:
 
 def _warnings(lines: Sequence[tuple[str, dict[str, Any]]]) -> list[str]:
     kinds = Counter(
-        f"{name} {line['level']} {line.get('message', '')[:160]} {_facts(line)}"
+        f"{name} {line['level']} {' '.join(line.get('message', '').split())[:160]} {_facts(line)}"
         for name, line in lines
         if line.get("level") in ("WARNING", "ERROR", "CRITICAL")
     )
