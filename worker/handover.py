@@ -53,28 +53,34 @@ class Handover:
     def deliver(self, fresh: Envelope) -> None:
         """Send what is kept for the conversation of ``fresh``, oldest first.
 
-        Stops at the first that its webhook does not take; that one and the rest are kept again.
+        Stops at the first that its webhook does not take, which is kept again.
         """
         if fresh.session_webhook is None or not fresh.conversation_id:
             return
+        for _ in range(_LIMIT):
+            if not self._deliver_one(fresh):
+                return
+
+    def _deliver_one(self, fresh: Envelope) -> bool:
+        """Send the oldest; False when there is none, or the webhook takes no more.
+
+        It alone is claimed: the others would wait with leases that nobody renews.
+        """
         try:
             kept = self._store.take_missed(
                 fresh.bot,
                 fresh.conversation_id,
                 owner=self._owner,
                 lease_s=self._lease_s,
-                limit=_LIMIT,
+                limit=1,
             )
         except StoreError as error:
             logger.warning("cannot look for kept answers: %s", error)
-            return
-        is_open = True
+            return False
         for lease, missed in kept:
             with suppress(LeaseLostError), self._heartbeat.holding(lease):
-                if is_open:
-                    is_open = self._send(lease, missed, fresh)
-                else:
-                    self._keep_again(Claimed(lease, missed.envelope), missed)
+                return self._send(lease, missed, fresh)
+        return False
 
     def _send(self, lease: Lease, missed: MissedReply, fresh: Envelope) -> bool:
         """Send one; False when the webhook takes no more."""

@@ -116,6 +116,19 @@ def test_one_of_which_the_handing_over_is_in_doubt_is_not_handed_over_again(desk
     assert "it may have arrived" in missed.detail or "may have arrived" in missed.detail
 
 
+def test_those_that_wait_for_a_slow_one_are_not_taken_yet(desk):
+    """Nobody would renew their leases, and a worker that dies would take them all along."""
+    miss(desk, 1)
+    desk.clock.advance(60)
+    miss(desk, 2)
+    waiting: list[list[str]] = []
+    desk.webhook.at_post = lambda: waiting.append([m.message_id for m in desk.store.missed()])
+
+    desk.answer(desk.worker(desk.agent("new"), hands_over=True), fresh(desk))
+
+    assert waiting == [["late2"], [], []]
+
+
 def test_a_long_question_is_cut_and_set_on_one_line(desk):
     message = envelope(message_id="late1", text="a\nb " + "x" * 100)
     desk.webhook.answers = [WebhookExpiredError(300001)]
