@@ -75,7 +75,7 @@ messages = Table(
 )
 
 
-# One row: when somebody swept last, and until when nothing is taken over.
+# One row: when somebody swept last (0: never), and until when nothing is taken over.
 sweep = Table(
     "dingtalk_sweep",
     metadata,
@@ -122,6 +122,7 @@ _VERSION_2 = (
         )
     ),
     "CREATE TABLE dingtalk_sweep (swept_at BIGINT NOT NULL, grace_until BIGINT NOT NULL)",
+    "INSERT INTO dingtalk_sweep VALUES (0, 0)",
     "CREATE INDEX dingtalk_messages_lane ON dingtalk_messages (lane, place_ms, place_us)"
     " WHERE lane IS NOT NULL",
     "CREATE INDEX dingtalk_messages_kept ON dingtalk_messages (kept_for)"

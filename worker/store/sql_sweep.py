@@ -4,7 +4,7 @@ During an outage all leases run out, and their owners are about to renew them. S
 swept for half a lease, nothing is taken over for the length of one.
 """
 
-from sqlalchemy import ColumnElement, Connection, insert, select, update
+from sqlalchemy import ColumnElement, Connection, select, update
 
 from worker.store.schema import sweep
 
@@ -26,12 +26,9 @@ def grace_until(
     """
     gap_ms = max(hold_ms // 2, LEAST_GAP_MS)
     now_ms = int(connection.execute(select(now)).scalar_one())
-    found = connection.execute(select(sweep).with_for_update()).first()
-    if found is None:
-        if is_sweep:
-            connection.execute(insert(sweep).values(swept_at=now_ms, grace_until=0))
-        return None
-    until, was_away = int(found.grace_until), now_ms - found.swept_at > gap_ms
+    found = connection.execute(select(sweep).with_for_update()).one()
+    until = int(found.grace_until)
+    was_away = found.swept_at > 0 and now_ms - found.swept_at > gap_ms
     if was_away:
         until = now_ms + hold_ms
     if was_away or is_sweep:
