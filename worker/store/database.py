@@ -157,6 +157,8 @@ def _engine(url: URL) -> Engine:
     return create_engine(
         url,
         hide_parameters=True,
+        # What is read after a lock was waited for must not be older than the lock.
+        isolation_level="READ COMMITTED",
         pool_pre_ping=True,
         pool_size=4,
         max_overflow=2,

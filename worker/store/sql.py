@@ -58,6 +58,8 @@ from worker.store.sql_sweep import grace_until
 __all__ = ["SqlStore"]
 
 _m = messages.c
+# What a claim needs to know of its record.
+_STANDING = (_m.task_id, _m.lane, _m.place_ms, _m.handed)
 # Of those that are due, how many batches are looked through for one that is not behind another.
 _DUE_ROUNDS = 10
 
@@ -121,17 +123,17 @@ class SqlStore:
             if row is None:
                 if envelope is None:
                     return Finished(None)
-                self._add(connection, task_id, envelope, turn)
+                mine = self._add(connection, task_id, envelope, turn)
             else:
-                self._count(connection, row)
-            not_yet = self._wait_for_turn(connection, task_id, ms(lease_s), turn)
+                mine = _count(connection, row)
+            not_yet = self._wait_for_turn(connection, mine, ms(lease_s), turn)
             return not_yet or self._grant(connection, task_id, owner, lease_s)
 
     def _is_crowded(self, connection: Connection, task_id: str, turn: Turn) -> bool:
         if turn.max_waiting is None:
             return False
         lane = key_of(turn.lane)
-        first = sql_turns.first_of(connection, lane)
+        first = sql_turns.first_of(connection, lane, self._database.now())
         if first is None or sql_turns.size(connection, lane) < turn.max_waiting:
             return False
         if first.place_ms != sql_turns.HAS_TURN and first.after == task_id:
@@ -142,7 +144,7 @@ class SqlStore:
 
     def _add(
         self, connection: Connection, task_id: str, envelope: dict[str, Any], turn: Turn | None
-    ) -> None:
+    ) -> Row[Any]:
         now = self._database.now()
         record: dict[str, Any] = {
             "task_id": task_id,
@@ -165,28 +167,20 @@ class SqlStore:
                 "after": turn.after,
                 "wait_until": now + ms(turn.wait_s),
             }
-        connection.execute(insert(messages).values(**record))
-
-    def _count(self, connection: Connection, row: Row[Any]) -> None:
-        died = case((_m.state == RUNNING, 1), else_=0)
-        connection.execute(
-            update(messages)
-            .where(_m.task_id == row.task_id)
-            .values(token=_m.token + 1, takeovers=_m.takeovers + died)
-        )
+        return connection.execute(insert(messages).values(**record).returning(*_STANDING)).one()
 
     def _wait_for_turn(
-        self, connection: Connection, task_id: str, hold_ms: int, turn: Turn | None
+        self, connection: Connection, mine: Row[Any], hold_ms: int, turn: Turn | None
     ) -> Claim | None:
         """Return None when it is the message's turn, or it needs none."""
         now = self._database.now()
-        mine = connection.execute(select(messages).where(_m.task_id == task_id)).one()
+        task_id = mine.task_id
         if mine.lane is None or mine.place_ms == sql_turns.HAS_TURN:
             return None
-        first = sql_turns.first_of(connection, mine.lane)
+        first = sql_turns.first_of(connection, mine.lane, now)
         assert first is not None  # noqa: S101, we are in it
         is_first = first.task_id == task_id
-        if not is_first or sql_turns.is_early(connection, first, now):
+        if not is_first or first.is_early:
             park_ms = ms(PARK_S) * (1 + mine.handed * mine.handed)
             due_at = _m.wait_until if is_first else now + park_ms
             connection.execute(
@@ -413,6 +407,17 @@ class SqlStore:
     def _read_missed(self, statement: Select[Any]) -> list[MissedReply]:
         with self._database.one() as connection:
             return [_missed_reply(row) for row in connection.execute(statement)]
+
+
+def _count(connection: Connection, row: Row[Any]) -> Row[Any]:
+    died = case((_m.state == RUNNING, 1), else_=0)
+    statement = (
+        update(messages)
+        .where(_m.task_id == row.task_id)
+        .values(token=_m.token + 1, takeovers=_m.takeovers + died)
+        .returning(*_STANDING)
+    )
+    return connection.execute(statement).one()
 
 
 def _put_off(connection: Connection, rows: Sequence[Row[Any]], due_at: Any, **values: Any) -> None:

@@ -18,7 +18,6 @@ __all__ = [
     "first_of",
     "hand_over",
     "is_behind",
-    "is_early",
     "lock",
     "merge",
     "size",
@@ -39,18 +38,25 @@ def lock(connection: Connection, name: str) -> None:
         connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
 
 
-def _in_order(lane: str) -> Any:
+def _in_order(lane: str, now: ColumnElement[int]) -> Any:
     columns = (_m.task_id, _m.state, _m.sender, _m.place_ms, _m.after, _m.wait_until)
     return (
-        select(*columns, _m.message_id, _m.envelope, _m.merged)
+        select(*columns, _m.message_id, _m.envelope, _m.merged, _is_early(now).label("is_early"))
         .where(_m.lane == lane, _UNFINISHED)
         .order_by(_m.place_ms, _m.place_us, _m.task_id)
     )
 
 
-def first_of(connection: Connection, lane: str) -> Row[Any] | None:
-    """Return who has the turn, or should."""
-    return connection.execute(_in_order(lane).limit(1)).first()
+def _is_early(now: ColumnElement[int]) -> ColumnElement[bool]:
+    """Say of a record, in a statement, whether one written before it is still to come."""
+    awaited = aliased(messages)
+    known = exists().where(awaited.c.task_id == _m.after)
+    return and_(_m.after.is_not(None), _m.wait_until > now, ~known)
+
+
+def first_of(connection: Connection, lane: str, now: ColumnElement[int]) -> Row[Any] | None:
+    """Return who has the turn, or should; ``is_early`` when it waits for one still to come."""
+    return connection.execute(_in_order(lane, now).limit(1)).first()
 
 
 def size(connection: Connection, lane: str) -> int:
@@ -70,21 +76,12 @@ def is_behind() -> ColumnElement[bool]:
     return and_(_m.state == PARKED, another)
 
 
-def is_early(connection: Connection, row: Row[Any], now: ColumnElement[int]) -> bool:
-    """Whether somebody who was written before it is still to come."""
-    if not row.after:
-        return False
-    awaited = aliased(messages)
-    known = exists().where(awaited.c.task_id == row.after)
-    return bool(connection.execute(select(and_(row.wait_until > now, ~known))).scalar_one())
-
-
 def hand_over(
     connection: Connection, lane: str | None, now: ColumnElement[int], hold_ms: int
 ) -> DueMessage | None:
     """Hand the turn to the next: return what the caller publishes."""
-    first = first_of(connection, lane) if lane is not None else None
-    if first is None or first.place_ms == HAS_TURN or is_early(connection, first, now):
+    first = first_of(connection, lane, now) if lane is not None else None
+    if first is None or first.place_ms == HAS_TURN or first.is_early:
         return None
     handed = {"handed": 1, "due_at": now + hold_ms}
     connection.execute(update(messages).where(_m.task_id == first.task_id).values(**handed))
@@ -111,12 +108,10 @@ def merge(
     ttl_ms: int,
 ) -> Merged | None:
     """Make the first, and those of its sender that wait right behind it, one turn: the last's."""
-    rows = list(connection.execute(_in_order(lane).limit(_MERGE_LIMIT)))
+    rows = list(connection.execute(_in_order(lane, now).limit(_MERGE_LIMIT)))
     run = rows[:1]
     for row in rows[1:]:
-        if row.state != PARKED or row.sender != run[0].sender:
-            break
-        if row.after != run[-1].task_id and is_early(connection, row, now):
+        if row.state != PARKED or row.sender != run[0].sender or row.is_early:
             break
         run.append(row)
     if len(run) == 1:
