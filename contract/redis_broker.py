@@ -6,7 +6,7 @@ moment is gone. Here one script takes and notes at once, and what is waited for 
 which says no more than "look"::
 
     <queue>         messages; written first
-    dingtalk:wake   one entry for each, so that one waiting worker looks at once
+    dingtalk:wake   one entry for each, so that one waiting worker looks at once; 1000 at most
     unacked, unacked_index      read and not acknowledged yet (kombu's)
 
 An entry that gets lost costs a second, as every worker looks once a second anyway. Publishing with
@@ -44,6 +44,7 @@ for i = 4, #KEYS do
       return '[' .. payload .. ',' .. cjson.encode(info.exchange) .. ','
         .. cjson.encode(info.routing_key) .. ']', properties.delivery_tag
     end)
+    redis.call('LTRIM', wake, 0, 999)
     if ok then
       redis.call('HSET', unacked, tag, value)
       redis.call('ZADD', index, redis.call('TIME')[1], tag)

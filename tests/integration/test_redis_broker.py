@@ -126,6 +126,19 @@ def test_a_burst_is_read_in_its_order_and_leaves_no_wake_up_calls(broker):
     assert [message.payload for message in read] == [f"message {n}" for n in range(500)]
 
 
+def test_wake_up_calls_do_not_pile_up_behind_a_queue_that_is_never_empty(broker):
+    with redis.Redis.from_url(broker.url) as client:
+        with _publishing(broker) as publish:
+            for number in range(1100):
+                publish(str(number))
+        assert client.llen(WAKE) == 1100
+
+        with _consuming(broker) as (drain, read):
+            _until_read(drain, read, 1, 5)
+
+        assert client.llen(WAKE) <= 1000
+
+
 def test_a_batch_wakes_as_well(broker):
     with broker.connection() as connection:
         producer: Any = kombu.Producer(connection.default_channel, serializer="json")
