@@ -82,7 +82,10 @@ def _play(cell: Cell, fault: Fault, scene: Scene, size: Size, started: float) ->
         if not process.is_running:
             scene.complain(f"{name} ended by itself")
     if not _until_settled(scene, load, fault, give_up_at):
-        scene.complain(f"not all answered within {fault.limit_s:g} s")
+        is_cut_short = scene.interrupted.is_set()
+        scene.complain(
+            "interrupted" if is_cut_short else f"not all answered within {fault.limit_s:g} s"
+        )
     history = _history(scene, load, ended_s, back_s)
     judgement = judge(history, fault.allowed)
     result = Result(cell, judgement, tuple(scene.complaints), time.monotonic() - started)
