@@ -27,7 +27,7 @@ from worker.leases import Heartbeat
 from worker.outcome import FinalState, Outcome
 from worker.parts import parts_of
 from worker.patience import PatientStore
-from worker.store import Claimed, Reason
+from worker.store import Claimed, LeaseLostError, Reason
 
 __all__ = ["LATE_NOTE", "Delivery", "Webhook"]
 
@@ -119,6 +119,9 @@ class Delivery:
 
         Returns:
             How far it came, and what stopped it.
+
+        Raises:
+            LeaseLostError: This process is ending, and left the other parts to another one.
         """
         lease, url = claimed.lease, envelope.session_webhook or ""
         parts = parts_of(reply)
@@ -137,8 +140,12 @@ class Delivery:
                 return replace(claimed, in_doubt=claimed.in_doubt or is_ambiguous), error
             note = ""
             claimed = replace(claimed, sent=number + 1, in_doubt=False)
-            if claimed.sent < len(parts):
-                self._store.sending(lease, sent=claimed.sent)
+            if claimed.sent == len(parts):
+                break
+            if self._heartbeat.is_ending:
+                self._store.release(lease, due_in_s=0, sent=claimed.sent, in_doubt=False)
+                raise LeaseLostError(lease.task_id)
+            self._store.sending(lease, sent=claimed.sent)
         self._store.finish(lease, FinalState.SUCCESS)
         return claimed, None
 

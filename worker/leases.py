@@ -81,6 +81,11 @@ class Heartbeat:
                 self._sending.discard(lease)
                 self._sent.notify_all()
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether this process is to begin nothing new."""
+        return self._is_ending
+
     def _beat(self) -> None:
         while not self._ended.wait(self._lease_s / 3):
             with self._lock:

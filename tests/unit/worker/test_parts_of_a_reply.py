@@ -1,5 +1,6 @@
 """A reply in parts: each arrives once, in order, whatever stops the delivery in between."""
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from contract.routing import task_id
 from dingwire.errors import WebhookExpiredError, WebhookThrottledError, WebhookUnreachableError
+from tests.servers import wait_for
 from tests.unit.worker.answering_parts import LEASE_S, Desk, envelope
 from worker.outcome import FinalState
 
@@ -130,3 +132,24 @@ def test_a_rescue_goes_on_with_the_parts_that_are_missing(desk):
     assert outcome.state is FinalState.RESCUED
     assert numbers(desk) == ["(1/3)"]
     assert [text.split(")")[0] for *_, text in desk.proactive.sent] == ["(2/3", "(3/3"]
+
+
+def test_a_process_that_ends_leaves_the_other_parts_to_another(desk):
+    first = desk.worker(desk.agent(LONG))
+    ending = threading.Thread(target=first._heartbeat.release_all)
+
+    def end() -> None:
+        ending.start()
+        wait_for(lambda: first._heartbeat.is_ending, limit_s=10, what="the end to begin")
+        desk.webhook.at_post = lambda: None
+
+    desk.webhook.at_post = end
+    assert desk.answer(first).state is None
+    ending.join(10)
+    assert numbers(desk) == ["(1/3)"]
+
+    outcome = desk.answer(desk.worker(desk.agent(LONG), owner="another"))
+
+    assert outcome.state is FinalState.SUCCESS
+    assert numbers(desk) == ["(1/3)", "(2/3)", "(3/3)"]
+    assert len(desk.agent_calls) == 1
