@@ -236,29 +236,8 @@ class RedisStore:
         keys = [kept, self._due, self._missed]
         taken = self._run(self._take_missed, keys, owner, ms(lease_s), limit, self._missed_id)
         return [
-            (
-                Lease(task_id, owner, int(token), lease_s),
-                read_missed(
-                    task_id=task_id,
-                    state=state,
-                    facts=facts,
-                    missed_at=int(missed_at),
-                    envelope=envelope,
-                    answer=answer,
-                    merged=merged,
-                    sent=int(sent or 0),
-                ),
-            )
-            for task_id, (
-                token,
-                state,
-                facts,
-                missed_at,
-                envelope,
-                answer,
-                merged,
-                sent,
-            ) in taken
+            (Lease(task_id, owner, int(token), lease_s), _missed(task_id, *row))
+            for task_id, (token, *row) in taken
         ]
 
     def due(self, *, limit: int, hold_s: float) -> list[DueMessage]:
@@ -308,26 +287,14 @@ class RedisStore:
         return _next(found[0]) if found else None
 
     def _read_missed(self, task_ids: list[str]) -> list[MissedReply]:
-        names = ("outcome", "facts", "missed_at", "envelope", "answer", "merged", "sent")
         with self._errors(), self._redis.pipeline(transaction=False) as pipeline:
             for task_id in task_ids:
-                pipeline.hmget(self._key(task_id), names)
+                pipeline.hmget(self._key(task_id), _OF_MISSED)
             rows = pipeline.execute()
         return [
-            read_missed(
-                task_id=task_id,
-                state=state,
-                facts=facts,
-                missed_at=int(missed_at),
-                envelope=envelope,
-                answer=answer,
-                merged=merged,
-                sent=int(sent or 0),
-            )
-            for task_id, (state, facts, missed_at, envelope, answer, merged, sent) in zip(
-                task_ids, rows, strict=True
-            )
-            if missed_at is not None
+            _missed(task_id, *row)
+            for task_id, row in zip(task_ids, rows, strict=True)
+            if row[_MISSED_AT] is not None
         ]
 
     @contextmanager
@@ -349,6 +316,25 @@ class RedisStore:
                     f"store {self._name} cannot be used: {error}"
                 ) from error
             raise StoreError(f"store {self._name} failed: {type(error).__name__}") from error
+
+
+# As ``lua.TAKE_MISSED`` returns them, too.
+_OF_MISSED = ("outcome", "facts", "missed_at", "envelope", "answer", "merged", "sent")
+_MISSED_AT = _OF_MISSED.index("missed_at")
+
+
+def _missed(task_id: str, *row: Any) -> MissedReply:
+    state, facts, missed_at, envelope, answer, merged, sent = row
+    return read_missed(
+        task_id=task_id,
+        state=state,
+        facts=facts,
+        missed_at=int(missed_at),
+        envelope=envelope,
+        answer=answer,
+        merged=merged,
+        sent=int(sent or 0),
+    )
 
 
 def _next(found: list[str] | None) -> DueMessage | None:
