@@ -43,6 +43,7 @@ def test_what_overruns_the_grace_is_answered_by_another_worker(here, kind):
     here.gate.touch()
     other.until_logged("reply_posted", limit_s=15)
 
+    assert "message_republished" in other.log
     assert code == 0
     assert list(worker.members()) == []
     assert [r.text for r in here.simulator.accepted] == ["answer to hello"]
@@ -103,6 +104,7 @@ def test_an_idle_worker_stops_within_seconds(here):
 
 
 def test_a_killed_worker_is_replaced_after_its_lease(here):
+    """By the sweep, not by the broker: each has a time of its own for giving out again."""
     worker = _with_a_message_in_hand(here, "", LEASE_S="2")
     other = here.worker(LEASE_S="2")
 
@@ -111,6 +113,7 @@ def test_a_killed_worker_is_replaced_after_its_lease(here):
     here.gate.touch()
     other.until_logged("reply_posted", limit_s=15)
 
+    assert "message_republished" in other.log
     assert [r.text for r in here.simulator.accepted] == ["answer to hello"]
 
 
