@@ -23,9 +23,9 @@ _is_redis = _settings.broker_url.startswith("redis")
 broker_url = _broker.url
 broker_transport_options = dict(_broker.transport_options)
 if _is_redis:
-    # Redis gives a message that was not acknowledged to somebody else after this many seconds.
-    # Short, because a claim in the store, not this, keeps a message from being worked on twice:
-    # one that is still worked on comes once more, meets the claim and is dropped.
+    # Redis gives a message that was not acknowledged to somebody else when its worker did not say
+    # for this many seconds that it has it (contract/redis_broker.py). Short, because a claim in the
+    # store, not this, keeps a message from being worked on twice.
     broker_transport_options["visibility_timeout"] = 10
     # How often each worker looks for those (kombu's: every 100 s), and how long one that dies
     # meanwhile keeps the others from it (kombu's: 300 s).

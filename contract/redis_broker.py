@@ -72,6 +72,22 @@ class QoS(_QoS):  # type: ignore[misc]
         else:
             super().append(message, delivery_tag)
 
+    def restore_visible(self, *arguments: Any, **options: Any) -> Any:
+        """Restore what others left too long; what this process has in hand is not left."""
+        self._touch()
+        return super().restore_visible(*arguments, **options)
+
+    def _touch(self) -> None:
+        try:
+            tags = list(self._delivered)
+        except RuntimeError:  # another thread acknowledges just now; the next time will do
+            return
+        if not tags:
+            return
+        with self.channel.conn_or_acquire() as client:
+            now = client.time()[0]
+            client.zadd(self.unacked_index_key, dict.fromkeys(tags, now), xx=True)
+
 
 class _Asked(Enum):
     """What a channel has sent and waits for the answer of."""

@@ -234,8 +234,9 @@ def _postgresql(folder: Path, port: int) -> Iterator[_Started]:
         finally:
             if process.poll() is None:
                 # SIGTERM waits for clients to leave, and runuser loses its patience after 2 s.
-                postmaster = int((data / "postmaster.pid").read_text().split()[0])
-                os.kill(postmaster, signal.SIGINT)
+                with suppress(FileNotFoundError, ProcessLookupError):  # a test has killed it
+                    postmaster = int((data / "postmaster.pid").read_text().split()[0])
+                    os.kill(postmaster, signal.SIGINT)
                 process.wait(20)
 
 

@@ -29,6 +29,8 @@ class Heartbeat:
         # By lease, not by task: a message we lost may come back to this process at once.
         self._held: set[Lease] = set()
         self._sending: set[Lease] = set()
+        self._open: set[Lease] = set()
+        self._lost: set[Lease] = set()
         self._lock = threading.Lock()
         self._sent = threading.Condition(self._lock)
         self._is_ending = False
@@ -45,6 +47,7 @@ class Heartbeat:
         with self._lock:
             if not self._is_ending:
                 self._held.add(lease)
+                self._open.add(lease)
             is_held = lease in self._held
             if is_held and self._thread is None:
                 self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
@@ -57,6 +60,7 @@ class Heartbeat:
         finally:
             with self._lock:
                 self._held.discard(lease)
+                self._open.discard(lease)
 
     @contextmanager
     def sending(self, lease: Lease) -> Iterator[None]:
@@ -88,6 +92,7 @@ class Heartbeat:
 
     def _beat(self) -> None:
         while not self._ended.wait(self._lease_s / 3):
+            self._tell_lost()
             with self._lock:
                 leases = list(self._held)
             if leases:
@@ -100,15 +105,20 @@ class Heartbeat:
             # A lease that runs out meanwhile is noticed by whoever writes with it next.
             logger.warning("cannot renew %s leases: %s", len(leases), _shown(error))
             return
+        with self._lock:
+            self._lost.update(self._held.intersection(lost))
+            self._held.difference_update(lost)
+
+    def _tell_lost(self) -> None:
+        """Say which were lost at the beat before, save those that were just being finished then."""
+        with self._lock:
+            lost = self._lost & self._open
+            self._lost.clear()
         for lease in lost:
-            with self._lock:
-                still_held = lease in self._held
-                self._held.discard(lease)
-            if still_held:
-                logger.warning(
-                    "lost the lease on a message that is still worked on",
-                    extra={"action": "lease_lost", "task_id": lease.task_id},
-                )
+            logger.warning(
+                "lost the lease on a message that is still worked on",
+                extra={"action": "lease_lost", "task_id": lease.task_id},
+            )
 
     def release_all(self) -> int:
         """Give held messages back at once, wait for replies on their way; return how many went.

@@ -23,6 +23,7 @@ from click.core import ParameterSource
 from contract.settings import SettingsError
 from worker import wiring
 from worker.agents.base import AgentLoadError, load_agent
+from worker.lost_jobs import LostJobsStep
 from worker.pool import ProcessPool, ThreadPool
 from worker.settings import WorkerSettings
 from worker.store import StoreError, StoreUnavailableError
@@ -59,9 +60,9 @@ class Worker(CeleryWorker):
     """Celery's worker, checked at its start and bounded at its end."""
 
     class Blueprint(CeleryWorker.Blueprint):
-        """Celery's steps and the sweeper."""
+        """Celery's steps, the sweeper and who looks after lost jobs."""
 
-        default_steps = CeleryWorker.Blueprint.default_steps | {SweepStep}
+        default_steps = CeleryWorker.Blueprint.default_steps | {SweepStep, LostJobsStep}
 
     settings: WorkerSettings
 

@@ -52,7 +52,7 @@ def test_the_fuzzer_reports_an_input_that_takes_too_long():
 
 def test_the_fuzzer_reports_memory_that_grows():
     kept: list[bytes] = []
-    target = replace(TARGETS["frames"], run=lambda _: kept.append(b"x" * 8_000))
+    target = replace(TARGETS["frames"], run=lambda _: kept.append(b"x" * 20_000))
 
     assert fuzz(target, seed="1", inputs=6_000, seconds=30).has_grown
 
