@@ -170,13 +170,13 @@ def test_giving_back_goes_on_past_what_cannot_be_given_back(store):
 
 def test_a_message_whose_reply_is_on_its_way_is_not_given_back(store, another_process):
     """And the lease outlives the post, however short it is."""
-    heartbeat = Heartbeat(store, lease_s=0.3)
-    lease = claim(store, lease_s=0.3)
+    heartbeat = Heartbeat(store, lease_s=2)
+    lease = claim(store, lease_s=2)
     with ThreadPoolExecutor(1) as pool:
         with heartbeat.holding(lease), heartbeat.sending(lease):
             ending = pool.submit(heartbeat.release_all)
             with pytest.raises(TimeoutError):
-                ending.result(1)
+                ending.result(2.5)
             assert another_process.due(limit=10, hold_s=0) == []
             store.finish(lease, "SUCCESS")
 
