@@ -20,7 +20,7 @@ MESSAGES, PEOPLE = 50, 10
 OUTAGES = [
     ("redis", "broker", "killed", ""),
     ("redis", "broker", "stopped", "-P prefork -c 4"),
-    ("rabbitmq", "broker", "killed", ""),
+    ("rabbitmq", "broker", "stopped", ""),
     ("redis", "store", "stopped", "-P prefork -c 4"),
     ("postgresql", "store", "stopped", ""),
     ("redis", "both", "killed", ""),
