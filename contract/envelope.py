@@ -57,8 +57,8 @@ class Envelope(BaseModel):
 
     Frozen, JSON both ways. Fields that this version does not know survive a round trip, so an
     older worker may hand a newer listener's message on. Times are aware UTC. ``deadline``,
-    ``webhook_expires_at`` and ``created_at`` are on DingTalk's clock; ``received_at`` and
-    ``promise_at`` are on the listener's, and ``clock_offset_s`` (DingTalk's minus the
+    ``webhook_expires_at`` and ``created_at`` are on DingTalk's clock; ``received_at``,
+    ``spooled_at``, ``enqueued_at`` and ``promise_at`` are on the listener's, and ``clock_offset_s`` (DingTalk's minus the
     listener's) leads from one to the other.
 
     What a person wrote, and the webhook, are left out of ``repr``: they must never reach a log.
@@ -97,6 +97,12 @@ class Envelope(BaseModel):
     )
     created_at: AwareDatetime | None = None
     received_at: AwareDatetime
+    spooled_at: AwareDatetime | None = Field(
+        default=None, description="When the listener's disk had it, if the broker was away."
+    )
+    enqueued_at: AwareDatetime | None = Field(
+        default=None, description="When the listener began to publish it, the last time it did."
+    )
     clock_offset_s: float = 0.0
 
     def to_wire(self) -> dict[str, Any]:

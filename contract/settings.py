@@ -54,6 +54,7 @@ TOML_KEYS = frozenset(
         *("shutdown_grace_s", "worker_pool", "worker_concurrency", "keep_missed_days"),
         *("order", "burst", "max_waiting", "late_handover"),
         *("connections", "connection_ttl_s", "silence_limit_s", "spool_max_mb"),
+        *("envelope_key", "health_port", "metrics_port", "alert_webhook", "alert_secret"),
     }
 )
 
@@ -144,6 +145,13 @@ class Settings(BaseSettings):
         default=Order.CONVERSATION,
         description="What is answered one message at a time, as it was written: a conversation, "
         "each sender in it, or none.",
+    )
+    envelope_key: SecretStr | None = Field(
+        validation_alias="ENVELOPE_KEY",
+        default=None,
+        description="Keys (Fernet's, comma separated, the newest first) that seal what people "
+        "wrote and their webhooks on the broker, the disk and in the store; the same for all "
+        "processes. Unset: in clear.",
     )
     log_format: Literal["text", "json"] | None = Field(
         validation_alias="LOG_FORMAT",

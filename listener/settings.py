@@ -68,3 +68,11 @@ class ListenerSettings(Settings):
         description="How much may wait on the disk while the broker is away, in MiB; what does not "
         "fit pushes out the oldest messages, which are reported as missed (spool_full).",
     )
+    health_port: int | None = Field(
+        validation_alias="HEALTH_PORT",
+        default=None,
+        ge=1,
+        le=65535,
+        description="Port of the listener's /healthz and /metrics, on all interfaces; unset: "
+        "neither.",
+    )

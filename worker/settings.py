@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import AliasChoices, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_validator, model_validator
 
 from contract.settings import CommaSeparated, Settings, check_url, is_local_url
 from dingwire.webhook import WebhookHosts
@@ -110,6 +110,25 @@ class WorkerSettings(Settings):
         allow_inf_nan=False,
         description="How long missed replies are kept.",
     )
+    metrics_port: int | None = Field(
+        validation_alias="METRICS_PORT",
+        default=None,
+        ge=1,
+        le=65535,
+        description="Port of this worker's /metrics, on all interfaces; unset: none. Workers on "
+        "one machine need one each.",
+    )
+    alert_webhook: SecretStr | None = Field(
+        validation_alias="ALERT_WEBHOOK",
+        default=None,
+        description="Webhook of a DingTalk group robot that is told of new missed replies, at "
+        "most once a minute.",
+    )
+    alert_secret: SecretStr | None = Field(
+        validation_alias="ALERT_SECRET",
+        default=None,
+        description="Signing secret of that robot (SEC…), if it has one.",
+    )
 
     @field_validator("store_url", "addon_store_url")
     @classmethod
@@ -122,6 +141,13 @@ class WorkerSettings(Settings):
             raise ValueError("must start with redis://, rediss://, postgresql:// or sqlite:///")
         if not value.startswith("sqlite:"):
             check_url(value)
+        return value
+
+    @field_validator("alert_webhook")
+    @classmethod
+    def _alert_address(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().startswith(("https://", "http://")):
+            raise ValueError("must be the robot's address, which starts with https://")
         return value
 
     @field_validator("webhook_hosts")

@@ -70,7 +70,8 @@ def test_a_listener_imports_nothing_that_only_workers_need():
 
 def test_a_listeners_install_brings_no_worker():
     names = {re.split(r"[<>=\[]", each)[0] for each in PYPROJECT["project"]["dependencies"]}
-    assert names == {"kombu", "pydantic", "pydantic-settings", "requests", "websockets"}
+    shared = {"kombu", "prometheus-client", "pydantic", "pydantic-settings"}
+    assert names == shared | {"requests", "websockets"}
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])

@@ -13,13 +13,18 @@ from worker.store.base import (
     LeaseLostError,
     Merged,
     MissedReply,
+    Note,
+    Pace,
     Parked,
     Reason,
+    Step,
     Store,
     StoreError,
     StoreSchemaError,
     StoreUnavailableError,
+    Story,
     Turn,
+    Unfinished,
 )
 
 __all__ = [
@@ -34,13 +39,18 @@ __all__ = [
     "LeaseLostError",
     "Merged",
     "MissedReply",
+    "Note",
+    "Pace",
     "Parked",
     "Reason",
+    "Step",
     "Store",
     "StoreError",
     "StoreSchemaError",
     "StoreUnavailableError",
+    "Story",
     "Turn",
+    "Unfinished",
     "open_store",
 ]
 

@@ -1,8 +1,8 @@
 """What a store remembers about a message, whatever keeps it.
 
 ``worker/answering.py`` and ``worker/delivery.py`` claim and finish messages through this
-interface; ``worker/sweep.py`` asks it what is due; ``worker/commands/late.py`` reads what was
-missed.
+interface; ``worker/sweep.py`` asks it what is due; the operator's commands read what was missed,
+how a message fared and who is there.
 
 **Time is the store's.** Callers pass durations; what "now" is, the store's own server says
 (Redis ``TIME``, PostgreSQL's clock, this machine's for SQLite), so that workers whose clocks
@@ -15,6 +15,8 @@ one mechanism covers retries, crashed workers and drained ones.
 **One message of a lane has the turn**, from its first claim until it is finished, over every
 retry and every takeover. The others are parked: in the store alone, in the order they were
 written. Whoever finishes one is given the next, and publishes it.
+
+**Every message has a story**: the steps it took, written along with what is written anyway.
 """
 
 from collections.abc import Sequence
@@ -33,13 +35,18 @@ __all__ = [
     "LeaseLostError",
     "Merged",
     "MissedReply",
+    "Note",
+    "Pace",
     "Parked",
     "Reason",
+    "Step",
     "Store",
     "StoreError",
     "StoreSchemaError",
     "StoreUnavailableError",
+    "Story",
     "Turn",
+    "Unfinished",
 ]
 
 
@@ -109,6 +116,23 @@ class Lease:
 
 
 @dataclass(frozen=True)
+class Step:
+    """One moment of a message's story; what ``celery -A worker trace`` shows.
+
+    Args:
+        name: One word, see ``docs/operations.md``.
+        facts: Plain JSON: durations, codes, owners; nothing anybody wrote, and no webhook.
+        ago_s: How long before the write it happened.
+        at: When it was, on the store's clock; set by the store.
+    """
+
+    name: str
+    facts: dict[str, Any] = field(default_factory=dict)
+    ago_s: float = 0.0
+    at: datetime | None = None
+
+
+@dataclass(frozen=True)
 class Turn:
     """Where a message stands among those that wait for each other.
 
@@ -140,7 +164,8 @@ class Claimed:
     ``attempts`` counts delivery attempts made so far; ``takeovers`` how often a lease on this
     message died before; ``sent`` how many parts of the answer have arrived; ``in_doubt`` whether
     the last worker died while it posted the next, which may have arrived or not; ``crowded``
-    whether too many wait in its lane already, where it has no place then.
+    whether too many wait in its lane already, where it has no place then; ``rerun`` whether an
+    operator wants it answered although it was missed before.
     """
 
     lease: Lease
@@ -151,6 +176,7 @@ class Claimed:
     sent: int = 0
     in_doubt: bool = False
     crowded: bool = False
+    rerun: bool = False
 
 
 @dataclass(frozen=True)
@@ -208,8 +234,9 @@ Claim = Claimed | Held | Finished | Parked | Merged
 class MissedReply:
     """What the operator can see, and send after all.
 
-    ``state`` is the final state in Flower (FLAGGED or FAILURE); ``detail`` one safe line, such as
-    an error's class; ``sent`` how many parts of the answer had arrived.
+    ``state`` is the final state in Flower (FLAGGED or FAILURE, and what it became when an operator
+    has sent it after all, at ``handled_at``); ``detail`` one safe line, such as an error's class;
+    ``sent`` how many parts of the answer had arrived; ``in_doubt`` whether one more may have.
     """
 
     task_id: str
@@ -224,6 +251,57 @@ class MissedReply:
     envelope: dict[str, Any] = field(repr=False)
     answer: str | None = field(default=None, repr=False)
     sent: int = 0
+    in_doubt: bool = False
+    handled_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Story:
+    """How a message fared until now.
+
+    ``state`` is running (``owner`` has it), waiting, parked, done or missed; ``outcome`` its final
+    state in Flower, if it has one. Its steps are in order; ``received``, the first, says which
+    message it is.
+    """
+
+    task_id: str
+    state: str
+    outcome: str | None
+    owner: str | None
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A message the store knows and nobody has finished; ``state`` as in :class:`Story`."""
+
+    task_id: str
+    state: str
+    envelope: dict[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Note:
+    """What a process says of itself, or of something that all should know.
+
+    ``age_s`` is measured by the store's clock.
+    """
+
+    key: str
+    facts: dict[str, Any]
+    age_s: float
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How many messages were finished in the last ``over_s`` seconds.
+
+    ``work_s`` is what they took altogether, from their last claims on.
+    """
+
+    finished: int
+    work_s: float
+    over_s: float
 
 
 class Store(Protocol):
@@ -250,6 +328,7 @@ class Store(Protocol):
         lease_s: float,
         envelope: dict[str, Any] | None,
         turn: Turn | None = None,
+        steps: Sequence[Step] = (),
     ) -> Claim:
         """Claim a message, in one atomic step.
 
@@ -266,19 +345,23 @@ class Store(Protocol):
             envelope: Kept until the message is finished (that of the first claim wins). With None
                 (the task carried none) an unknown message is :class:`Finished`.
             turn: What it waits for; that of the first claim wins. None: nothing.
+            steps: How its story begins, should this be the first claim. That it was ``taken``,
+                ``taken_over``, ``parked`` or ``merged`` is added here.
         """
 
     def renew(self, leases: Sequence[Lease], *, lease_s: float) -> list[Lease]:
         """Prolong leases; return those that are not ours any more."""
 
-    def keep_answer(self, lease: Lease, answer: str) -> None:
+    def keep_answer(self, lease: Lease, answer: str, steps: Sequence[Step] = ()) -> None:
         """Store what the agent said, before any of it is sent.
+
+        ``steps`` go on with the story, here and below.
 
         Raises:
             LeaseLostError: Another worker took over; do not send.
         """
 
-    def sending(self, lease: Lease, *, sent: int) -> None:
+    def sending(self, lease: Lease, *, sent: int, steps: Sequence[Step] = ()) -> None:
         """Note that the part after the ``sent`` ones is about to be posted.
 
         Should this be the last that is heard of us, the next one to claim the message knows that
@@ -296,6 +379,7 @@ class Store(Protocol):
         attempts: int | None = None,
         sent: int | None = None,
         in_doubt: bool | None = None,
+        steps: Sequence[Step] = (),
     ) -> None:
         """Give the message back, unfinished, to be worked on in ``due_in_s`` (0: at once).
 
@@ -307,15 +391,16 @@ class Store(Protocol):
             attempts: New count of delivery attempts; None leaves it.
             sent: How many parts have arrived; None leaves it.
             in_doubt: Whether one more may have arrived; None leaves it.
+            steps: As in :meth:`keep_answer`.
 
         Raises:
             LeaseLostError: Another worker took over.
         """
 
-    def finish(self, lease: Lease, outcome: str) -> DueMessage | None:
+    def finish(self, lease: Lease, outcome: str, steps: Sequence[Step] = ()) -> DueMessage | None:
         """Record that the message is done; forget its envelope and answer, keep its id.
 
-        The id is kept for the store's ``done_ttl_s``, so that a redelivery is known as one.
+        Id and story are kept for the store's ``done_ttl_s``, so that a redelivery is known as one.
 
         Returns:
             The next in its lane, to be published by us; should that fail, :meth:`due` hands it
@@ -334,6 +419,7 @@ class Store(Protocol):
         errcode: int | None,
         detail: str,
         in_doubt: bool = False,
+        steps: Sequence[Step] = (),
     ) -> DueMessage | None:
         """Record that the reply was missed; keep envelope and answer for ``missed_ttl_s``.
 
@@ -345,6 +431,7 @@ class Store(Protocol):
             detail: One safe line.
             in_doubt: Whether it may have arrived all the same, so that
                 :meth:`take_missed` must not hand it out.
+            steps: As in :meth:`keep_answer`.
 
         Returns:
             As :meth:`finish`.
@@ -372,11 +459,78 @@ class Store(Protocol):
         renewed. Then nothing is taken over, by this or by :meth:`claim`, for ``hold_s``.
         """
 
-    def missed(self, *, limit: int = 1000) -> list[MissedReply]:
-        """Return missed replies, newest first."""
+    # For the operator.
+
+    def missed(
+        self, *, limit: int = 1000, since_s: float | None = None, handled: bool = False
+    ) -> list[MissedReply]:
+        """Return missed replies, newest first.
+
+        Args:
+            limit: At most so many.
+            since_s: Only those missed in the last so many seconds.
+            handled: Those that an operator has sent after all, instead of the open ones.
+        """
 
     def find_missed(self, id_: str) -> MissedReply | None:
-        """Return the missed reply with this task id or ``message_id``."""
+        """Return the missed reply with this task id or ``message_id``, open or handled."""
+
+    def take_missed_one(
+        self, task_id: str, *, owner: str, lease_s: float
+    ) -> tuple[Lease, MissedReply] | None:
+        """Claim a missed reply, to send it; None when there is none (any more).
+
+        As :meth:`take_missed`, but any that is open or handled: :meth:`settle` it, or
+        :meth:`miss` it again.
+        """
+
+    def settle(self, lease: Lease, outcome: str, steps: Sequence[Step] = ()) -> None:
+        """Record that an operator has sent a missed reply; it is kept for ``missed_ttl_s`` more.
+
+        Raises:
+            LeaseLostError: Somebody else has the message.
+        """
+
+    def rerun(self, task_id: str, *, hold_s: float) -> DueMessage | None:
+        """Make an open missed reply that has no answer a message to be worked on again.
+
+        Returns:
+            What is to be published by us; should that fail, :meth:`due` hands it out after
+            ``hold_s``. None when there is no such reply, or it has an answer.
+        """
+
+    def discard(self, task_id: str) -> bool:
+        """Forget a missed reply, save its story; False when there is none. It ends as DROPPED."""
+
+    def route(self, bot: str, conversation_id: str) -> dict[str, Any] | None:
+        """Return what of the conversation's last envelope leads there, if its webhook lives.
+
+        ``session_webhook`` or ``sealed``, ``deadline``, ``webhook_expires_at``,
+        ``clock_offset_s`` and ``message_id``.
+        """
+
+    def story(self, id_: str) -> Story | None:
+        """Return the story of the message with this task id or ``message_id``."""
+
+    def stories(self, conversation_id: str, *, limit: int) -> list[Story]:
+        """Return those of a conversation's last messages, newest first."""
+
+    def unfinished(self, *, limit: int = 1000) -> list[Unfinished]:
+        """Return messages that are not finished, those first whose time comes first."""
+
+    def pace(self, *, over_s: float) -> Pace:
+        """Return how quickly messages are being finished; ``over_s`` at most an hour."""
+
+    # For the processes.
+
+    def remember(self, kind: str, key: str, facts: dict[str, Any], *, ttl_s: float) -> None:
+        """Keep ``facts`` (plain JSON) for ``ttl_s``, in place of what is kept under this key."""
+
+    def remembered(self, kind: str) -> list[Note]:
+        """Return what is kept of this kind, by key."""
+
+    def is_first(self, kind: str, key: str, *, within_s: float) -> bool:
+        """Return whether nobody else was told True within the time; one of many callers is."""
 
     def prune(self) -> int:
         """Forget what is past its time; return how many records went, where we do it ourselves."""
