@@ -19,7 +19,7 @@ from worker.outcome import FinalState, Outcome
 from worker.patience import PatientStore
 from worker.store import Claimed, Lease, LeaseLostError, MissedReply, StoreError
 
-__all__ = ["Handover"]
+__all__ = ["Handover", "mark_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ class Handover:
             self._keep_again(claimed, missed)
             return True
         with self._heartbeat.sending(lease):
-            claimed, error = self._delivery.post(claimed, fresh, reply, note=_mark(missed.envelope))
+            claimed, error = self._delivery.post(claimed, fresh, reply, note=mark_of(missed.envelope))
             if error is not None:
                 self._keep_again(claimed, missed, error)
                 return False
@@ -122,8 +122,12 @@ class Handover:
         )
 
 
-def _mark(envelope: dict[str, Any]) -> str:
-    """Return the line that says which question an answer belongs to."""
+def mark_of(envelope: dict[str, Any]) -> str:
+    """Return the line that says which question a late answer belongs to.
+
+    Args:
+        envelope: On the wire, in clear.
+    """
     words = " ".join(str(envelope.get("text", "")).split())
     short = words if len(words) <= _QUESTION_CHARS else f"{words[:_QUESTION_CHARS]}…"
     return f"补发 · Late answer to: 「{short}」"

@@ -17,7 +17,7 @@ from worker.parts import parts_of
 from worker.patience import PatientStore
 from worker.store import Claimed, Reason
 
-__all__ = ["LateReplies", "Proactive"]
+__all__ = ["LateReplies", "Proactive", "send_proactively"]
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +132,7 @@ class LateReplies:
         try:
             for part in parts[sent:]:
                 self._store.sending(claimed.lease, sent=sent)
-                self._send(self._proactive, envelope, part)
+                send_proactively(self._proactive, envelope, part)
                 sent += 1
         except OpenApiError as error:
             if isinstance(error, OpenApiUnavailableError) and error.ambiguous:
@@ -154,9 +154,14 @@ class LateReplies:
         self._store.finish(claimed.lease, FinalState.RESCUED)
         return Outcome(FinalState.RESCUED, reason, errcode)
 
-    @staticmethod
-    def _send(proactive: Proactive, envelope: Envelope, reply: Reply) -> None:
-        if envelope.conversation is Conversation.GROUP:
-            proactive.send_to_group(envelope.bot, envelope.conversation_id, reply)
-        else:
-            proactive.send_to_user(envelope.bot, envelope.sender_staff_id or "", reply)
+
+def send_proactively(proactive: Proactive, envelope: Envelope, reply: Reply) -> None:
+    """Send to the conversation that the message came from.
+
+    Raises:
+        OpenApiError: See :class:`dingwire.openapi.OpenApiClient`.
+    """
+    if envelope.conversation is Conversation.GROUP:
+        proactive.send_to_group(envelope.bot, envelope.conversation_id, reply)
+    else:
+        proactive.send_to_user(envelope.bot, envelope.sender_staff_id or "", reply)
