@@ -4,6 +4,7 @@ The listener writes it (``listener/translate.py``), the broker carries it as the
 argument, the store keeps it until the message is finished.
 """
 
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any, Self
 
@@ -58,10 +59,11 @@ class Envelope(BaseModel):
     Frozen, JSON both ways. Fields that this version does not know survive a round trip, so an
     older worker may hand a newer listener's message on. Times are aware UTC. ``deadline``,
     ``webhook_expires_at`` and ``created_at`` are on DingTalk's clock; ``received_at``,
-    ``spooled_at``, ``enqueued_at`` and ``promise_at`` are on the listener's, and ``clock_offset_s`` (DingTalk's minus the
-    listener's) leads from one to the other.
+    ``spooled_at``, ``enqueued_at`` and ``promise_at`` are on the listener's, and
+    ``clock_offset_s`` (DingTalk's minus the listener's) leads from one to the other.
 
-    What a person wrote, and the webhook, are left out of ``repr``: they must never reach a log.
+    What a person wrote, the webhook, and fields that this version does not know are left out of
+    ``repr``, as they must never reach a log, and are what ``contract/sealing.py`` seals.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True)
@@ -104,6 +106,10 @@ class Envelope(BaseModel):
         default=None, description="When the listener began to publish it, the last time it did."
     )
     clock_offset_s: float = 0.0
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """Leave out what came beside the known fields."""
+        return ((n, v) for n, v in super().__repr_args__() if n in type(self).model_fields)
 
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON object that travels as the task's ``envelope`` argument."""

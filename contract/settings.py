@@ -30,6 +30,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from contract.sealing import Sealer
 from contract.turn import Order
 
 __all__ = [
@@ -170,6 +171,13 @@ class Settings(BaseSettings):
         check_url(value)
         return value
 
+    @field_validator("envelope_key")
+    @classmethod
+    def _keys(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            Sealer.from_setting(value.get_secret_value())
+        return value
+
     @field_validator("data_dir")
     @classmethod
     def _can_hold_the_broker(cls, value: Path, info: ValidationInfo) -> Path:
@@ -184,6 +192,12 @@ class Settings(BaseSettings):
         if not value.startswith(("https://", "http://")):
             raise ValueError("must start with https:// (or http:// for a simulator)")
         return value.rstrip("/")
+
+    @property
+    def sealer(self) -> Sealer:
+        """What seals and opens envelopes with ``ENVELOPE_KEY``."""
+        keys = self.envelope_key
+        return Sealer.from_setting(None if keys is None else keys.get_secret_value())
 
     @property
     def is_embedded(self) -> bool:

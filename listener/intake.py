@@ -39,6 +39,7 @@ class Intake:
         monotonic: Callable[[], float],
     ) -> None:
         self._settings, self._enqueuer = settings, enqueuer
+        self._sealer = settings.sealer
         self._clock, self._monotonic = clock, monotonic
         self._duplicates = Duplicates(monotonic)
         self._predecessors = Predecessors(monotonic)
@@ -112,7 +113,7 @@ class Intake:
         its_lane = lane(envelope, self._settings.order)
         previous = self._predecessors.of(envelope.message_id, its_lane)
         envelope = envelope.model_copy(update={"previous_message_id": previous})
-        task = answer_task(envelope)
+        task = answer_task(envelope, self._sealer)
         accepted = self._enqueuer.accept(task)
         self._predecessors.accepted(envelope.message_id, its_lane)
         return envelope, task, accepted

@@ -14,6 +14,7 @@ from typing import Any, Self
 from contract.envelope import Envelope
 from contract.report import Report
 from contract.routing import ANSWER, EVENTS, MESSAGES, REPORT, safe_kwargsrepr, task_id
+from contract.sealing import IN_CLEAR, Sealer
 
 __all__ = ["TaskMessage", "answer_task", "report_task"]
 
@@ -48,14 +49,14 @@ class TaskMessage:
         return cls(*json.loads(text))
 
 
-def answer_task(envelope: Envelope) -> TaskMessage:
-    """Return the task that answers a message."""
+def answer_task(envelope: Envelope, sealer: Sealer = IN_CLEAR) -> TaskMessage:
+    """Return the task that answers a message, sealed if there is a key."""
     identity = task_id(envelope.bot, envelope.message_id)
     return TaskMessage(
         task_id=identity,
         queue=MESSAGES,
         headers=_headers(ANSWER, identity, safe_kwargsrepr(envelope.message_id)),
-        body=[[], {"envelope": envelope.to_wire()}, _EMBED],
+        body=[[], {"envelope": sealer.seal(envelope.to_wire())}, _EMBED],
     )
 
 

@@ -108,6 +108,10 @@ def test_repr_and_str_hide_what_a_person_wrote_and_the_webhook():
         assert "Layoffs" not in shown
 
 
+def test_repr_hides_what_a_later_release_may_have_added():
+    assert "salary" not in repr(envelope(quoted={"text": "my salary"}))
+
+
 def test_an_envelope_does_not_change():
     with pytest.raises(ValidationError, match="frozen"):
         envelope().text = "other"  # type: ignore[misc]

@@ -2,6 +2,7 @@ from pathlib import Path
 from typing import Self
 
 import pytest
+from cryptography.fernet import Fernet
 from pydantic import Field, model_validator
 
 from contract.settings import EMBEDDED_BROKER, CommaSeparated, Settings, SettingsError, is_local_url
@@ -214,3 +215,23 @@ def test_an_endpoint_loses_its_last_slash(monkeypatch):
 )
 def test_a_local_url_is_one_that_no_other_machine_reaches(url, expected):
     assert is_local_url(url) is expected
+
+
+def test_a_key_that_cannot_seal_is_named_by_its_place_and_never_shown(monkeypatch):
+    good = Fernet.generate_key().decode()
+    monkeypatch.setenv("ENVELOPE_KEY", f"{good},hunter2")
+
+    with pytest.raises(SettingsError, match=r"^ENVELOPE_KEY: key 2 is not a Fernet key") as e:
+        Settings.load()
+    assert "hunter2" not in str(e.value)
+    assert good not in str(e.value)
+
+
+def test_envelopes_are_sealed_with_the_key_that_is_set(monkeypatch):
+    assert not Settings.load().sealer.is_sealing
+
+    monkeypatch.setenv("ENVELOPE_KEY", Fernet.generate_key().decode())
+    settings = Settings.load()
+
+    assert settings.sealer.unseal_text(settings.sealer.seal_text("hello")) == "hello"
+    assert "hello" not in settings.sealer.seal_text("hello")

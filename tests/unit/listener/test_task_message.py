@@ -1,12 +1,17 @@
 """Tasks are Celery's own message format, apart from celery."""
 
+import json
 from datetime import UTC, datetime
 
+import pytest
 from celery import Celery
+from cryptography.fernet import Fernet
 
 from contract.envelope import Envelope
 from contract.routing import safe_kwargsrepr, task_id
-from listener.task_message import answer_task
+from contract.sealing import Sealer
+from listener.spool_file import SpoolFile
+from listener.task_message import TaskMessage, answer_task
 
 ENVELOPE = Envelope(
     bot="ding1",
@@ -45,3 +50,34 @@ def test_neither_headers_nor_repr_show_what_was_written_or_the_webhook():
         assert "written" not in shown
         assert "session" not in shown
         assert "msg1" in shown
+
+
+@pytest.fixture
+def sealed() -> TaskMessage:
+    sealer = Sealer.from_setting(Fernet.generate_key().decode())
+    return answer_task(ENVELOPE.model_copy(update={"text": "written " * 1000}), sealer)
+
+
+def test_with_a_key_it_carries_nothing_in_clear_to_the_broker_or_the_disk(sealed):
+    for carried in (json.dumps(sealed.body), sealed.to_json()):
+        assert "written" not in carried
+        assert "sendBySession" not in carried
+        assert "msg1" in carried
+
+
+def test_a_sealed_one_is_as_large_as_its_token(sealed):
+    """The bound on what waits in memory counts what is really there."""
+    assert len(sealed.to_json()) * 0.9 < sealed.size < len(sealed.to_json()) * 1.1
+
+
+def test_the_disk_reports_a_sealed_message_that_did_not_fit(sealed, tmp_path):
+    file = SpoolFile(tmp_path / "spool.sqlite3", max_bytes=8000)
+    overflow = file.append([sealed])
+    batch = file.head(10)
+    file.close()
+
+    assert overflow.dropped == 1
+    assert batch is not None
+    assert batch.is_report
+    [lost] = batch.tasks[0].body[1]["report"]["messages"]
+    assert (lost["bot"], lost["message_id"]) == ("ding1", "msg1")
