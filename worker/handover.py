@@ -91,7 +91,9 @@ class Handover:
             self._keep_again(claimed, missed)
             return True
         with self._heartbeat.sending(lease):
-            claimed, error = self._delivery.post(claimed, fresh, reply, note=mark_of(missed.envelope))
+            claimed, error = self._delivery.post(
+                claimed, fresh, reply, note=mark_of(missed.envelope)
+            )
             if error is not None:
                 self._keep_again(claimed, missed, error)
                 return False
