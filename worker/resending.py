@@ -1,0 +1,265 @@
+"""Sends a kept answer after all, by the best way that leads to its conversation now.
+
+Called by ``celery -A worker late send``, and by ``worker/answering.py`` for an answer that an
+operator had made anew. It runs no agent, and decides nothing about the message's record.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Protocol
+
+from contract.deadline import Timeliness, judge
+from contract.envelope import Conversation, Envelope
+from contract.sealing import Sealer, SealError
+from dingwire.errors import OpenApiError, WebhookError
+from dingwire.replies import Reply, prefixed
+from worker.delivery import Webhook
+from worker.handover import mark_of
+from worker.late import Proactive, send_proactively
+from worker.parts import parts_of
+from worker.store import Lease, Step
+
+__all__ = ["InDoubtError", "NotSentError", "Resender", "Route", "RouteStore", "Sent"]
+
+
+class Route(StrEnum):
+    """By what a reply goes out."""
+
+    WEBHOOK = "webhook"
+    PROACTIVE = "proactive"
+
+
+@dataclass(frozen=True)
+class Sent:
+    """All of it arrived.
+
+    ``parts`` is how many it has, ``by_message_id`` whose webhook carried the last, when it was a
+    later message's.
+    """
+
+    route: Route
+    parts: int
+    by_message_id: str | None = None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a story tells of it."""
+        by = {"by_message_id": self.by_message_id} if self.by_message_id else {}
+        return {"route": self.route.value, "parts": self.parts, **by}
+
+
+class NotSentError(Exception):
+    """No way took the whole of it.
+
+    Attributes:
+        passed: Each way in a few words, with what was in its way.
+        sent: How many parts have arrived by now.
+        errcode: DingTalk's, from the last webhook that gave one.
+    """
+
+    def __init__(self, passed: Sequence[str], sent: int, errcode: int | None = None) -> None:
+        super().__init__(tuple(passed), sent, errcode)
+        self.passed, self.sent, self.errcode = tuple(passed), sent, errcode
+
+    def __str__(self) -> str:
+        return f"no way leads to its conversation: {'; '.join(self.passed)}"
+
+
+class InDoubtError(NotSentError):
+    """A post was cut off, so the part after the ``sent`` ones may have arrived or not."""
+
+    def __str__(self) -> str:
+        return f"it may have arrived: {self.passed[-1]}"
+
+
+class RouteStore(Protocol):
+    """The part of :class:`worker.store.Store` that sending needs."""
+
+    def sending(self, lease: Lease, *, sent: int, steps: Sequence[Step] = ()) -> None:
+        """Note that a part is about to be posted."""
+
+    def route(self, bot: str, conversation_id: str) -> dict[str, Any] | None:
+        """Return what leads to a conversation."""
+
+
+@dataclass(frozen=True)
+class _Way:
+    """One route, ready to take parts."""
+
+    name: str
+    route: Route
+    post: Callable[[Reply, str], object]
+    by_message_id: str | None = None
+
+
+@dataclass
+class _Parcel:
+    """What is left to send."""
+
+    lease: Lease
+    parts: Sequence[Reply]
+    sent: int
+    note: str
+    uuid: str
+    passed: list[str] = field(default_factory=list)
+    errcode: int | None = None
+
+    @property
+    def part(self) -> Reply:
+        """The next part; the first one that is sent says what it answers."""
+        part = self.parts[self.sent]
+        return prefixed(part, self.note) if self.note else part
+
+    @property
+    def part_uuid(self) -> str:
+        """The same on every attempt, and the same that the first delivery used."""
+        return self.uuid if len(self.parts) == 1 else f"{self.uuid}-{self.sent + 1}"
+
+    def went(self) -> None:
+        """Go on to the part behind."""
+        self.sent, self.note = self.sent + 1, ""
+
+
+class Resender:
+    """Chooses the way and sends; safe to share between threads."""
+
+    def __init__(
+        self,
+        store: RouteStore,
+        *,
+        webhook: Webhook,
+        proactive: Proactive | None,
+        clock: Callable[[], datetime],
+        sealer: Sealer,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            store: Knows the later webhooks of a conversation.
+            webhook: Posts, and refuses a host that is not allowed.
+            proactive: None without the bot's credentials.
+            clock: Ours.
+            sealer: Opens a webhook that is kept sealed.
+        """
+        self._store = store
+        self._webhook, self._proactive = webhook, proactive
+        self._clock, self._sealer = clock, sealer
+
+    def send(
+        self,
+        lease: Lease,
+        envelope: Envelope,
+        reply: Reply,
+        *,
+        sent: int = 0,
+        mark: bool = True,
+        again: bool = False,
+    ) -> Sent:
+        """Send the parts that are left: by its own webhook, a later one, or proactively.
+
+        A way that says no is followed by the next; a post of which the outcome is not known is
+        followed by none.
+
+        Args:
+            lease: Ours, and kept alive by the caller.
+            envelope: In clear.
+            reply: The kept answer, in clear.
+            sent: How many of its parts have arrived before.
+            mark: Whether to say which question it answers.
+            again: Whether it has arrived before as a whole; DingTalk is not to take this one for
+                a copy then.
+
+        Raises:
+            InDoubtError: It may have arrived.
+            NotSentError: It has not arrived as a whole; how much has, is noted in the store.
+            LeaseLostError: Somebody else has the message.
+        """
+        parcel = _Parcel(
+            lease,
+            parts_of(reply),
+            sent,
+            note=mark_of({"text": envelope.text}) if mark else "",
+            uuid=f"{lease.task_id}-{lease.token}" if again else lease.task_id,
+        )
+        for way in self._ways(envelope, parcel.passed):
+            if self._goes_by(way, parcel):
+                return Sent(way.route, len(parcel.parts), way.by_message_id)
+        raise NotSentError(parcel.passed, parcel.sent, parcel.errcode)
+
+    def _goes_by(self, way: _Way, parcel: _Parcel) -> bool:
+        """Send by one way; False when it takes no more."""
+        try:
+            while parcel.sent < len(parcel.parts):
+                facts = {"part": parcel.sent + 1, "of": len(parcel.parts), "route": way.route.value}
+                self._store.sending(parcel.lease, sent=parcel.sent, steps=[Step("sending", facts)])
+                way.post(parcel.part, parcel.part_uuid)
+                parcel.went()
+        except (WebhookError, OpenApiError) as error:
+            parcel.passed.append(f"{way.name}: {error}")
+            parcel.errcode = getattr(error, "errcode", None) or parcel.errcode
+            if getattr(error, "ambiguous", False):
+                raise InDoubtError(parcel.passed, parcel.sent, parcel.errcode) from None
+            return False
+        return True
+
+    def _ways(self, envelope: Envelope, passed: list[str]) -> Iterator[_Way]:
+        """Yield what may be tried, best first; what may not is added to ``passed``."""
+        tried = None
+        if envelope.session_webhook is None:
+            passed.append("it came without a webhook")
+        elif self._is_over(envelope):
+            passed.append("its own webhook is over")
+        else:
+            tried = envelope.session_webhook
+            yield self._by_webhook("its own webhook", tried)
+        later = self._later(envelope, passed)
+        if later is not None and later[0] != tried:
+            yield self._by_webhook("a later webhook", *later)
+        if self._proactive is None:
+            passed.append("a proactive message needs DINGTALK_CLIENT_ID and DINGTALK_CLIENT_SECRET")
+        elif envelope.conversation is Conversation.PRIVATE and not envelope.sender_staff_id:
+            passed.append("a proactive message needs the sender's staff id, which is not known")
+        else:
+            yield _proactively(self._proactive, envelope)
+
+    def _later(self, envelope: Envelope, passed: list[str]) -> tuple[str, str] | None:
+        """Return the webhook of the conversation's last message, and that message's id.
+
+        Of the same bot and conversation, and of no other: an answer given in private would
+        otherwise be read by a group.
+        """
+        route = None
+        if envelope.conversation_id:
+            route = self._store.route(envelope.bot, envelope.conversation_id)
+        if route is None or route.get("message_id") == envelope.message_id:
+            passed.append("no later message has a webhook that lives")
+            return None
+        try:
+            webhook = self._sealer.unseal(route).get("session_webhook")
+        except SealError as error:
+            passed.append(f"the webhook of a later message is {error}")
+            return None
+        if not webhook:
+            passed.append("no later message has a webhook that lives")
+            return None
+        return str(webhook), str(route.get("message_id", ""))
+
+    def _by_webhook(self, name: str, url: str, by_message_id: str | None = None) -> _Way:
+        def post(part: Reply, uuid: str) -> None:
+            self._webhook.post(url, part, msg_uuid=uuid)
+
+        return _Way(name, Route.WEBHOOK, post, by_message_id)
+
+    def _is_over(self, envelope: Envelope) -> bool:
+        offset = timedelta(seconds=envelope.clock_offset_s)
+        verdict = judge(self._clock(), deadline=envelope.deadline, clock_offset=offset)
+        return verdict is Timeliness.EXPIRED
+
+
+def _proactively(proactive: Proactive, envelope: Envelope) -> _Way:
+    def send(part: Reply, _: str) -> None:
+        send_proactively(proactive, envelope, part)
+
+    return _Way("a proactive message", Route.PROACTIVE, send)
