@@ -24,7 +24,7 @@ from worker.reports import record
 from worker.store import DueMessage, StoreError, StoreUnavailableError
 from worker.wiring import runtime
 
-__all__ = ["SafeRequest", "answer", "deliver", "publish", "report"]
+__all__ = ["SafeRequest", "answer", "deliver", "publish", "report", "tell_of_another"]
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ def _work(task: Task, envelope: dict[str, Any] | None) -> dict[str, Any]:  # typ
     started = time.monotonic()
     try:
         with _building:
-            parts = runtime(publish=publish, tell=_tell_of_another)
+            parts = runtime(publish=publish, tell=tell_of_another)
         outcome = parts.answering.work(str(task.request.id), envelope)
     except (StoreError, SettingsError, AgentLoadError) as error:
         _give_back(error)
@@ -91,38 +91,48 @@ def _give_back(error: Exception) -> NoReturn:
 
 def _tell(task: Task, outcome: Outcome, *, runtime_s: float) -> None:  # type: ignore[type-arg]
     """Send the event that shows ``outcome`` in Flower."""
-    if outcome.retry_in_s is not None:
-        kind = "task-retried"
-    elif outcome.state is None:
+    kind = _kind_of(outcome)
+    if kind is None:
         return  # another worker is at it, or will be, and tells how it ends
-    else:
-        kind = _kind_of(outcome.state)
     fields: dict[str, Any] = {}
     if not outcome.duplicate:  # whose first copy has told this
-        shown_as = "exception" if kind in {"task-retried", "task-failed"} else "result"
-        fields = {shown_as: repr(outcome.summary()), "runtime": round(runtime_s, 3)}
+        fields = _shown(kind, outcome, runtime_s)
     try:
         task.send_event(kind, retry_policy={"max_retries": 1}, **fields)
     except (OperationalError, OSError) as error:
         logger.warning("Flower will not see a %s: %s", kind, type(error).__name__)
 
 
-def _kind_of(state: FinalState) -> str:
-    return _EVENTS.get(state, f"task-{state.lower()}")
+def _kind_of(outcome: Outcome) -> str | None:
+    if outcome.retry_in_s is not None:
+        return "task-retried"
+    state = outcome.state
+    return None if state is None else _EVENTS.get(state, f"task-{state.lower()}")
 
 
-def _tell_of_another(task_id: str, outcome: Outcome) -> None:
-    """Show in Flower how a task ended that is not the one at work here."""
-    if outcome.state is None or not app.conf.worker_send_task_events:
+def _shown(kind: str, outcome: Outcome, runtime_s: float) -> dict[str, Any]:
+    name = "exception" if kind in {"task-retried", "task-failed"} else "result"
+    return {name: repr(outcome.summary()), "runtime": round(runtime_s, 3)}
+
+
+def tell_of_another(task_id: str, *outcomes: Outcome, sender: str | None = None) -> None:
+    """Show in Flower how a task fared that is not the one at work here.
+
+    Args:
+        task_id: Whose.
+        outcomes: In their order.
+        sender: Which node Flower names for it; None makes one up.
+    """
+    if not app.conf.worker_send_task_events:
         return
-    fields: dict[str, Any] = {"result": repr(outcome.summary()), "runtime": 0}
     try:
-        with app.events.default_dispatcher() as dispatcher:
-            dispatcher.send(
-                _kind_of(outcome.state), uuid=task_id, retry_policy={"max_retries": 1}, **fields
-            )
+        with app.events.default_dispatcher(hostname=sender) as dispatcher:
+            for outcome in outcomes:
+                if (kind := _kind_of(outcome)) is not None:
+                    fields = _shown(kind, outcome, 0)
+                    dispatcher.send(kind, uuid=task_id, retry_policy={"max_retries": 1}, **fields)
     except (OperationalError, OSError) as error:
-        logger.warning("Flower will not see a %s: %s", outcome.state, type(error).__name__)
+        logger.warning("Flower will not see how a task fared: %s", type(error).__name__)
 
 
 @app.task(name=ANSWER, base=_SafeTask, bind=True)
@@ -157,7 +167,7 @@ def report(*, report: dict[str, Any]) -> dict[str, Any]:
     """Record what a listener could not hand on."""
     try:
         with _building:
-            parts = runtime(publish=publish, tell=_tell_of_another)
+            parts = runtime(publish=publish, tell=tell_of_another)
         order = Settings.load().order
         return {"recorded": record(parts.store, Report.from_wire(report), order)}
     except (StoreError, SettingsError, AgentLoadError) as error:
