@@ -20,6 +20,7 @@ from dingwire.simulator.observed import Observed, WaitedTooLongError
 from dingwire.simulator.openapi import OpenApi
 from dingwire.simulator.page import Page
 from dingwire.simulator.records import Message, Push
+from dingwire.simulator.robot import GroupRobots
 from dingwire.simulator.stream import Switchboard
 from dingwire.simulator.webhook import Webhooks
 from dingwire.simulator.world import DEFAULT_GROUP, World, new_message_id
@@ -59,6 +60,7 @@ class Simulator(Observed):
         world = World(clock=clock, faults=self._first_faults)
         self._gateway = Gateway(world, credentials)
         self._webhooks = Webhooks(world)
+        self.robots = GroupRobots(world)
         super().__init__(world, Switchboard(world, self._gateway), OpenApi(world, credentials))
         self._runner: web.AppRunner | None = None
 
@@ -216,6 +218,7 @@ class Simulator(Observed):
         """Forget what happened and set every switch back to its start; live connections stay."""
         self.world.faults = self._first_faults
         self._gateway.scripted.clear()
+        self.robots.messages.clear()
         self._switchboard.forget_waiting()
         self.world.reset()
         self.world.journal.connections.extend(self.live_connections)
@@ -264,6 +267,7 @@ class Simulator(Observed):
                 web.post("/v1.0/gateway/connections/open", self._gateway.open),
                 web.get("/connect", self._switchboard.accept),
                 web.post("/robot/sendBySession", self._webhooks.post),
+                web.post("/robot/send", self.robots.send),
                 web.post("/v1.0/oauth2/accessToken", self._openapi.access_token),
                 web.post("/v1.0/robot/oToMessages/batchSend", self._openapi.send_to_people),
                 web.post("/v1.0/robot/groupMessages/send", self._openapi.send_to_group),
