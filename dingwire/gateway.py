@@ -25,7 +25,7 @@ from dingwire.protocol import StreamProtocol
 from dingwire.values import text
 from dingwire.verdicts import Verdict, classify_name
 
-__all__ = ["Registration", "register"]
+__all__ = ["Registration", "measured_offset", "register"]
 
 PATH = "/v1.0/gateway/connections/open"
 THROTTLE_S = 60.0
@@ -99,18 +99,26 @@ def _registration(answer: Answer, middle: datetime) -> Registration:
     address, ticket = text(body.get("endpoint")), text(body.get("ticket"))
     if not ticket or not address.startswith(("wss://", "ws://")):
         raise GatewayUnavailableError("HTTP 200 without an endpoint and a ticket")
-    return Registration(address, ticket, _clock_offset(answer.date, middle))
+    offset = measured_offset(answer.date, middle) or timedelta(0)
+    if abs(offset) < CLOCK_RESOLUTION:
+        offset = timedelta(0)
+    return Registration(address, ticket, offset)
 
 
-def _clock_offset(date: str | None, middle: datetime) -> timedelta:
+def measured_offset(date: str | None, middle: datetime) -> timedelta | None:
+    """Return DingTalk's clock minus ours; None when there is nothing to measure by.
+
+    Args:
+        date: The ``Date`` header of an answer.
+        middle: Our time half-way between question and answer.
+    """
     try:
         theirs = parsedate_to_datetime(date or "")
     except ValueError:
-        return timedelta(0)
+        return None
     if theirs.tzinfo is None:
         theirs = theirs.replace(tzinfo=UTC)
-    offset = theirs + timedelta(seconds=0.5) - middle
-    return timedelta(0) if abs(offset) < CLOCK_RESOLUTION else offset
+    return theirs + timedelta(seconds=0.5) - middle
 
 
 def _local_ip() -> str:

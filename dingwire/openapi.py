@@ -18,7 +18,7 @@ from dingwire.errors import (
     shown,
 )
 from dingwire.http import Answer, NoAnswer, new_session, post_json
-from dingwire.replies import Reply, proactive_message
+from dingwire.replies import Reply, Text, proactive_message
 from dingwire.values import text, whole_number
 from dingwire.verdicts import Verdict, classify_name
 
@@ -96,6 +96,16 @@ class OpenApiClient:
             **_message(reply),
         }
         return _key(self._call(TO_GROUP_PATH, body))
+
+    def send_to_nobody(self, robot_code: str) -> None:
+        """Send a message without a receiver, to see whether the bot may send any.
+
+        Raises:
+            OpenApiError: Always, as far as is known. One that names the receivers (``userIds``)
+                means that nothing else was wrong.
+        """
+        body = {"robotCode": robot_code, "userIds": [], **_message(Text(content="test"))}
+        self._call(TO_USER_PATH, body)
 
     def check_token(self) -> None:
         """Fetch a new access token, to see whether the credentials work.

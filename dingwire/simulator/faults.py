@@ -11,9 +11,11 @@ __all__ = ["Faults", "FaultsError", "ReplyFault"]
 CHOICES: dict[str, frozenset[str]] = {
     "registration": frozenset(
         {"ok", "auth_failed", "bad_request", "bad_request_html", "qps", "unavailable"}
-        | {"no_endpoint", "no_ticket"}
+        | {"no_endpoint", "no_ticket", "stream_off"}
     ),
+    "pushes": frozenset({"all", "private", "none"}),
     "distribution": frozenset({"random", "round_robin", "newest"}),
+    "token": frozenset({"ok", "refused", "ip_refused", "unavailable"}),
     "proactive": frozenset({"ok", "permission", "qps", "count_limit"}),
 }
 
@@ -37,6 +39,7 @@ class Faults:
     ticket_reuse: bool = False
     ticket_reject_status: int = 401
 
+    pushes: str = "all"
     distribution: str = "random"
     max_connections: int = 0
     ping_first_s: float = 0.5
@@ -74,6 +77,7 @@ class Faults:
     banned_words: tuple[str, ...] = ()
     unsafe_links: tuple[str, ...] = ()
 
+    token: str = "ok"  # noqa: S105 - a mode, not a token
     token_ttl_s: float = 7200.0
     proactive: str = "ok"
     flow_controlled: tuple[str, ...] = ()

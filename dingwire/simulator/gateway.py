@@ -139,6 +139,8 @@ def _failure(mode: str) -> web.Response | None:
             return error_response(401, "authFailed", "鉴权失败")
         case "bad_request":
             return error_response(400, "invalidParameter", "the request is invalid")
+        case "stream_off":
+            return error_response(400, "invalidParameter", "the robot is not in Stream mode")
         case "bad_request_html":
             return web.Response(status=400, text=PLAIN_HTTP_PAGE, content_type="text/html")
         case "qps":

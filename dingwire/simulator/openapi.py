@@ -53,7 +53,13 @@ class OpenApi:
         self.token_calls += 1
         body = _object(await request.read())
         client_id = body.get("appKey")
-        if not self._credentials.accept(client_id, body.get("appSecret")):
+        mode = self._world.faults.token
+        if mode == "ip_refused":
+            return error_response(403, DENIED + "IpNotInWhiteList", "访问ip不在白名单之中")
+        if mode == "unavailable":
+            return web.Response(status=503, text="Service Unavailable", content_type="text/html")
+        accepted = self._credentials.accept(client_id, body.get("appSecret"))
+        if mode == "refused" or not accepted:
             return error_response(400, "invalidClientIdOrSecret", "无效的clientId或者clientSecret")
         life_s = self._world.faults.token_ttl_s
         now_ms = self._world.now_ms()

@@ -67,10 +67,12 @@ class Switchboard:
             message: What a person wrote; its payload goes out with the bot's robot code.
             to: Only connections of this client id.
         """
-        line = self._choose(payloads.BOT_TOPIC, to)
+        faults = self._world.faults
+        is_pushed = faults.pushes == "all" or (faults.pushes == "private" and not message.is_group)
+        line = self._choose(payloads.BOT_TOPIC, to) if is_pushed else None
         if line is None:
             state = "lost"
-            if self._world.faults.queue_until_connected:
+            if is_pushed and faults.queue_until_connected:
                 self._waiting.append(message)
                 state = "queued"
             self._world.mark(message, state)

@@ -1,0 +1,74 @@
+"""The names of all variables that a process of ours reads, and names that were meant to be one.
+
+The checks ask it (``contract/settings_checks.py``); ``tests/unit/test_packaging_variables.py``
+compares the names with the settings classes of both processes, which know nothing of each other.
+"""
+
+import difflib
+import os
+from collections.abc import Collection
+
+from dotenv import dotenv_values
+
+__all__ = ["ALIASES", "VARIABLES", "misspelled", "names_set"]
+
+# Of the settings classes.
+VARIABLES = frozenset(
+    {
+        *("DINGTALK_CLIENT_ID", "DINGTALK_CLIENT_SECRET", "DINGTALK_ALLOWED_USERS"),
+        *("DINGTALK_OPENAPI_ENDPOINT", "DINGTALK_WEBHOOK_HOSTS"),
+        *("BROKER_URL", "STORE_URL", "CLOUDAMQP_URL", "DATABASE_URL", "REDIS_URL"),
+        *("REDIS_TLS_URL", "DATA_DIR", "ENVELOPE_KEY", "LOG_FORMAT", "LOG_LEVEL"),
+        *("AGENT", "AGENT_TIMEOUT_S", "LATE_POLICY", "LATE_HANDOVER", "REPLY_WITHIN_S"),
+        *("LEASE_S", "SHUTDOWN_GRACE_S", "WORKER_POOL", "WORKER_CONCURRENCY"),
+        *("ORDER", "BURST", "MAX_WAITING", "KEEP_MISSED_DAYS", "METRICS_PORT", "HEALTH_PORT"),
+        *("ALERT_WEBHOOK", "ALERT_SECRET"),
+        *("CONNECTIONS", "CONNECTION_TTL_S", "SILENCE_LIMIT_S", "SPOOL_MAX_MB"),
+    }
+)
+
+# Read elsewhere; docs/configuration.md, "Read by others".
+_OTHERS = frozenset({"DINGTALK_CONFIG", "PORT", "RESULT_BACKEND"})
+
+# What Celery itself reads before its configuration, and the listener does not.
+ALIASES = {
+    "CELERY_BROKER_URL": "BROKER_URL",
+    "CELERY_BROKER_READ_URL": "BROKER_URL",
+    "CELERY_BROKER_WRITE_URL": "BROKER_URL",
+}
+
+_PREFIX = "DINGTALK_"
+# Shorter names are like too many others.
+_SHORTEST = 6
+_LIKENESS = 0.88
+
+
+def names_set() -> frozenset[str]:
+    """Return the names of what is set, and not empty, in the environment or in ``.env``."""
+    own = dotenv_values(".env")
+    return frozenset(name for each in (os.environ, own) for name, value in each.items() if value)
+
+
+def misspelled(names: Collection[str]) -> list[tuple[str, str | None]]:
+    """Return what looks like a variable of ours and is none, each with what may be meant.
+
+    A name that only resembles one, without our prefix, counts only while that one is not set.
+    """
+    found = []
+    for name in sorted(set(names) - VARIABLES - _OTHERS):
+        meant = _meant(name)
+        if name.upper().startswith(_PREFIX) or (meant is not None and meant not in names):
+            found.append((name, meant))
+    return found
+
+
+def _meant(name: str) -> str | None:
+    if len(name) < _SHORTEST:
+        return None
+    upper = name.upper()
+    for candidate in (upper, _PREFIX + upper):
+        if candidate in VARIABLES:
+            return candidate
+    likeness = 0.75 if upper.startswith(_PREFIX) else _LIKENESS
+    close = difflib.get_close_matches(upper, VARIABLES, n=1, cutoff=likeness)
+    return close[0] if close else None

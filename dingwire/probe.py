@@ -1,0 +1,332 @@
+"""What DingTalk says when it is asked whether a bot would work here.
+
+Both ``celery -A worker doctor`` and ``python -m listener --check`` ask. Nothing here sends a
+message or opens a Stream connection unless told to. Each question has a time limit, and no answer
+shows a secret, a ticket or a token. Source: docs/protocol.md, "Registration", "Throttling" and
+"Proactive messages".
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Literal, Self
+
+from websockets.exceptions import InvalidStatus, WebSocketException
+from websockets.sync.client import connect
+
+from dingwire.errors import (
+    CredentialsRefusedError,
+    GatewayError,
+    GatewayRefusedError,
+    GatewayUnavailableError,
+    OpenApiError,
+    OpenApiThrottledError,
+    OpenApiUnavailableError,
+)
+from dingwire.gateway import measured_offset, register
+from dingwire.http import NoAnswer, is_loopback, new_session, post_json
+from dingwire.openapi import OpenApiClient
+from dingwire.reach import UnreachableError, reach
+from dingwire.replies import Text
+from dingwire.webhook import WebhookHosts
+
+__all__ = ["DINGTALK", "Bot", "Finding", "about_dingtalk", "about_webhooks", "send_test"]
+
+USER_AGENT = "celery-dingtalk-doctor"
+REACH_LIMIT_S = 5.0
+CALL_LIMIT_S = (3.05, 5.0)
+OPEN_LIMIT_S = 5.0
+
+# What is kept back from a webhook's life for the post itself (contract/deadline.py): a clock that
+# is off by more judges a reply wrongly.
+SMALL_OFFSET = timedelta(seconds=2)
+# No machine that sets its clock by the network is so far off.
+LARGE_OFFSET = timedelta(seconds=30)
+
+STEALS = "a second connection takes messages from the listener while it is open"
+TEST_TEXT = "celery-dingtalk doctor: this is a test of proactive messages, please ignore it."
+
+# The names of what :func:`about_dingtalk` yields, in its order.
+DINGTALK = ("api", "credentials", "clock", "stream")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found, and what to do about it."""
+
+    status: Literal["ok", "warn", "FAIL", "skip"]
+    reason: str
+    fix: str = ""
+
+    @classmethod
+    def fail(cls, reason: str, fix: str = "") -> Self:
+        """It does not work."""
+        return cls("FAIL", reason, fix)
+
+
+@dataclass(frozen=True)
+class Bot:
+    """Whom to ask about; credentials that are missing are empty."""
+
+    endpoint: str
+    client_id: str
+    client_secret: str = field(repr=False)
+    clock: Callable[[], datetime] = field(repr=False)
+
+    @property
+    def has_credentials(self) -> bool:
+        """Whether there is something to ask with."""
+        return bool(self.client_id and self.client_secret)
+
+    def client(self) -> OpenApiClient:
+        """Return a client with short limits."""
+        return OpenApiClient(
+            endpoint=self.endpoint,
+            client_id=self.client_id,
+            client_secret=self.client_secret,
+            clock=self.clock,
+            timeout_s=CALL_LIMIT_S,
+        )
+
+
+def about_dingtalk(
+    bot: Bot, *, deep: bool, with_permission: bool = False
+) -> Iterator[tuple[str, Finding]]:
+    """Yield what :data:`DINGTALK` names, then ``proactive`` when the permission matters.
+
+    Args:
+        bot: Whose endpoint and credentials are tried.
+        deep: Whether to open a Stream connection and close it again.
+        with_permission: Whether to find out if it may send messages unasked.
+    """
+    rest = ["credentials", "clock", "stream", *(["proactive"] if with_permission else [])]
+    api = _api(bot.endpoint)
+    yield "api", api
+    if api.status == "FAIL":
+        for name in rest:
+            yield name, Finding("skip", "the API cannot be reached")
+        return
+    client = bot.client()
+    credentials = _credentials(bot, client)
+    yield "credentials", credentials
+    yield "clock", _clock(bot)
+    is_known = credentials.status != "FAIL"
+    if not deep:
+        yield "stream", Finding("skip", f"{STEALS}; --deep tries it for a moment")
+    elif is_known:
+        yield "stream", _stream(bot)
+    else:
+        yield "stream", Finding("skip", "it needs credentials that work")
+    if with_permission and is_known:
+        yield "proactive", _permission(bot, client)
+    elif with_permission:
+        yield "proactive", Finding("skip", "it needs credentials that work")
+    client.close()
+
+
+def about_webhooks(hosts: Sequence[str]) -> Finding:
+    """Return whether the hosts that session webhooks point to can be reached."""
+    if not hosts:
+        return Finding.fail(
+            "no host is allowed, so no reply can be posted", "unset DINGTALK_WEBHOOK_HOSTS"
+        )
+    ways = []
+    for name, port in sorted(WebhookHosts.parse(hosts).allowed, key=str):
+        shown = f"[{name}]" if ":" in name and not name.startswith("[") else name
+        scheme = "http" if port is not None and is_loopback(name) else "https"
+        address = f"{scheme}://{shown}" + (f":{port}" if port else "")
+        try:
+            ways.append(reach(address, timeout_s=REACH_LIMIT_S))
+        except UnreachableError as error:
+            return Finding.fail(f"replies cannot be posted: {error}", error.fix)
+    return Finding("ok", ", ".join(ways))
+
+
+def send_test(bot: Bot, staff_id: str) -> Finding:
+    """Send one message to a person, unasked; return what DingTalk said."""
+    if not bot.has_credentials:
+        return _missing(bot)
+    client = bot.client()
+    try:
+        client.send_to_user(bot.client_id, staff_id, Text(content=TEST_TEXT))
+    except OpenApiError as error:
+        return _refused(error, f"the message to {staff_id} was not sent")
+    finally:
+        client.close()
+    return Finding("ok", f"DingTalk took the message to {staff_id}; is it there?")
+
+
+def _api(endpoint: str) -> Finding:
+    try:
+        return Finding("ok", reach(endpoint, timeout_s=REACH_LIMIT_S))
+    except UnreachableError as error:
+        return Finding.fail(str(error), error.fix)
+
+
+def _missing(bot: Bot) -> Finding:
+    missing = [
+        name
+        for name, value in (
+            ("DINGTALK_CLIENT_ID", bot.client_id),
+            ("DINGTALK_CLIENT_SECRET", bot.client_secret),
+        )
+        if not value
+    ]
+    return Finding.fail(
+        f"{' and '.join(missing)} {'are' if len(missing) > 1 else 'is'} not set: no listener can "
+        "start",
+        "copy them from the app's page in the developer console (凭证与基础信息)",
+    )
+
+
+def _credentials(bot: Bot, client: OpenApiClient) -> Finding:
+    if not bot.has_credentials:
+        return _missing(bot)
+    try:
+        client.check_token()
+    except OpenApiUnavailableError as error:
+        return Finding.fail(
+            f"DingTalk gave no access token: {error.code}, {error.message}".rstrip(", "),
+            "try again; a proxy on the way may answer in DingTalk's place",
+        )
+    except OpenApiError as error:
+        return _refused_credentials(bot, error)
+    return Finding("ok", f"an access token for {bot.client_id}")
+
+
+def _refused_credentials(bot: Bot, error: OpenApiError) -> Finding:
+    name = error.code.lower()
+    if isinstance(error, OpenApiThrottledError):
+        return Finding("warn", f"DingTalk is asked too often just now: {error.code}", "try again")
+    if "ipnotinwhitelist" in name:
+        return Finding.fail(
+            f"DingTalk lets this machine's address not in: {error.code}",
+            "add it to the app's list of server addresses in the developer console",
+        )
+    # DingTalk's own code names both; one that names only one of them is believed.
+    has_id, has_secret = "clientid" in name or "appkey" in name, "secret" in name
+    wrong = {
+        (True, False): "DINGTALK_CLIENT_ID",
+        (False, True): "DINGTALK_CLIENT_SECRET",
+    }.get((has_id, has_secret), "DINGTALK_CLIENT_ID or DINGTALK_CLIENT_SECRET")
+    fix = "copy both again from the app's page in the developer console (凭证与基础信息)"
+    for variable, value in (
+        ("DINGTALK_CLIENT_ID", bot.client_id),
+        ("DINGTALK_CLIENT_SECRET", bot.client_secret),
+    ):
+        if value != value.strip():
+            wrong, fix = variable, "it begins or ends with a space: remove it"
+    return Finding.fail(f"DingTalk refused {wrong} ({error.code})", fix)
+
+
+def _clock(bot: Bot) -> Finding:
+    """Compare clocks by the Date header of an answer, whatever else it says."""
+    session = new_session(USER_AGENT)
+    before = bot.clock()
+    answer = post_json(session, f"{bot.endpoint}/", {}, timeout_s=CALL_LIMIT_S)
+    session.close()
+    if isinstance(answer, NoAnswer):
+        return Finding("skip", f"DingTalk gave no answer to measure by: {answer.reason}")
+    offset = measured_offset(answer.date, before + (bot.clock() - before) / 2)
+    if offset is None:
+        return Finding("skip", "the answer had no Date to measure by")
+    seconds = offset.total_seconds()
+    if abs(offset) <= SMALL_OFFSET:
+        return Finding("ok", f"{abs(seconds):.1f} s off DingTalk's, as far as can be measured")
+    way = "behind" if seconds > 0 else "ahead of"
+    reason = f"this machine's clock is {abs(seconds):.0f} s {way} DingTalk's"
+    reason += ": deadlines are judged by that much wrongly"
+    fix = "have it set by the network (NTP), here and on every worker"
+    return Finding("warn" if abs(offset) <= LARGE_OFFSET else "FAIL", reason, fix)
+
+
+def _stream(bot: Bot) -> Finding:
+    session = new_session(USER_AGENT)
+    try:
+        registration = register(
+            session,
+            endpoint=bot.endpoint,
+            client_id=bot.client_id,
+            client_secret=bot.client_secret,
+            user_agent=f"{USER_AGENT}/1",
+            timeout_s=OPEN_LIMIT_S,
+            clock=bot.clock,
+        )
+    except GatewayError as error:
+        return _no_ticket(error)
+    finally:
+        session.close()
+    host = registration.endpoint.partition("://")[2].partition("/")[0]
+    try:
+        with connect(registration.url, open_timeout=OPEN_LIMIT_S, close_timeout=1):
+            pass
+    except InvalidStatus as error:
+        reason = f"{host} refused the WebSocket: HTTP {error.response.status_code}"
+        return Finding.fail(reason, "a proxy on the way must let WebSockets pass")
+    except (OSError, WebSocketException, ValueError) as error:
+        return _no_socket(registration.endpoint, host, error)
+    return Finding("ok", f"a ticket, and a WebSocket to {host}, opened and closed")
+
+
+def _no_ticket(error: GatewayError) -> Finding:
+    match error:
+        case CredentialsRefusedError():
+            return Finding.fail(
+                "DingTalk gives no ticket: it refused DINGTALK_CLIENT_ID or DINGTALK_CLIENT_SECRET",
+                "copy both again from the app's page; the app must be switched on",
+            )
+        case GatewayRefusedError():
+            return Finding.fail(
+                f"DingTalk gives no ticket: HTTP {error.status}, {error.code}; as when the robot "
+                "is not in Stream mode, or the app is not published",
+                "developer console: 机器人 → 消息接收模式 → Stream 模式, then 版本管理与发布",
+            )
+        case GatewayUnavailableError():
+            return Finding.fail(f"DingTalk gives no ticket: {error.reason}", "try again")
+        case _:
+            return Finding.fail("DingTalk gives no ticket", "try again")
+
+
+def _no_socket(endpoint: str, host: str, error: Exception) -> Finding:
+    try:
+        reach(endpoint, timeout_s=REACH_LIMIT_S)
+    except UnreachableError as unreachable:
+        return Finding.fail(f"no WebSocket: {unreachable}", unreachable.fix)
+    except ValueError:
+        return Finding.fail("DingTalk sent an address for the WebSocket that is none", "try again")
+    return Finding.fail(
+        f"no WebSocket to {host} ({type(error).__name__})",
+        "allow egress to it, WebSockets included",
+    )
+
+
+def _permission(bot: Bot, client: OpenApiClient) -> Finding:
+    """Ask to send to nobody: DingTalk judges the permission before it misses the receivers."""
+    try:
+        client.send_to_nobody(bot.client_id)
+    except OpenApiError as error:
+        if "userid" in error.code.lower():
+            return Finding(
+                "ok", "permitted, as far as can be seen without a message; --send-test sends one"
+            )
+        return _refused(error, "proactive messages are refused")
+    return Finding("warn", "DingTalk took a message to nobody", "--send-test STAFF_ID sends one")
+
+
+def _refused(error: OpenApiError, what: str) -> Finding:
+    reason = f"{what}: {error.code}" + (f", {error.message!r}" if error.message else "")
+    name = error.code.lower()
+    if "permission" in name:
+        return Finding.fail(
+            f"{what}: the app lacks the API permission qyapi_robot_sendmsg ({error.code})",
+            "developer console: 权限管理 → qyapi_robot_sendmsg, then publish a version",
+        )
+    if "apicountlimit" in name:
+        return Finding.fail(f"{what}: the month's API calls are used up ({error.code})", "buy more")
+    if "robotcode" in name or name in {"resource.not.found", "bot.stopped"}:
+        return Finding.fail(reason, "is the robot switched on, and the app published?")
+    if name in {"invalidstaffidlist", "filteredstaffidlist", "staffid.notexisted"}:
+        return Finding.fail(reason, "is the staff id right, and the person in the bot's scope?")
+    if error.retryable:
+        return Finding("warn", reason, "try again")
+    return Finding.fail(reason, "docs/troubleshooting.md")
