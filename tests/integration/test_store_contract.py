@@ -7,6 +7,7 @@ from typing import cast
 
 import pytest
 
+from contract.routing import task_id
 from tests.integration.store_place import FakeClock, StorePlace, envelope
 from tests.servers import wait_for
 from worker.store import (
@@ -176,7 +177,7 @@ def test_whatever_was_written_comes_back_to_the_letter(store):
 
     assert (second.envelope["text"], second.answer) == (text, text)
     miss(store, second.lease, detail="\0")
-    found = store.find_missed("id\0\ud800")
+    found = store.find_missed("task1")
     assert found is not None
     assert found.answer == text
 
@@ -424,15 +425,16 @@ def test_missed_replies_come_newest_first_and_no_more_than_asked_for(store, cloc
 
 
 def test_a_missed_reply_is_found_by_either_id_and_nothing_else_is(store):
-    miss(store, claim(store, "task1", number=1).lease)
-    store.finish(claim(store, "task2", number=2).lease, "SUCCESS")
-    claim(store, "task3", number=3)
+    first, second, third = (task_id("robot", f"msg{n}") for n in (1, 2, 3))
+    miss(store, claim(store, first, number=1).lease)
+    store.finish(claim(store, second, number=2).lease, "SUCCESS")
+    claim(store, third, number=3)
 
-    for id_ in ("task1", "msg1"):
+    for id_ in (first, "msg1"):
         found = store.find_missed(id_)
         assert found is not None
-        assert found.task_id == "task1"
-    for id_ in ("task2", "msg2", "task3", "msg3", "", "unknown"):
+        assert found.task_id == first
+    for id_ in (second, "msg2", third, "msg3", "", "unknown"):
         assert store.find_missed(id_) is None
 
 

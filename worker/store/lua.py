@@ -1,4 +1,4 @@
-"""The atomic steps of ``redis.py``, as they run inside Redis.
+"""The atomic steps of ``redis.py``, as they run inside Redis; more in ``lua_operator.py``.
 
 Each begins with :data:`PRELUDE`; ``ARGV[1]`` is the time in epoch ms, or empty for that of Redis,
 ``ARGV[2]`` the prefix of records.
@@ -7,8 +7,9 @@ A record is a hash: ``state`` (running, waiting, parked or missed), ``token``, `
 ``lease_until``, ``not_before`` (of a waiting one), ``attempts``, ``takeovers``, ``message_id``,
 ``conversation``, ``envelope``, ``answer``, ``sent`` (parts that arrived), ``in_doubt`` (set while
 the next part is posted), ``handed`` (how often it was handed out unclaimed), ``crowded`` (set when
-its lane was full); when finished
-``outcome`` (a done one has nothing else), when missed ``facts`` and ``missed_at``.
+its lane was full), ``steps`` (its story, see ``records.read_steps``), ``claimed_at`` and ``rerun``
+(set when an operator had it run anew); when finished ``outcome`` (a done one keeps this and its
+story), when missed ``facts`` and ``missed_at``, and ``handled_at`` when an operator has sent it.
 
 A lane is a sorted set by the time of writing. One with the turn has the score -1, so that it is
 the first whoever comes. Of what waits, its record knows ``lane``, ``place`` (its member in it),
@@ -17,17 +18,19 @@ those that became part of its turn). The hash ``sweep`` beside them says when so
 (``at``) and until when nothing is taken over (``grace_until``).
 """
 
+from worker.store.records import STORY_LIMIT
+
 __all__ = [
     "CLAIM",
     "DUE",
     "FINISH",
     "KEEP_ANSWER",
+    "LANES",
     "MISS",
-    "PRUNE",
+    "PRELUDE",
     "RELEASE",
     "RENEW",
     "SENDING",
-    "TAKE_MISSED",
 ]
 
 PRELUDE = """
@@ -42,7 +45,16 @@ local function is_ours(key, token)
   local found = redis.call('HMGET', key, 'token', 'state')
   return found[1] == token and found[2] == 'running'
 end
-"""
+
+-- Goes on with a story; one that is too long only with its end.
+local function tell(key, steps, is_last)
+  if steps == '' then return end
+  local told = redis.call('HGET', key, 'steps') or ''
+  if is_last or #told < {story_limit} then
+    redis.call('HSET', key, 'steps', told .. string.format('[%.0f,', now) .. steps .. '],')
+  end
+end
+""".replace("{story_limit}", str(STORY_LIMIT))
 
 # After an outage of the store all leases have run out, and their owners are about to renew them. So
 # when nobody has swept for half a lease, nothing is taken over for the length of one.
@@ -99,16 +111,25 @@ local function leave(lane, place, due, id)
 end
 
 local function finish(key, outcome, ttl)
+  local steps = redis.call('HGET', key, 'steps') or ''
   redis.call('DEL', key)
-  redis.call('HSET', key, 'outcome', outcome)
+  redis.call('HSET', key, 'outcome', outcome, 'steps', steps)
   redis.call('PEXPIRE', key, ttl)
+end
+
+local function count_finished(claimed_at)
+  local pace = records .. 'pace:' .. math.floor(now / 10000)
+  redis.call('HINCRBY', pace, 'n', 1)
+  redis.call('HINCRBY', pace, 'ms', string.format('%.0f', now - (claimed_at or now)))
+  redis.call('PEXPIRE', pace, 3700000)
 end
 """
 
 # KEYS: record, due. ARGV: task id, owner, lease ms, envelope or '', message id, conversation,
 # lane or '', written ms, received us in 17 digits, sender, after or '', wait ms, max waiting or
-# '', merge or '', done ttl ms, park ms. Tokens start at the time, so that they grow even over a
-# forgotten record.
+# '', merge or '', done ttl ms, park ms, steps or '', packed owner, bot, route or '', until when it
+# leads there, missed ttl ms. Tokens start at the time, so that they grow even over a forgotten
+# record.
 CLAIM = (
     PRELUDE
     + GRACE
@@ -132,6 +153,20 @@ elseif envelope == '' then
 else
   redis.call('HSET', key, 'token', now, 'attempts', 0, 'takeovers', 0, 'sent', 0, 'handed', 0,
     'envelope', envelope, 'message_id', ARGV[7], 'conversation', ARGV[8])
+  tell(key, ARGV[19], true)
+  redis.call('SADD', records .. 'bots', ARGV[21])
+  if ARGV[8] ~= '' then
+    local last = records .. 'conversation:' .. ARGV[8]
+    redis.call('ZADD', last, now, id)
+    redis.call('ZREMRANGEBYRANK', last, 0, -51)
+    redis.call('PEXPIRE', last, math.max(ARGV[17], ARGV[24]))
+    local route = records .. 'route:' .. ARGV[8]
+    local known_until = tonumber(redis.call('HGET', route, 'until') or 0)
+    if tonumber(ARGV[23]) > math.max(now, known_until) then
+      redis.call('HSET', route, 'route', ARGV[22], 'until', ARGV[23])
+      redis.call('PEXPIRE', route, string.format('%.0f', ARGV[23] - now))
+    end
+  end
   lane = ARGV[9] ~= '' and ARGV[9]
   if lane and ARGV[15] ~= '' then
     local first, has_turn = first_of(lane)
@@ -157,6 +192,7 @@ if score and tonumber(score) ~= -1 then
   local first = first_of(lane)
   if first ~= id or is_early(id) then
     redis.call('HSET', key, 'state', 'parked')
+    if not state then tell(key, '[[0,"parked",{}]]') end
     local next = false
     if first == id then
       redis.call('ZADD', due, redis.call('HGET', key, 'wait_until'), id)
@@ -188,6 +224,8 @@ if score and tonumber(score) ~= -1 then
       if n < #run then
         table.insert(texts, parts[2])
         table.insert(done, {other, parts[3]})
+        local into = redis.call('HGET', records .. id_of(run[#run]), 'message_id')
+        tell(records .. other, '[[0,"merged",' .. cjson.encode({into = into}) .. ']]', true)
         leave(lane, member, due, other)
         finish(records .. other, 'CANCELLED', ARGV[17])
       end
@@ -200,11 +238,13 @@ end
 
 local lease_until = now + lease_ms
 redis.call('HSET', key, 'state', 'running', 'owner', owner, 'lease_until', lease_until,
-  'handed', 0)
+  'handed', 0, 'claimed_at', now)
 redis.call('ZADD', due, lease_until, id)
+local how = state == 'running' and 'taken_over' or 'taken'
+tell(key, '[[0,"' .. how .. '",' .. ARGV[20] .. ']]')
 return {'claimed', redis.call('HMGET', key,
   'token', 'envelope', 'answer', 'attempts', 'takeovers', 'sent', 'in_doubt', 'merged',
-  'crowded')}
+  'crowded', 'rerun')}
 """
 )
 
@@ -227,27 +267,30 @@ return lost
 """
 )
 
-# KEYS: record. ARGV: token, answer.
+# KEYS: record. ARGV: token, answer, steps.
 KEEP_ANSWER = (
     PRELUDE
     + """
 if not is_ours(KEYS[1], ARGV[3]) then return {0} end
 redis.call('HSET', KEYS[1], 'answer', ARGV[4])
+tell(KEYS[1], ARGV[5])
 return {1}
 """
 )
 
-# KEYS: record. ARGV: token, parts that arrived.
+# KEYS: record. ARGV: token, parts that arrived, steps.
 SENDING = (
     PRELUDE
     + """
 if not is_ours(KEYS[1], ARGV[3]) then return {0} end
 redis.call('HSET', KEYS[1], 'sent', ARGV[4], 'in_doubt', 1)
+tell(KEYS[1], ARGV[5])
 return {1}
 """
 )
 
-# KEYS: record, due. ARGV: token, task id, due in ms, then attempts, sent and in doubt, each or ''.
+# KEYS: record, due. ARGV: token, task id, due in ms, then attempts, sent and in doubt, each or '',
+# steps.
 RELEASE = (
     PRELUDE
     + """
@@ -259,73 +302,52 @@ if ARGV[7] ~= '' then redis.call('HSET', KEYS[1], 'sent', ARGV[7]) end
 if ARGV[8] == '1' then redis.call('HSET', KEYS[1], 'in_doubt', 1) end
 if ARGV[8] == '0' then redis.call('HDEL', KEYS[1], 'in_doubt') end
 redis.call('ZADD', KEYS[2], now + ARGV[5], ARGV[4])
+tell(KEYS[1], ARGV[9])
 return {1}
 """
 )
 
-# KEYS: record, due. ARGV: token, task id, outcome, ttl ms, hold ms.
+# KEYS: record, due. ARGV: token, task id, outcome, ttl ms, hold ms, steps.
 FINISH = (
     PRELUDE
     + LANES
     + """
 if not is_ours(KEYS[1], ARGV[3]) then return {0} end
-local found = redis.call('HMGET', KEYS[1], 'lane', 'place')
+local found = redis.call('HMGET', KEYS[1], 'lane', 'place', 'claimed_at')
 leave(found[1], found[2], KEYS[2], ARGV[4])
+tell(KEYS[1], ARGV[8], true)
 finish(KEYS[1], ARGV[5], ARGV[6])
+count_finished(found[3])
 return {1, hand_over(found[1], KEYS[2], ARGV[7])}
 """
 )
 
-# KEYS: record, due, missed. ARGV: token, task id, state, ttl ms, hold ms, facts, prefix of the id
-# index, prefix of conversations' answers or '' when this one must not be sent later, doubt or ''.
+# KEYS: record, due, missed. ARGV: token, task id, state, ttl ms, hold ms, facts, prefix of
+# conversations' answers or '' when this one must not be sent later, doubt or '', steps. One that
+# was missed before, and was tried to be sent since, is as old as it was.
 MISS = (
     PRELUDE
     + LANES
     + """
 if not is_ours(KEYS[1], ARGV[3]) then return {0} end
 local found = redis.call('HMGET', KEYS[1],
-  'lane', 'place', 'message_id', 'conversation', 'answer')
+  'lane', 'place', 'conversation', 'answer', 'missed_at', 'claimed_at')
 leave(found[1], found[2], KEYS[2], ARGV[4])
-redis.call('HDEL', KEYS[1], 'owner', 'lease_until')
-if ARGV[11] == '' then redis.call('HDEL', KEYS[1], 'in_doubt') end
+local missed_at = found[5] or string.format('%.0f', now)
+redis.call('HDEL', KEYS[1], 'owner', 'lease_until', 'rerun', 'in_doubt')
+if ARGV[10] ~= '' then redis.call('HSET', KEYS[1], 'in_doubt', 1) end
 redis.call('HSET', KEYS[1], 'state', 'missed', 'outcome', ARGV[5], 'facts', ARGV[8],
-  'missed_at', now)
-redis.call('PEXPIRE', KEYS[1], ARGV[6])
-redis.call('ZADD', KEYS[3], now, ARGV[4])
-redis.call('SET', ARGV[9] .. found[3], ARGV[4], 'PX', ARGV[6])
-if ARGV[10] ~= '' and found[5] and found[4] and found[4] ~= '' then
-  local kept = ARGV[10] .. found[4]
-  redis.call('ZADD', kept, now, ARGV[4])
+  'missed_at', missed_at)
+tell(KEYS[1], ARGV[11], true)
+redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', missed_at + ARGV[6]))
+redis.call('ZADD', KEYS[3], missed_at, ARGV[4])
+if ARGV[9] ~= '' and found[4] and found[3] and found[3] ~= '' then
+  local kept = ARGV[9] .. found[3]
+  redis.call('ZADD', kept, missed_at, ARGV[4])
   redis.call('PEXPIRE', kept, ARGV[6])
 end
+count_finished(found[6])
 return {1, hand_over(found[1], KEYS[2], ARGV[7])}
-"""
-)
-
-# KEYS: answers of the conversation, due, missed. ARGV: owner, lease ms, limit, prefix of the id
-# index.
-TAKE_MISSED = (
-    PRELUDE
-    + """
-local taken = {}
-local lease_until = now + ARGV[4]
-for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, ARGV[5] - 1)) do
-  local key = records .. id
-  redis.call('ZREM', KEYS[1], id)
-  if redis.call('HGET', key, 'state') == 'missed' then
-    redis.call('HINCRBY', key, 'token', 1)
-    local parts = redis.call('HMGET', key,
-      'token', 'outcome', 'facts', 'missed_at', 'envelope', 'answer', 'merged', 'sent')
-    redis.call('ZREM', KEYS[3], id)
-    redis.call('DEL', ARGV[6] .. redis.call('HGET', key, 'message_id'))
-    redis.call('HDEL', key, 'outcome', 'missed_at')
-    redis.call('HSET', key, 'state', 'running', 'owner', ARGV[3], 'lease_until', lease_until)
-    redis.call('PERSIST', key)
-    redis.call('ZADD', KEYS[2], lease_until, id)
-    table.insert(taken, {id, parts})
-  end
-end
-return taken
 """
 )
 
@@ -356,13 +378,5 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0
   end
 end
 return taken
-"""
-)
-
-# KEYS: missed. ARGV: ttl ms. The records have expired; what is left are their ids.
-PRUNE = (
-    PRELUDE
-    + """
-return redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[3])
 """
 )

@@ -6,27 +6,39 @@ in PostgreSQL, half a surrogate pair anywhere).
 
 import hashlib
 import json
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from worker.store.base import DueMessage, MissedReply, Reason
+from worker.store.base import DueMessage, MissedReply, Reason, Step
 
 __all__ = [
     "PARK_S",
+    "STORY_LIMIT",
+    "at_ms",
     "conversation_key",
     "due_message",
     "key_of",
     "ms",
     "pack",
     "pack_facts",
+    "pack_steps",
     "plain",
     "read_missed",
+    "read_steps",
+    "route_of",
     "unpack",
     "with_earlier",
 ]
 
 # A parked message looks after itself this often, should nobody have handed it the turn.
 PARK_S = 60.0
+
+# So many bytes of a story are kept, and its end: enough for some hundred steps.
+STORY_LIMIT = 16_000
+
+# What of an envelope leads to its conversation, and nothing else.
+_OF_ROUTE = ("session_webhook", "sealed", "deadline", "webhook_expires_at", "clock_offset_s")
 
 
 def ms(seconds: float) -> int:
@@ -69,7 +81,7 @@ def with_earlier(envelope: str, merged: str | None) -> dict[str, Any]:
     content: dict[str, Any] = unpack(envelope)
     if merged:
         others = json.loads(f"[{merged}]")
-        earlier = [{"message_id": e["message_id"], "text": e.get("text", "")} for e in others]
+        earlier = [{k: e[k] for k in ("message_id", "text", "sealed") if k in e} for e in others]
         content["earlier"] = [*content.get("earlier", ()), *earlier]
     return content
 
@@ -85,6 +97,42 @@ def due_message(task_id: str, envelope: str, *, has_answer: bool) -> DueMessage:
     return DueMessage(task_id, str(content.get("message_id", "")), has_answer, content)
 
 
+def pack_steps(steps: Sequence[Step]) -> str:
+    """Return steps as they go on with a story; empty without any."""
+    return pack([[ms(step.ago_s), step.name, step.facts] for step in steps]) if steps else ""
+
+
+def read_steps(story: str | None) -> tuple[Step, ...]:
+    """Read a story: pieces of the form ``[epoch ms, steps],``, one for each write."""
+    return tuple(
+        Step(name, facts, at=at_ms(now) - timedelta(milliseconds=ago))
+        for now, steps in json.loads(f"[{(story or '').rstrip(',')}]")
+        for ago, name, facts in steps
+    )
+
+
+def route_of(envelope: dict[str, Any]) -> tuple[str, int]:
+    """Return the packed route of an envelope and until when it leads anywhere, in epoch ms.
+
+    An empty one and 0 when it has none.
+    """
+    try:
+        until = datetime.fromisoformat(envelope["deadline"])
+        until -= timedelta(seconds=float(envelope.get("clock_offset_s") or 0))
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return "", 0
+    if not envelope.get("session_webhook") and not envelope.get("sealed"):
+        return "", 0
+    route = {name: envelope[name] for name in _OF_ROUTE if envelope.get(name) is not None}
+    route["message_id"] = plain(envelope.get("message_id", ""))
+    return pack(route), int(until.timestamp() * 1000)
+
+
+def at_ms(epoch_ms: float) -> datetime:
+    """Return a time that is kept as epoch ms."""
+    return datetime.fromtimestamp(epoch_ms / 1000, UTC)
+
+
 def read_missed(
     *,
     task_id: str,
@@ -95,8 +143,10 @@ def read_missed(
     answer: str | None,
     merged: str | None,
     sent: int,
+    in_doubt: bool,
+    handled_at: int | None,
 ) -> MissedReply:
-    """Build a missed reply from its stored parts; ``missed_at`` is in epoch ms."""
+    """Build a missed reply from its stored parts; times are in epoch ms."""
     content, why = with_earlier(envelope, merged), unpack(facts)
     return MissedReply(
         task_id=task_id,
@@ -107,8 +157,10 @@ def read_missed(
         reason=Reason(why["reason"]),
         errcode=why["errcode"],
         detail=why["detail"],
-        missed_at=datetime.fromtimestamp(missed_at / 1000, UTC),
+        missed_at=at_ms(missed_at),
         envelope=content,
         answer=unpack(answer),
         sent=sent,
+        in_doubt=in_doubt,
+        handled_at=None if handled_at is None else at_ms(handled_at),
     )

@@ -10,6 +10,11 @@ then ``task_id``; the one with the turn has the place -1. ``after`` is who it wa
 it was handed out unclaimed, ``sent`` parts of the answer that arrived; ``in_doubt`` is 1 while the
 next is posted; ``crowded`` is 1 when the lane was full. ``kept_for`` is the conversation whose next
 webhook may carry the answer.
+
+``steps`` is its story (see ``records.read_steps``), ``known_at`` when that began, ``claimed_at``
+when it was claimed last and ``work_ms`` how long it took from then on. ``route`` leads to its
+conversation until ``route_until``. ``rerun`` is 1 when an operator had it run anew, ``handled_at``
+when one sent it after all.
 """
 
 from sqlalchemy import (
@@ -30,7 +35,17 @@ from sqlalchemy import (
 
 from worker.store.base import StoreSchemaError
 
-__all__ = ["DONE", "MISSED", "PARKED", "RUNNING", "WAITING", "messages", "prepare", "sweep"]
+__all__ = [
+    "DONE",
+    "MISSED",
+    "PARKED",
+    "RUNNING",
+    "WAITING",
+    "messages",
+    "notes",
+    "prepare",
+    "sweep",
+]
 
 RUNNING, WAITING, PARKED, DONE, MISSED = "running", "waiting", "parked", "done", "missed"
 
@@ -72,8 +87,28 @@ messages = Table(
     Column("crowded", Integer, nullable=False, server_default="0"),
     Column("conversation", String),
     Column("kept_for", String),
+    # Since version 3.
+    Column("steps", Text, nullable=False, server_default=""),
+    Column("conversation_id", String),
+    Column("known_at", BigInteger),
+    Column("claimed_at", BigInteger),
+    Column("work_ms", BigInteger),
+    Column("route", Text),
+    Column("route_until", BigInteger),
+    Column("rerun", Integer, nullable=False, server_default="0"),
+    Column("handled_at", BigInteger),
 )
 
+# What processes say of themselves, by kind and key, until it expires.
+notes = Table(
+    "dingtalk_notes",
+    metadata,
+    Column("kind", String, primary_key=True),
+    Column("key", String, primary_key=True),
+    Column("facts", Text, nullable=False),
+    Column("noted_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+)
 
 # One row: when somebody swept last (0: never), and until when nothing is taken over.
 sweep = Table(
@@ -129,8 +164,32 @@ _VERSION_2 = (
     " WHERE kept_for IS NOT NULL",
 )
 
+_VERSION_3 = (
+    *(
+        f"ALTER TABLE dingtalk_messages ADD COLUMN {column}"
+        for column in (
+            "steps TEXT NOT NULL DEFAULT ''",
+            "conversation_id VARCHAR",
+            "known_at BIGINT",
+            "claimed_at BIGINT",
+            "work_ms BIGINT",
+            "route TEXT",
+            "route_until BIGINT",
+            "rerun INTEGER NOT NULL DEFAULT 0",
+            "handled_at BIGINT",
+        )
+    ),
+    "DROP INDEX dingtalk_messages_missed_id",
+    "CREATE INDEX dingtalk_messages_message_id ON dingtalk_messages (message_id)",
+    "CREATE INDEX dingtalk_messages_conversation ON dingtalk_messages (conversation_id, known_at)"
+    " WHERE conversation_id IS NOT NULL",
+    """CREATE TABLE dingtalk_notes (
+      kind VARCHAR NOT NULL, key VARCHAR NOT NULL, facts TEXT NOT NULL, noted_at BIGINT NOT NULL,
+      expires_at BIGINT NOT NULL, PRIMARY KEY (kind, key))""",
+)
+
 # The step at index n leads from version n to n + 1.
-STEPS = (_VERSION_1, _VERSION_2)
+STEPS = (_VERSION_1, _VERSION_2, _VERSION_3)
 
 
 def prepare(connection: Connection) -> None:

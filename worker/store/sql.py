@@ -1,23 +1,23 @@
 """The store in a SQL database: SQLite on one machine, PostgreSQL for several.
 
 Made by :func:`worker.store.open_store`. What concerns a lane happens in one transaction that holds
-the lane's lock; the rest is one statement, hence atomic.
+the lane's lock; the rest is one statement, hence atomic. What operators ask is in
+``sql_operator.py``.
 """
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
     Row,
-    Select,
     Update,
     case,
     delete,
+    func,
     insert,
-    or_,
     select,
     tuple_,
     update,
@@ -32,13 +32,12 @@ from worker.store.base import (
     Held,
     Lease,
     LeaseLostError,
-    MissedReply,
     Parked,
     Reason,
+    Step,
     StoreError,
     Turn,
 )
-from worker.store.database import Database
 from worker.store.records import (
     PARK_S,
     conversation_key,
@@ -47,12 +46,15 @@ from worker.store.records import (
     ms,
     pack,
     pack_facts,
+    pack_steps,
     plain,
-    read_missed,
+    route_of,
     unpack,
     with_earlier,
 )
 from worker.store.schema import DONE, MISSED, PARKED, RUNNING, WAITING, messages, prepare
+from worker.store.sql_operator import SqlOperator
+from worker.store.sql_story import begun, told
 from worker.store.sql_sweep import grace_until
 
 __all__ = ["SqlStore"]
@@ -60,23 +62,13 @@ __all__ = ["SqlStore"]
 _m = messages.c
 # What a claim needs to know of its record.
 _STANDING = (_m.task_id, _m.lane, _m.place_ms, _m.handed)
+_PARKED = pack_steps([Step("parked")])
 # Of those that are due, how many batches are looked through for one that is not behind another.
 _DUE_ROUNDS = 10
 
 
-class SqlStore:
+class SqlStore(SqlOperator):
     """A :class:`~worker.store.base.Store` on SQLite or PostgreSQL."""
-
-    def __init__(
-        self,
-        url: str,
-        *,
-        done_ttl_s: float = 86_400,
-        missed_ttl_s: float = 7 * 86_400,
-        clock_ms: Callable[[], int] | None = None,
-    ) -> None:
-        self._database = Database(url, clock_ms)
-        self._done_ttl, self._missed_ttl = ms(done_ttl_s), ms(missed_ttl_s)
 
     def __repr__(self) -> str:
         return f"<SqlStore {self._database.name}>"
@@ -108,6 +100,7 @@ class SqlStore:
         lease_s: float,
         envelope: dict[str, Any] | None,
         turn: Turn | None = None,
+        steps: Sequence[Step] = (),
     ) -> Claim:
         """See :meth:`Store.claim <worker.store.base.Store.claim>`."""
         lane = None if turn is None else key_of(turn.lane)
@@ -123,11 +116,12 @@ class SqlStore:
             if row is None:
                 if envelope is None:
                     return Finished(None)
-                mine = self._add(connection, task_id, envelope, turn)
+                mine = self._add(connection, task_id, envelope, turn, pack_steps(steps))
             else:
                 mine = _count(connection, row)
-            not_yet = self._wait_for_turn(connection, mine, ms(lease_s), turn)
-            return not_yet or self._grant(connection, task_id, owner, lease_s)
+            was = None if row is None else row.state
+            not_yet = self._wait_for_turn(connection, mine, ms(lease_s), turn, was=was)
+            return not_yet or self._grant(connection, task_id, owner, lease_s, was=was)
 
     def _is_crowded(self, connection: Connection, task_id: str, turn: Turn) -> bool:
         if turn.max_waiting is None:
@@ -143,9 +137,15 @@ class SqlStore:
         return True
 
     def _add(
-        self, connection: Connection, task_id: str, envelope: dict[str, Any], turn: Turn | None
+        self,
+        connection: Connection,
+        task_id: str,
+        envelope: dict[str, Any],
+        turn: Turn | None,
+        steps: str,
     ) -> Row[Any]:
         now = self._database.now()
+        route, route_until = route_of(envelope)
         record: dict[str, Any] = {
             "task_id": task_id,
             "message_id": plain(envelope.get("message_id", "")),
@@ -155,6 +155,11 @@ class SqlStore:
             "attempts": 0,
             "takeovers": 0,
             "envelope": pack(envelope),
+            "conversation_id": plain(envelope.get("conversation_id") or "") or None,
+            "steps": begun(now, steps),
+            "known_at": now,
+            "route": route or None,
+            "route_until": route_until,
         }
         if turn is not None and self._is_crowded(connection, task_id, turn):
             record["crowded"] = 1
@@ -170,9 +175,15 @@ class SqlStore:
         return connection.execute(insert(messages).values(**record).returning(*_STANDING)).one()
 
     def _wait_for_turn(
-        self, connection: Connection, mine: Row[Any], hold_ms: int, turn: Turn | None
+        self,
+        connection: Connection,
+        mine: Row[Any],
+        hold_ms: int,
+        turn: Turn | None,
+        *,
+        was: str | None,
     ) -> Claim | None:
-        """Return None when it is the message's turn, or it needs none."""
+        """Return None when it is the message's turn, or it needs none; ``was`` is its state."""
         now = self._database.now()
         task_id = mine.task_id
         if mine.lane is None or mine.place_ms == sql_turns.HAS_TURN:
@@ -183,9 +194,8 @@ class SqlStore:
         if not is_first or first.is_early:
             park_ms = ms(PARK_S) * (1 + mine.handed * mine.handed)
             due_at = _m.wait_until if is_first else now + park_ms
-            connection.execute(
-                update(messages).where(_m.task_id == task_id).values(state=PARKED, due_at=due_at)
-            )
+            values = {"state": PARKED, "due_at": due_at, **told(now, "" if was else _PARKED)}
+            connection.execute(update(messages).where(_m.task_id == task_id).values(**values))
             is_awaited = not is_first and first.after == task_id
             lane = mine.lane if is_awaited else None
             return Parked(sql_turns.hand_over(connection, lane, now, hold_ms))
@@ -193,8 +203,12 @@ class SqlStore:
             return None
         return sql_turns.merge(connection, mine.lane, now, hold_ms=hold_ms, ttl_ms=self._done_ttl)
 
-    def _grant(self, connection: Connection, task_id: str, owner: str, lease_s: float) -> Claimed:
-        until = self._database.now() + ms(lease_s)
+    def _grant(
+        self, connection: Connection, task_id: str, owner: str, lease_s: float, *, was: str | None
+    ) -> Claimed:
+        now = self._database.now()
+        until = now + ms(lease_s)
+        step = Step("taken_over" if was == RUNNING else "taken", {"owner": owner})
         values: dict[str, Any] = {
             "state": RUNNING,
             "owner": owner,
@@ -203,6 +217,8 @@ class SqlStore:
             "not_before": None,
             "handed": 0,
             "place_ms": sql_turns.HAS_TURN,
+            "claimed_at": now,
+            **told(now, pack_steps([step])),
         }
         statement = (
             update(messages).where(_m.task_id == task_id).values(**values).returning(*messages.c)
@@ -217,6 +233,7 @@ class SqlStore:
             row.sent,
             bool(row.in_doubt),
             bool(row.crowded),
+            bool(row.rerun),
         )
 
     def renew(self, leases: Sequence[Lease], *, lease_s: float) -> list[Lease]:
@@ -235,13 +252,13 @@ class SqlStore:
             renewed = {(row.task_id, row.token) for row in connection.execute(statement)}
         return [lease for lease in leases if (lease.task_id, lease.token) not in renewed]
 
-    def keep_answer(self, lease: Lease, answer: str) -> None:
+    def keep_answer(self, lease: Lease, answer: str, steps: Sequence[Step] = ()) -> None:
         """See :meth:`Store.keep_answer <worker.store.base.Store.keep_answer>`."""
-        self._write(lease, answer=pack(answer))
+        self._write(lease, steps, answer=pack(answer))
 
-    def sending(self, lease: Lease, *, sent: int) -> None:
+    def sending(self, lease: Lease, *, sent: int, steps: Sequence[Step] = ()) -> None:
         """See :meth:`Store.sending <worker.store.base.Store.sending>`."""
-        self._write(lease, sent=sent, in_doubt=1)
+        self._write(lease, steps, sent=sent, in_doubt=1)
 
     def release(
         self,
@@ -251,12 +268,14 @@ class SqlStore:
         attempts: int | None = None,
         sent: int | None = None,
         in_doubt: bool | None = None,
+        steps: Sequence[Step] = (),
     ) -> None:
         """See :meth:`Store.release <worker.store.base.Store.release>`."""
         due_at = self._database.now() + ms(due_in_s)
         given = {"attempts": attempts, "sent": sent, "in_doubt": in_doubt}
         self._write(
             lease,
+            steps,
             state=WAITING,
             owner=None,
             lease_until=None,
@@ -265,14 +284,15 @@ class SqlStore:
             **{name: int(value) for name, value in given.items() if value is not None},
         )
 
-    def finish(self, lease: Lease, outcome: str) -> DueMessage | None:
+    def finish(self, lease: Lease, outcome: str, steps: Sequence[Step] = ()) -> DueMessage | None:
         """See :meth:`Store.finish <worker.store.base.Store.finish>`."""
         return self._end(
             lease,
-            self._done_ttl,
+            steps,
+            expires_at=self._database.now() + self._done_ttl,
             state=DONE,
             outcome=outcome,
-            message_id="",
+            missed_at=None,
             envelope=None,
             answer=None,
             merged=None,
@@ -287,48 +307,39 @@ class SqlStore:
         errcode: int | None,
         detail: str,
         in_doubt: bool = False,
+        steps: Sequence[Step] = (),
     ) -> DueMessage | None:
         """See :meth:`Store.miss <worker.store.base.Store.miss>`."""
         may_be_sent = reason.is_lateness and not in_doubt
         kept_for = case((_m.answer.is_not(None), _m.conversation)) if may_be_sent else None
+        # One that was missed before, and was tried to be sent since, is as old as it was.
+        missed_at = func.coalesce(_m.missed_at, self._database.now())
         return self._end(
             lease,
-            self._missed_ttl,
+            steps,
+            expires_at=missed_at + self._missed_ttl,
             state=MISSED,
             outcome=state,
             facts=pack_facts(reason=reason, errcode=errcode, detail=detail),
-            missed_at=self._database.now(),
+            missed_at=missed_at,
             kept_for=kept_for,
             in_doubt=int(in_doubt),
+            rerun=0,
         )
 
-    def take_missed(
-        self, bot: str, conversation_id: str, *, owner: str, lease_s: float, limit: int
-    ) -> list[tuple[Lease, MissedReply]]:
-        """See :meth:`Store.take_missed <worker.store.base.Store.take_missed>`."""
-        key = conversation_key(bot, conversation_id)
-        taken = []
-        with self._database.transaction() as connection:
-            kept = (
-                self._select_missed(newest_first=False)
-                .where(_m.kept_for == key)
-                .limit(limit)
-                .with_for_update(skip_locked=True)
-            )
-            for row in connection.execute(kept).all():
-                until = self._database.now() + ms(lease_s)
-                statement = (
-                    update(messages)
-                    .where(_m.task_id == row.task_id)
-                    .values(
-                        state=RUNNING, owner=owner, token=_m.token + 1, lease_until=until,
-                        due_at=until, outcome=None, missed_at=None, expires_at=None, kept_for=None,
-                    )
-                    .returning(_m.token)
-                )  # fmt: skip
-                token = connection.execute(statement).scalar_one()
-                taken.append((Lease(row.task_id, owner, token, lease_s), _missed_reply(row)))
-        return taken
+    def settle(self, lease: Lease, outcome: str, steps: Sequence[Step] = ()) -> None:
+        """See :meth:`Store.settle <worker.store.base.Store.settle>`."""
+        now = self._database.now()
+        self._end(
+            lease,
+            steps,
+            expires_at=now + self._missed_ttl,
+            state=MISSED,
+            outcome=outcome,
+            handled_at=now,
+            in_doubt=0,
+            rerun=0,
+        )
 
     def due(self, *, limit: int, hold_s: float) -> list[DueMessage]:
         """See :meth:`Store.due <worker.store.base.Store.due>`."""
@@ -355,58 +366,30 @@ class SqlStore:
                     break
         return [due_message(r.task_id, r.envelope, has_answer=bool(r.has_answer)) for r in taken]
 
-    def missed(self, *, limit: int = 1000) -> list[MissedReply]:
-        """See :meth:`Store.missed <worker.store.base.Store.missed>`."""
-        return self._read_missed(self._select_missed().limit(limit))
-
-    def find_missed(self, id_: str) -> MissedReply | None:
-        """See :meth:`Store.find_missed <worker.store.base.Store.find_missed>`."""
-        wanted = or_(_m.task_id == plain(id_), _m.message_id == plain(id_))
-        found = self._read_missed(self._select_missed().where(wanted).limit(1))
-        return found[0] if found else None
-
-    def prune(self) -> int:
-        """See :meth:`Store.prune <worker.store.base.Store.prune>`."""
-        with self._database.one() as connection:
-            gone = delete(messages).where(_m.expires_at <= self._database.now())
-            return connection.execute(gone).rowcount
-
     def close(self) -> None:
         """See :meth:`Store.close <worker.store.base.Store.close>`."""
         self._database.engine.dispose()
 
     # Writing.
 
-    def _end(self, lease: Lease, ttl_ms: int, **values: Any) -> DueMessage | None:
+    def _end(self, lease: Lease, steps: Sequence[Step], **values: Any) -> DueMessage | None:
         now = self._database.now()
         with self._database.transaction() as connection:
             lane = connection.execute(
                 select(_m.lane).where(_m.task_id == lease.task_id)
             ).scalar_one_or_none()
             sql_turns.lock(connection, lane or lease.task_id)
-            ended = _ours(lease).values(**sql_turns.end_values(now, ttl_ms), **values)
-            if connection.execute(ended).rowcount != 1:
+            story = told(now, pack_steps(steps), is_last=True)
+            values |= {**sql_turns.end_values(), "work_ms": now - _m.claimed_at, **story}
+            if connection.execute(_ours(lease).values(**values)).rowcount != 1:
                 raise LeaseLostError(lease.task_id)
             return sql_turns.hand_over(connection, lane, now, ms(lease.length_s))
 
-    def _write(self, lease: Lease, **values: Any) -> None:
+    def _write(self, lease: Lease, steps: Sequence[Step], **values: Any) -> None:
+        values |= told(self._database.now(), pack_steps(steps))
         with self._database.one() as connection:
             if connection.execute(_ours(lease).values(**values)).rowcount != 1:
                 raise LeaseLostError(lease.task_id)
-
-    # Reading.
-
-    def _select_missed(self, *, newest_first: bool = True) -> Select[Any]:
-        columns = (_m.task_id, _m.outcome, _m.facts, _m.missed_at, _m.envelope, _m.answer)
-        return (
-            select(*columns, _m.merged, _m.sent)
-            .where(_m.missed_at.is_not(None), _m.expires_at > self._database.now())
-            .order_by(_m.missed_at.desc() if newest_first else _m.missed_at)
-        )
-
-    def _read_missed(self, statement: Select[Any]) -> list[MissedReply]:
-        with self._database.one() as connection:
-            return [_missed_reply(row) for row in connection.execute(statement)]
 
 
 def _count(connection: Connection, row: Row[Any]) -> Row[Any]:
@@ -453,16 +436,3 @@ def _unfinished(
     ):
         return Held(row.owner or "")
     return Held("") if row.state == WAITING and row.is_early else row
-
-
-def _missed_reply(row: Row[Any]) -> MissedReply:
-    return read_missed(
-        task_id=row.task_id,
-        state=row.outcome,
-        facts=row.facts,
-        missed_at=row.missed_at,
-        envelope=row.envelope,
-        answer=row.answer,
-        merged=row.merged,
-        sent=row.sent,
-    )

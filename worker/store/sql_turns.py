@@ -8,9 +8,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, and_, exists, func, select, update
 from sqlalchemy.orm import aliased
 
-from worker.store.base import DueMessage, Merged
-from worker.store.records import due_message
+from worker.store.base import DueMessage, Merged, Step
+from worker.store.records import due_message, pack_steps
 from worker.store.schema import DONE, MISSED, PARKED, messages
+from worker.store.sql_story import told
 
 __all__ = [
     "HAS_TURN",
@@ -88,15 +89,9 @@ def hand_over(
     return due_message(first.task_id, first.envelope, has_answer=False)
 
 
-def end_values(now: ColumnElement[int], ttl_ms: int) -> dict[str, Any]:
+def end_values() -> dict[str, Any]:
     """Return what every finished record has in common."""
-    return {
-        "owner": None,
-        "lease_until": None,
-        "due_at": None,
-        "lane": None,
-        "expires_at": now + ttl_ms,
-    }
+    return {"owner": None, "lease_until": None, "due_at": None, "lane": None}
 
 
 def merge(
@@ -119,11 +114,13 @@ def merge(
     *earlier, last = run
     texts = [text for row in earlier for text in (row.merged, row.envelope) if text]
     ids = [row.task_id for row in earlier]
-    done = {"state": DONE, "outcome": "CANCELLED", "message_id": "", "envelope": None}
+    merged = pack_steps([Step("merged", {"into": last.message_id})])
+    done = {"state": DONE, "outcome": "CANCELLED", "envelope": None, "merged": None}
+    story = told(now, merged, is_last=True)
     connection.execute(
         update(messages)
         .where(_m.task_id.in_(ids))
-        .values(**done, merged=None, **end_values(now, ttl_ms))
+        .values(**done, **end_values(), **story, expires_at=now + ttl_ms)
     )
     texts += [last.merged] if last.merged else []
     connection.execute(
