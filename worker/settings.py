@@ -3,7 +3,14 @@
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AliasChoices,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from contract.settings import CommaSeparated, Settings, check_url, is_local_url
 from dingwire.webhook import WebhookHosts

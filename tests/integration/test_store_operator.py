@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -363,7 +364,7 @@ def test_nothing_unfinished_is_discarded(store):
 # Routes.
 
 
-def routed(clock: FakeClock, webhook: str, *, for_s: float) -> dict[str, str]:
+def routed(clock: FakeClock, webhook: str, *, for_s: float) -> dict[str, Any]:
     deadline = at(clock) + timedelta(seconds=for_s)
     return {"session_webhook": webhook, "deadline": deadline.isoformat()}
 
