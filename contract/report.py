@@ -1,7 +1,10 @@
-"""What a listener must have recorded: messages that it took in and could not hand on.
+"""What listeners report to the workers, which record it: the listener never touches the store.
 
-The listener writes it (``listener/spool_file.py``) and sends it as a ``report`` task, because it
-never touches the store; ``worker/reports.py`` records it.
+A :class:`Report` names messages that it took in and could not hand on (``listener/spool_file.py``
+writes it), a :class:`ListenerStatus` says how it does (``listener/status.py``). Both travel as a
+``report`` task; ``worker/reports.py`` reads them with :func:`read_report`. They are told apart by
+``kind``, which a loss report does not have: releases from before there were others read and write
+it so.
 """
 
 from typing import Any, Literal, Self
@@ -10,7 +13,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from contract.envelope import Conversation
 
-__all__ = ["LostMessage", "Report", "ReportError"]
+__all__ = ["ListenerStatus", "LostMessage", "Report", "ReportError", "read_report"]
 
 
 class ReportError(ValueError):
@@ -33,13 +36,8 @@ class LostMessage(BaseModel):
     clock_offset_s: float = 0.0
 
 
-class Report(BaseModel):
-    """Messages lost for one reason; recording it twice changes nothing."""
-
+class _Reported(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
-
-    reason: Literal["spool_full"]
-    messages: tuple[LostMessage, ...]
 
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON object that travels as the task's ``report`` argument."""
@@ -60,3 +58,58 @@ class Report(BaseModel):
                 for e in error.errors(include_input=False, include_url=False)
             )
             raise ReportError(f"not a report: {fields}") from None
+
+
+class Report(_Reported):
+    """Messages lost for one reason; recording it twice changes nothing."""
+
+    reason: Literal["spool_full"]
+    messages: tuple[LostMessage, ...]
+
+
+class ListenerStatus(_Reported):
+    """How a listener does; the last one is what counts. No secret, and nothing anybody wrote.
+
+    Ages and counts are since its start. ``spooled_messages`` and ``spooled_bytes`` are on its disk
+    now. ``trouble`` says in one word why it is not connected, if it is not.
+    """
+
+    kind: Literal["listener_status"] = "listener_status"
+    listener: str  # host:pid, the same as long as the process lives
+    release: str
+    bot: str
+    started_at: AwareDatetime
+    sent_at: AwareDatetime
+    stopped: bool = False
+    connections_wanted: int = 1
+    connections_up: int = 0
+    trouble: str | None = None
+    reconnects: int = 0
+    last_frame_age_s: float | None = None
+    clock_offset_s: float | None = None
+    frames: int = 0
+    messages: int = 0
+    group_messages: int = 0
+    last_message_age_s: float | None = None
+    denied: int = 0
+    denied_senders: int = 0
+    last_denied_age_s: float | None = None
+    allowed_users: int = 0
+    allows_everybody: bool = False
+    sealed: bool = False
+    spooled_messages: int = 0
+    spooled_bytes: int = 0
+
+
+def read_report(data: object) -> Report | ListenerStatus:
+    """Read the ``report`` argument of a task, of whatever kind.
+
+    Raises:
+        ReportError: It is none, or of a kind that only a later release knows.
+    """
+    kind = data.get("kind") if isinstance(data, dict) else None
+    if kind is None:
+        return Report.from_wire(data)
+    if kind == "listener_status":
+        return ListenerStatus.from_wire(data)
+    raise ReportError("not a report: of a kind that this release does not know")

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from contract.log import configure
 from contract.settings import SettingsError
+from listener.health import HealthPortError
 from listener.service import serve
 from listener.settings import ListenerSettings
 
@@ -22,7 +23,7 @@ Hold DingTalk's Stream connection and put every chat message on the broker.
 
 Settings come from the environment, .env and the TOML file DINGTALK_CONFIG names;
 DINGTALK_CLIENT_ID and DINGTALK_CLIENT_SECRET are required. Exit 0 after SIGTERM
-or SIGINT, 2 for settings that cannot be read.
+or SIGINT, 1 when HEALTH_PORT is taken, 2 for settings that cannot be read.
 """
 
 
@@ -62,7 +63,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     configure(settings.log_level, settings.log_format)
     _warn_if_everybody_is_denied(settings)
-    asyncio.run(_run(settings))
+    try:
+        asyncio.run(_run(settings))
+    except HealthPortError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
     return 0
 
 

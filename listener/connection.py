@@ -16,6 +16,7 @@ from dingwire.errors import CredentialsRefusedError, GatewayRefusedError
 from listener.backoff import Backoff
 from listener.gate import Gate
 from listener.link import Link, Take, reason_of
+from listener.tally import Cause, Tally
 
 __all__ = ["SILENCE_LIMIT_S", "Stream"]
 
@@ -36,6 +37,7 @@ class Stream:
         gate: Gate,
         take: Take,
         *,
+        tally: Tally | None = None,
         are_events_deferred: Callable[[], bool] = lambda: False,
         silence_limit_s: float = SILENCE_LIMIT_S,
         ttl_s: float | None = None,
@@ -47,6 +49,7 @@ class Stream:
         Args:
             gate: Where tickets come from; shared by all streams of the process.
             take: Given every chat message and the clock offset; returns its ack, or None.
+            tally: Where all streams of the process count.
             are_events_deferred: Whether DingTalk is to push events again later.
             silence_limit_s: A socket without a frame or a pong for so long is replaced.
             ttl_s: A socket is replaced after this at the latest; None: when DingTalk says so.
@@ -54,7 +57,7 @@ class Stream:
             jitter: Returns a number from 0 to 1.
         """
         self._gate, self._take = gate, take
-        self._are_events_deferred = are_events_deferred
+        self._are_events_deferred, self._tally = are_events_deferred, tally or Tally()
         self._silence_limit_s, self._ttl_s, self._jitter = silence_limit_s, ttl_s, jitter
         self._backoff = Backoff(first_s=1, cap_s=60, delays=delays, jitter=jitter)
         self._links: dict[asyncio.Task[None], Link] = {}
@@ -62,6 +65,16 @@ class Stream:
         self._current: Link | None = None
         self._hurry = asyncio.Event()
         self._moved_at = self._renewed_at = float("-inf")
+
+    @property
+    def is_up(self) -> bool:
+        """Whether DingTalk is heard; on a move to a new socket the old one is, meanwhile."""
+        return any(link.is_reading and not link.is_silent for link in list(self._links.values()))
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether there is a connection, and nothing came on it for too long."""
+        return not self.is_up and any(link.is_reading for link in list(self._links.values()))
 
     async def run(self) -> None:
         """Connect, and connect again, until cancelled; sockets stay open for :meth:`close`."""
@@ -73,17 +86,17 @@ class Stream:
                 continue
             self._finish_all_but(link)
             await self._until_over(link)
-            await self._pause(link.reason, self._delay_after(link))
+            await self._pause(link.reason, link.cause, self._delay_after(link))
 
     def renew(self, reason: str) -> None:
-        """Move to a new socket now, or stop waiting for the next attempt to open one."""
+        """Move to a new socket now, or stop waiting for the next attempt: the clock jumped."""
         now = asyncio.get_running_loop().time()
         if now - self._renewed_at > AT_ONCE_EVERY_S:
             self._renewed_at = now
             if self._current is None or self._current.over.is_set():
                 self._hurry.set()
             else:
-                self._current.retire(reason)
+                self._current.retire(reason, Cause.CLOCK_JUMP)
 
     async def close(self, limit_s: float) -> None:
         """Let messages in hand be acknowledged, then close, reading what still comes until then."""
@@ -111,11 +124,13 @@ class Stream:
             registration.clock_offset,
             silence_limit_s=self._silence_limit_s,
             are_events_deferred=self._are_events_deferred,
+            tally=self._tally,
         )
         reader = asyncio.create_task(link.read())
         self._links[reader] = self._current = link
         reader.add_done_callback(self._links.pop)
         self._hurry.clear()
+        self._tally.clock_offset_s = registration.clock_offset.total_seconds()
         logger.info(
             "connected to DingTalk",
             extra={
@@ -141,7 +156,7 @@ class Stream:
             async with asyncio.timeout(ttl_s):
                 await link.over.wait()
         except TimeoutError:
-            link.retire(f"its own time of {ttl_s:.0f} s was over")
+            link.retire(f"its own time of {ttl_s:.0f} s was over", Cause.TTL)
 
     def _delay_after(self, link: Link) -> float:
         now = asyncio.get_running_loop().time()
@@ -157,12 +172,14 @@ class Stream:
 
     async def _pause_after(self, error: Exception) -> None:
         if isinstance(error, CredentialsRefusedError | GatewayRefusedError):
-            await self._pause(str(error), self._gate.delay_after(error), is_refused=True)
+            await self._pause(str(error), Cause.REFUSED, self._gate.delay_after(error))
         else:
             delay_s = max(self._backoff.next_s(), self._gate.delay_after(error))
-            await self._pause(reason_of(error), delay_s)
+            await self._pause(reason_of(error), Cause.UNREACHABLE, delay_s)
 
-    async def _pause(self, reason: str, delay_s: float, *, is_refused: bool = False) -> None:
+    async def _pause(self, reason: str, cause: Cause, delay_s: float) -> None:
+        self._tally.reconnecting(cause)
+        is_refused = cause is Cause.REFUSED
         logger.log(
             logging.ERROR if is_refused else logging.WARNING,
             reason if is_refused else "reconnecting to DingTalk",

@@ -11,11 +11,12 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import datetime
 from urllib.parse import unquote, urlsplit
 
 from contract.broker import Broker
 from listener.backoff import Backoff
-from listener.publisher import Publisher
+from listener.publisher import NotConfirmedError, Publisher
 from listener.spool import Batch, Spool
 from listener.spooling import Spooling, spool_errors_said
 from listener.task_message import TaskMessage
@@ -41,6 +42,7 @@ class Enqueuer:
         broker: Broker,
         spool: Spool,
         *,
+        clock: Callable[[], datetime],
         batch: int = BATCH,
         delays: Sequence[float] | None = None,
     ) -> None:
@@ -49,19 +51,28 @@ class Enqueuer:
         Args:
             broker: Where to.
             spool: Where to while the broker is away; ours to open and close.
+            clock: Aware UTC; stamps what goes to the broker or the disk.
             batch: How many are published before their confirms are waited for.
             delays: Between attempts to reach the broker; for tests.
         """
-        self._broker, self._batch = broker, batch
+        self._broker, self._batch, self._clock = broker, batch, clock
         self._publisher = Publisher(broker)
         self._backoff = Backoff(first_s=0.2, cap_s=5, delays=delays)
         self._spool = spool
         self._waiting = Waiting(limit=WAITING_LIMIT, limit_bytes=WAITING_LIMIT_BYTES)
         self._changed = threading.Condition(self._waiting.lock)
         self._spooling = Spooling(
-            self._waiting, spool, spooled=self._spooled, changed=self._changed, batch=batch
+            self._waiting,
+            spool,
+            clock=clock,
+            spooled=self._spooled,
+            changed=self._changed,
+            batch=batch,
         )
+        self._status: TaskMessage | None = None
         self._stopping = self._given_up = False
+        # Whether the last that was asked of the broker worked; an idle Redis is asked for nothing.
+        self.is_broker_up = False
         # After :meth:`stop`: how many messages the next process has to send.
         self.left_behind = 0
 
@@ -88,6 +99,25 @@ class Enqueuer:
     def is_spooling(self) -> bool:
         """Whether a message would go to the disk now, or behind one that is there."""
         return self._spooling.is_away or self._spool.backlog > 0
+
+    @property
+    def is_disk_failing(self) -> bool:
+        """Whether the disk did not take the last that should have gone there."""
+        return self._spooling.is_failing
+
+    @property
+    def waiting(self) -> int:
+        """How many messages are in memory alone, unacknowledged."""
+        return len(self._waiting)
+
+    def tell(self, status: TaskMessage) -> None:
+        """Publish a task when no message waits any more; the next one takes its place.
+
+        With the broker away it is dropped: it is of no use later, and the disk is for messages.
+        """
+        with self._changed:
+            self._status = status
+            self._changed.notify()
 
     def accept(self, task: TaskMessage) -> asyncio.Future[Kept]:
         """Take a task; the future tells where it got to, in the order of these calls.
@@ -151,6 +181,7 @@ class Enqueuer:
         # Else what is on the disk shows whether it takes messages, too.
         if not self._spool.backlog:
             self._spooling.is_away = False
+        self.is_broker_up = True
         logger.info(
             "connected to the broker",
             extra={"action": "connected", "peer": "broker", "broker": self._broker.name},
@@ -160,8 +191,7 @@ class Enqueuer:
         """Publish one batch; False when all is done and nothing more will come."""
         with self._changed:
             self._changed.wait_for(self._has_work, timeout=IDLE_S)
-            if self._stopping and not len(self._waiting) and not self._spool.backlog:
-                return False
+            is_done = self._stopping and not len(self._waiting) and not self._spool.backlog
             # Nothing may overtake what is on the disk, or on its way there.
             may_pass = not self._spool.backlog and not self._spooling.is_writing
             tasks = self._waiting.first(self._batch) if may_pass else []
@@ -171,18 +201,20 @@ class Enqueuer:
             self._drain()
         else:
             self._publisher.tend()
+        self._publish_status()
         self._backoff.reset()
         self._spooling.is_away = False
-        return True
+        return not is_done
 
     def _has_work(self) -> bool:
-        if self._spool.backlog or self._given_up:
+        if self._spool.backlog or self._given_up or self._status:
             return True
         return not self._spooling.is_writing and (len(self._waiting) > 0 or self._stopping)
 
     def _publish(self, tasks: list[TaskMessage]) -> None:
         confirmed: list[TaskMessage] = []
         settled_at = time.monotonic()
+        self._stamp(tasks)
 
         def on_confirm(task: TaskMessage) -> None:
             nonlocal settled_at
@@ -215,6 +247,7 @@ class Enqueuer:
         if batch is None:
             return
         confirmed: list[TaskMessage] = []
+        self._stamp(batch.tasks)
         try:
             with self._spooling.at_work():
                 self._publisher.publish(batch.tasks, confirmed.append)
@@ -223,10 +256,28 @@ class Enqueuer:
                 self._spool.remove(batch, [task.task_id for task in confirmed])
             _say_drained(batch, confirmed)
 
+    def _stamp(self, tasks: Sequence[TaskMessage]) -> None:
+        now = self._clock()
+        for task in tasks:
+            task.stamp("enqueued_at", now)
+
+    def _publish_status(self) -> None:
+        with self._changed:
+            status, self._status = self._status, None
+        if status is None:
+            return
+        try:
+            with self._spooling.at_work():
+                self._publisher.publish_fleeting(status)
+        except NotConfirmedError as error:  # the queue of the messages may do better
+            logger.debug("status not reported", extra={"reason": str(error)})
+
     def _pause(self, error: Exception) -> bool:
         """Say that the broker is away, and wait a while; True when there is nothing to wait for."""
+        self.is_broker_up = False
         delay_s = self._backoff.next_s()
         with self._changed:
+            self._status = None
             # A connection that broke may be back at once; a second failure says more.
             self._spooling.is_away = self._backoff.attempts > 1
             self._spooling.nudge()

@@ -5,11 +5,10 @@ Called by ``listener/connection.py`` for every bot push, many at a time.
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from contract.envelope import Envelope
+from contract.envelope import Conversation, Envelope
 from contract.turn import lane
 from dingwire.frames import ack
 from dingwire.messages import QUOTA_USED_UP, BotMessage, parse_bot_message
@@ -19,6 +18,7 @@ from listener.duplicates import Duplicates
 from listener.enqueue import EnqueueError, Enqueuer, Kept, TooManyWaitingError
 from listener.predecessors import Predecessors
 from listener.settings import ListenerSettings
+from listener.tally import Tally
 from listener.task_message import TaskMessage, answer_task
 from listener.translate import to_envelope
 
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 class Intake:
-    """Takes messages in; ``counts`` says by log action how many went which way."""
+    """Takes messages in, and counts which way they went."""
 
     def __init__(
         self,
@@ -37,13 +37,13 @@ class Intake:
         *,
         clock: Callable[[], datetime],
         monotonic: Callable[[], float],
+        tally: Tally,
     ) -> None:
         self._settings, self._enqueuer = settings, enqueuer
         self._sealer = settings.sealer
-        self._clock, self._monotonic = clock, monotonic
+        self._clock, self._monotonic, self._tally = clock, monotonic, tally
         self._duplicates = Duplicates(monotonic)
         self._predecessors = Predecessors(monotonic)
-        self.counts: Counter[str] = Counter()
 
     @property
     def is_spooling(self) -> bool:
@@ -123,7 +123,7 @@ class Intake:
     def _say(
         self, level: int, action: str, words: str, envelope: Envelope, **fields: object
     ) -> None:
-        self.counts[action] += 1
+        self._tally.messages[action] += 1
         identity = {
             "message_id": envelope.message_id,
             "conversation_id": envelope.conversation_id,
@@ -132,6 +132,8 @@ class Intake:
 
     def _say_kept(self, envelope: Envelope, task: TaskMessage, kept: Kept, took_s: float) -> None:
         is_spooled = kept is Kept.SPOOL
+        self._tally.last_message_at = self._monotonic()
+        self._tally.group_messages += envelope.conversation is Conversation.GROUP
         self._say(
             logging.INFO,
             "message_spooled" if is_spooled else "message_enqueued",
@@ -143,7 +145,7 @@ class Intake:
         )
 
     def _say_denied(self, message: BotMessage) -> None:
-        self.counts["message_denied"] += 1
+        self._tally.denied(message.sender_staff_id or message.sender_id, self._monotonic())
         logger.info(
             "message denied: its sender is not in DINGTALK_ALLOWED_USERS",
             extra={
@@ -155,7 +157,7 @@ class Intake:
         )
 
     def _say_quota(self, message: BotMessage) -> None:
-        self.counts["quota_used_up"] += 1
+        self._tally.messages["quota_used_up"] += 1
         logger.error(
             "DingTalk's monthly quota is used up: messages come without their text",
             extra={

@@ -24,9 +24,11 @@ from dingwire.protocol import (
     EventPush,
     Malformed,
     Ping,
+    Received,
     StreamProtocol,
     Unhandled,
 )
+from listener.tally import Cause, FrameType, Tally
 
 __all__ = ["Link", "Take", "reason_of"]
 
@@ -41,6 +43,16 @@ MAX_IN_HAND = 4000
 
 Take = Callable[[BotPush, timedelta], Awaitable[str | None]]
 
+_TYPES: dict[type[Received], FrameType] = {
+    BotPush: FrameType.BOT,
+    EventPush: FrameType.EVENT,
+    CardPush: FrameType.CARD,
+    Ping: FrameType.PING,
+    Disconnect: FrameType.DISCONNECT,
+    Malformed: FrameType.MALFORMED,
+    Unhandled: FrameType.UNHANDLED,
+}
+
 
 class Link:
     """One socket; :meth:`read` it in a task."""
@@ -53,20 +65,28 @@ class Link:
         *,
         silence_limit_s: float,
         are_events_deferred: Callable[[], bool],
+        tally: Tally,
     ) -> None:
         self._socket, self._take, self._clock_offset = socket, take, clock_offset
-        self._are_events_deferred = are_events_deferred
+        self._are_events_deferred, self._tally = are_events_deferred, tally
+        self._loop = asyncio.get_running_loop()
         self._tick_s, self._silent_ticks = silence_limit_s / TICKS, 0
         self._protocol = StreamProtocol()
         self._room = asyncio.Semaphore(MAX_IN_HAND)
         self._pings: set[asyncio.Task[None]] = set()
         # Ours: DingTalk's own is the ticket.
         self.connection_id = uuid.uuid4().hex[:8]
-        self.opened_at = asyncio.get_running_loop().time()
+        self.opened_at = self._loop.time()
         self.taking: set[asyncio.Task[None]] = set()
         self.over = asyncio.Event()
-        self.reason = ""
+        self.reason, self.cause = "", Cause.CLOSED
+        self.is_reading = True
         self.is_healthy = self.is_leaving = self.is_told_to_leave = False
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing came for as long as the limit."""
+        return self._silent_ticks >= TICKS
 
     async def read(self) -> None:
         """Read until the end; never raises."""
@@ -76,6 +96,7 @@ class Link:
                 while True:
                     raw = await self._socket.recv()
                     self._silent_ticks = 0
+                    self._tally.last_frame_at = self._loop.time()
                     await self._received(raw)
         except TimeoutError:
             await self._socket.close()
@@ -85,12 +106,13 @@ class Link:
         finally:
             for task in (watching, *self._pings):
                 task.cancel()
+            self.is_reading = False
             self.over.set()
 
-    def retire(self, reason: str) -> None:
+    def retire(self, reason: str, cause: Cause) -> None:
         """Ask for a successor; reading goes on."""
         if not self.over.is_set():
-            self.is_leaving, self.reason = True, reason
+            self.is_leaving, self.reason, self.cause = True, reason, cause
             self.over.set()
 
     async def finish(self) -> None:
@@ -117,7 +139,7 @@ class Link:
             self._silent_ticks += 1
             if self._silent_ticks in PING_TICKS:
                 self._start_ping()
-        self.retire(f"silent for {self._tick_s * TICKS:g} s")
+        self.retire(f"silent for {self._tick_s * TICKS:g} s", Cause.SILENCE)
 
     def _start_ping(self) -> None:
         # Beside the watching, as a peer that reads nothing more can block the sending as well.
@@ -132,6 +154,7 @@ class Link:
 
     async def _received(self, raw: str | bytes) -> None:
         received = self._protocol.receive(raw)
+        self._tally.frames[_TYPES[type(received)]] += 1
         self.is_healthy = self.is_healthy or not isinstance(received, Disconnect | Malformed)
         match received:
             case BotPush():
@@ -156,14 +179,15 @@ class Link:
 
     async def _leave(self, disconnect: Disconnect) -> None:
         self.is_told_to_leave = True
-        self._limit.reschedule(asyncio.get_running_loop().time() + DRAIN_S)
-        self.retire(disconnect.reason or "told to disconnect")
+        self._limit.reschedule(self._loop.time() + DRAIN_S)
+        self.retire(disconnect.reason or "told to disconnect", Cause.DISCONNECT_FRAME)
         await self._socket.send(disconnect.reply)
 
     async def _start_taking(self, push: BotPush) -> None:
         # Beside the reading, as the broker may take its time and pings do not wait.
+        came_at = self._loop.time()
         await self._room.acquire()
-        task = asyncio.create_task(self._take_and_ack(push))
+        task = asyncio.create_task(self._take_and_ack(push, came_at))
         self.taking.add(task)
         task.add_done_callback(self._taken)
 
@@ -171,10 +195,11 @@ class Link:
         self.taking.discard(task)
         self._room.release()
 
-    async def _take_and_ack(self, push: BotPush) -> None:
+    async def _take_and_ack(self, push: BotPush, came_at: float) -> None:
         try:
             answer = await self._take(push, self._clock_offset)
         except Exception as error:  # noqa: BLE001, one message must not take the others with it
+            self._tally.messages["message_failed"] += 1
             # By its kind alone: its text may hold what was written.
             logger.error(  # noqa: TRY400, a traceback shows values
                 "message lost to an error of ours",
@@ -189,6 +214,7 @@ class Link:
             # A socket that closed meanwhile: the message is enqueued, its redelivery is dropped.
             with suppress(ConnectionClosed):
                 await self._socket.send(answer)
+                self._tally.acks.add(self._loop.time() - came_at)
 
     def _say(self, action: str, words: str, **fields: Any) -> None:
         extra = {"action": action, "connection_id": self.connection_id, **fields}

@@ -20,6 +20,8 @@ OPEN_LIMIT_S = 5.0
 # Long enough for a broker that is busy: whatever is given up on is published once more.
 CONFIRM_LIMIT_S = 30.0
 HEARTBEAT_S = 30.0
+# Of what is soon out of date, a broker keeps so many, or for so long.
+FLEETING_LIMIT, FLEETING_S = 100, 120
 
 
 class NotConfirmedError(Exception):
@@ -122,7 +124,19 @@ class Publisher:
             for task in sent:
                 confirmed(task)
 
-    def _send(self, task: TaskMessage) -> None:
+    def publish_fleeting(self, task: TaskMessage) -> None:
+        """Publish what is soon out of date; where no worker takes it, it does not pile up.
+
+        Raises:
+            NotConfirmedError: The broker refused it.
+            Exception: As :meth:`publish`.
+        """
+        if self._is_amqp:
+            self._publish_counted([task], lambda task: None, expiration=FLEETING_S)
+        elif self._producer.channel.queue_declare(task.queue).message_count < FLEETING_LIMIT:
+            self._send(task)
+
+    def _send(self, task: TaskMessage, **options: Any) -> None:
         # By the default exchange, as Celery does: no look-up of bindings for each message.
         self._producer.publish(
             task.body,
@@ -134,15 +148,18 @@ class Publisher:
             delivery_mode=2,
             # Else RabbitMQ confirms a message for a queue that somebody deleted, and drops it.
             mandatory=self._is_amqp,
+            **options,
         )
 
-    def _publish_counted(self, tasks: Iterable[TaskMessage], confirmed: Confirmed) -> None:
+    def _publish_counted(
+        self, tasks: Iterable[TaskMessage], confirmed: Confirmed, **options: Any
+    ) -> None:
         assert self._connection is not None  # noqa: S101, the owner opened it
         self._confirmed, self._refused = confirmed, 0
         for task in tasks:
             self._last_tag += 1
             self._unconfirmed[self._last_tag] = task
-            self._send(task)
+            self._send(task, **options)
         while self._unconfirmed:
             self._connection.drain_events(timeout=CONFIRM_LIMIT_S)
         if self._refused:

@@ -7,19 +7,25 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from contract.broker import Broker
 from dingwire.gateway import register
 from dingwire.http import new_session
 from listener.connection import Stream
+from listener.daemon_thread import in_daemon_thread
 from listener.enqueue import Enqueuer
 from listener.gate import REFUSED_DELAY_S, Gate
 from listener.intake import Intake
 from listener.settings import ListenerSettings
 from listener.spool import Spool
+from listener.status import Reporter
+from listener.tally import Tally
+from listener.vitals import Vitals, release
 from listener.watchdog import Pulse
+
+if TYPE_CHECKING:
+    from listener.health_server import HealthServer
 
 __all__ = ["serve"]
 
@@ -29,13 +35,6 @@ REGISTER_LIMIT_S = 10.0
 # Together less than 5 s, the time a platform may give before it kills.
 ACK_LIMIT_S = 2.5
 FLUSH_LIMIT_S = 1.0
-
-
-def _user_agent() -> str:
-    try:
-        return f"celery-dingtalk/{version('celery-dingtalk')}"
-    except PackageNotFoundError:  # run from a checkout that is not installed
-        return "celery-dingtalk/0"
 
 
 async def serve(
@@ -54,13 +53,16 @@ async def serve(
         clock: Aware UTC.
         delays: Between attempts to reach DingTalk or the broker; for tests.
         refused_delay_s: After DingTalk refused the credentials.
+
+    Raises:
+        HealthPortError: ``HEALTH_PORT`` is taken; nothing was started.
     """
     spool = Spool(settings.data_dir / "spool", max_bytes=settings.spool_max_mb * 2**20)
     broker = Broker.from_url(settings.broker_url, settings.data_dir)
-    enqueuer = Enqueuer(broker, spool, delays=delays)
-    enqueuer.start()
-    intake = Intake(settings, enqueuer, clock=clock, monotonic=time.monotonic)
-    user_agent = _user_agent()
+    enqueuer = Enqueuer(broker, spool, clock=clock, delays=delays)
+    tally = Tally()
+    intake = Intake(settings, enqueuer, clock=clock, monotonic=time.monotonic, tally=tally)
+    user_agent = f"celery-dingtalk/{release()}"
     session = new_session(user_agent)
     ask = partial(
         register,
@@ -77,6 +79,7 @@ async def serve(
         Stream(
             gate,
             intake.take,
+            tally=tally,
             are_events_deferred=lambda: intake.is_spooling,
             silence_limit_s=settings.silence_limit_s,
             ttl_s=settings.connection_ttl_s,
@@ -84,35 +87,65 @@ async def serve(
         )
         for _ in range(settings.connections)
     ]
-    await _until(stop, _keep_connected(streams, clock))
+    pulse = Pulse(partial(_renew, streams), clock=clock, monotonic=time.monotonic)
+    vitals = Vitals(
+        settings,
+        tally=tally,
+        streams=streams,
+        enqueuer=enqueuer,
+        spool=spool,
+        pulse=pulse,
+        clock=clock,
+    )
+    health = _health_server(settings.health_port, vitals)
+    enqueuer.start()
+    reporter = Reporter(vitals, enqueuer.tell)
+    await _until(stop, pulse.run(), reporter.run(), *(stream.run() for stream in streams))
     await asyncio.gather(*(stream.close(ACK_LIMIT_S) for stream in streams))
     session.close()
-    unconfirmed = await enqueuer.stop(FLUSH_LIMIT_S)
+    reporter.last()
+    unconfirmed, _ = await asyncio.gather(enqueuer.stop(FLUSH_LIMIT_S), _close(health))
+    _say_stopped(unconfirmed, enqueuer.left_behind, tally)
+
+
+def _health_server(port: int | None, vitals: Vitals) -> "HealthServer | None":
+    if port is None:
+        return None
+    # Here, because without the port nobody should pay for Prometheus' library.
+    from listener.health_server import HealthServer
+
+    return HealthServer(port, vitals)
+
+
+async def _close(health: "HealthServer | None") -> None:
+    if health is not None:
+        await in_daemon_thread(health.close)
+
+
+def _say_stopped(unconfirmed: int, left_behind: int, tally: Tally) -> None:
     if unconfirmed:
         logger.error(
             "stopped with messages that neither broker nor disk has; they were not acknowledged",
             extra={"action": "messages_unconfirmed", "unconfirmed": unconfirmed},
         )
-    if enqueuer.left_behind:
+    if left_behind:
         logger.warning(
             "stopped with messages on the disk; the next listener with this DATA_DIR sends them",
-            extra={"action": "spool_left", "messages": enqueuer.left_behind},
+            extra={"action": "spool_left", "messages": left_behind},
         )
-    logger.info("listener stopped", extra={"action": "stopped", **intake.counts})
+    happened = {action: count for action, count in tally.messages.items() if count}
+    logger.info("listener stopped", extra={"action": "stopped", **happened})
 
 
-async def _keep_connected(streams: Sequence[Stream], clock: Callable[[], datetime]) -> None:
-    def renew_all(reason: str) -> None:
-        for stream in streams:
-            stream.renew(reason)
-
-    pulse = Pulse(renew_all, clock=clock, monotonic=time.monotonic)
-    await asyncio.gather(pulse.run(), *(stream.run() for stream in streams))
+def _renew(streams: Sequence[Stream], reason: str) -> None:
+    for stream in streams:
+        stream.renew(reason)
 
 
-async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
-    """Run ``work``, which does not end by itself, until ``stop`` is set."""
-    running, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+async def _until(stop: asyncio.Event, *work: Coroutine[Any, Any, None]) -> None:
+    """Run ``work``, none of which ends by itself, until ``stop`` is set."""
+    running: asyncio.Future[Any] = asyncio.gather(*work)
+    stopping: asyncio.Future[Any] = asyncio.create_task(stop.wait())
     await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     running.cancel()

@@ -53,16 +53,28 @@ class Spool:
             folder: Where all processes of this ``DATA_DIR`` have theirs.
             max_bytes: Of one file.
         """
-        self._folder, self._max_bytes = folder, max_bytes
+        self._folder, self.max_bytes = folder, max_bytes
         self._own: _Place | None = None
         self._adopted: list[_Place] = []
         self._left_alone = set[Path]()
         self._changing = threading.Lock()
+        self.dropped = 0  # messages that did not fit, in the life of this process
 
     @property
     def backlog(self) -> int:
         """How many messages and reports are to be published; never waits."""
         return sum(place.file.backlog for place in self._places())
+
+    @property
+    def size(self) -> int:
+        """How many bytes those take."""
+        return sum(place.file.size for place in self._places())
+
+    @property
+    def filled(self) -> float:
+        """How much of ``max_bytes`` our own file takes, from 0 to 1."""
+        own = self._own
+        return own.file.size / self.max_bytes if own else 0.0
 
     def _places(self) -> list[_Place]:
         """In the order they are emptied: what others left behind is older."""
@@ -89,7 +101,7 @@ class Spool:
             lock = os.open(draft / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
             fcntl.flock(lock, fcntl.LOCK_EX)
             draft.rename(folder)
-            place = _Place(folder, lock, self._max_bytes)
+            place = _Place(folder, lock, self.max_bytes)
             for part in (folder, self._folder, self._folder.parent):
                 _sync(part)
         except (OSError, SpoolError) as error:
@@ -114,7 +126,7 @@ class Spool:
         if lock is None:
             return 0
         try:
-            place = _Place(folder, lock, self._max_bytes)
+            place = _Place(folder, lock, self.max_bytes)
         except SpoolError as error:
             self._left_alone.add(folder)
             os.close(lock)
@@ -142,8 +154,10 @@ class Spool:
             SpoolError: None of them is.
         """
         with self._changing:
-            self._own = self._own or self._create()
-        return self._own.file.append(tasks)
+            own = self._own = self._own or self._create()
+        overflow = own.file.append(tasks)
+        self.dropped += overflow.dropped
+        return overflow
 
     def head(self, limit: int) -> Batch | None:
         """Return what is to be published next.

@@ -98,6 +98,11 @@ class SpoolFile:
         """How many messages and reports are to be published."""
         return self._messages.count + self._lost.count
 
+    @property
+    def size(self) -> int:
+        """How many bytes of ``max_bytes`` that takes."""
+        return self._messages.size + self._lost.size
+
     def append(self, tasks: Sequence[TaskMessage]) -> Overflow:
         """Return when all are on the disk, behind what is there; one that is there keeps its place.
 
@@ -112,9 +117,7 @@ class SpoolFile:
     def _drop_oldest(self) -> int:
         dropped = 0
         # A record takes room as well, hence again.
-        while rows := self._messages.oldest_over(
-            self._messages.size + self._lost.size - self._max_bytes
-        ):
+        while rows := self._messages.oldest_over(self.size - self._max_bytes):
             for row in rows:
                 task = TaskMessage.from_json(row.content)
                 lost = LostMessage.model_validate(task.envelope)

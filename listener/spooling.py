@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 
 from listener.backoff import Backoff
 from listener.spool import Overflow, Spool, SpoolError
@@ -36,6 +37,7 @@ class Spooling:
         waiting: Waiting,
         spool: Spool,
         *,
+        clock: Callable[[], datetime],
         spooled: Callable[[list[Pending]], None],
         changed: threading.Condition,
         batch: int,
@@ -45,12 +47,13 @@ class Spooling:
         Args:
             waiting: Where messages come from.
             spool: Where they go; opened and closed by :meth:`run`.
+            clock: Aware UTC.
             spooled: Called with those that are on the disk.
             changed: Notified when there may be something to publish.
             batch: So many on the disk are published before long, and not worth joining.
         """
         self._waiting, self._spool, self._batch = waiting, spool, batch
-        self._spooled, self._changed = spooled, changed
+        self._clock, self._spooled, self._changed = clock, spooled, changed
         self._wanted = threading.Condition(waiting.lock)
         self._working_since: float | None = None
         self._backoff = Backoff(first_s=0.5, cap_s=10)
@@ -59,6 +62,11 @@ class Spooling:
         self._unsaid, self._say_at = Overflow(), 0.0
         self.opened = threading.Event()
         self.is_away = self.is_writing = self.is_stopping = self.is_given_up = False
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether the disk did not take the last that should have gone there."""
+        return self._backoff.attempts > 0
 
     def nudge(self) -> None:
         """Look whether there is something to do; hold the lock."""
@@ -120,9 +128,11 @@ class Spooling:
         """Move what waits to the disk; False when it takes nothing."""
         with self._waiting.lock:
             tasks = self._waiting.first(COMMIT)
+        _stamp(tasks, self._clock())
         try:
             overflow = self._spool.append(tasks)
         except Exception as error:  # noqa: BLE001, this thread must not end by one message
+            _stamp(tasks, None)
             self._say_failed(error)
         else:
             self._backoff.reset()
@@ -131,7 +141,7 @@ class Spooling:
         with self._changed:
             self.is_writing = False
             self._changed.notify()
-        return self._backoff.attempts == 0
+        return not self.is_failing
 
     def _settle(self, tasks: list[TaskMessage]) -> None:
         with self._waiting.lock:
@@ -187,6 +197,11 @@ class Spooling:
             },
         )
         self._unsaid = Overflow()
+
+
+def _stamp(tasks: list[TaskMessage], at: datetime | None) -> None:
+    for task in tasks:
+        task.stamp("spooled_at", at)
 
 
 @contextmanager

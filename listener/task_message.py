@@ -1,4 +1,4 @@
-"""A chat message as Celery's message protocol, version 2; used by ``listener/intake.py``.
+"""A chat message, or a report, as Celery's message protocol, version 2; for ``listener/intake.py``.
 
 Written here rather than by celery, which the listener does not load. A test compares it with what
 celery writes, and others have a real worker read it.
@@ -9,14 +9,15 @@ import os
 import socket
 import uuid
 from dataclasses import dataclass, field
-from typing import Any, Self
+from datetime import datetime
+from typing import Any, Literal, Self
 
 from contract.envelope import Envelope
-from contract.report import Report
+from contract.report import ListenerStatus, Report
 from contract.routing import ANSWER, EVENTS, MESSAGES, REPORT, safe_kwargsrepr, task_id
 from contract.sealing import IN_CLEAR, Sealer
 
-__all__ = ["TaskMessage", "answer_task", "report_task"]
+__all__ = ["TaskMessage", "answer_task", "report_task", "status_task"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,11 @@ class TaskMessage:
     def size(self) -> int:
         """Roughly its bytes, without the cost of writing it down."""
         return 1000 + sum(len(v) for v in self.envelope.values() if isinstance(v, str))
+
+    def stamp(self, name: Literal["spooled_at", "enqueued_at"], at: datetime | None) -> None:
+        """Write a time into the envelope, where these two are in clear; a report has none."""
+        if envelope := self.envelope:
+            envelope[name] = at and at.isoformat()
 
     def to_json(self) -> str:
         """Write it down; ASCII, as what a person wrote may hold half a surrogate pair."""
@@ -62,8 +68,17 @@ def answer_task(envelope: Envelope, sealer: Sealer = IN_CLEAR) -> TaskMessage:
 
 def report_task(report: Report) -> TaskMessage:
     """Return the task that has lost messages recorded."""
+    shown = {"reason": report.reason, "messages": len(report.messages)}
+    return _report_task(report, repr(shown))
+
+
+def status_task(status: ListenerStatus) -> TaskMessage:
+    """Return the task that has the listener's state remembered."""
+    return _report_task(status, repr({"listener": status.listener}))
+
+
+def _report_task(report: Report | ListenerStatus, shown: str) -> TaskMessage:
     identity = str(uuid.uuid4())
-    shown = repr({"reason": report.reason, "messages": len(report.messages)})
     return TaskMessage(
         task_id=identity,
         queue=EVENTS,

@@ -5,16 +5,18 @@ Silence on one connection is watched by ``listener/link.py``; this is about all 
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 
-__all__ = ["Pulse"]
+__all__ = ["BEAT_S", "Pulse"]
 
 logger = logging.getLogger(__name__)
 
 BEAT_S = 0.5
 LAG_S = 1.0
 JUMP_S = 10.0
+LAGS = 120  # a minute of beats
 
 
 class Pulse:
@@ -38,14 +40,23 @@ class Pulse:
         """
         self._on_jump, self._sleep = on_jump, sleep
         self._clock, self._monotonic = clock, monotonic
+        self._lags: deque[float] = deque(maxlen=LAGS)
+        # For other threads, which see by it that this loop hangs.
+        self.beat_at, self.longest_lag_s = monotonic(), 0.0
 
     async def run(self) -> None:
         """Beat until cancelled."""
         while True:
             wall, monotonic = self._clock(), self._monotonic()
+            self.beat_at = monotonic
             await self._sleep(BEAT_S)
             lag_s = self._monotonic() - monotonic - BEAT_S
+            self._remember(lag_s)
             self._judge(lag_s, (self._clock() - wall).total_seconds() - BEAT_S - lag_s)
+
+    def _remember(self, lag_s: float) -> None:
+        self._lags.append(lag_s)
+        self.longest_lag_s = max(0.0, *self._lags)
 
     def _judge(self, lag_s: float, shift_s: float) -> None:
         """Act on one beat.

@@ -42,7 +42,7 @@ async def _enqueuer(broker: Broker, folder: Path, **options):
 
 def _new_enqueuer(broker: Broker, folder: Path, **options) -> Enqueuer:
     spool = Spool(folder / "spool", max_bytes=2**20)
-    enqueuer = Enqueuer(broker, spool, delays=[0.05], **options)
+    enqueuer = Enqueuer(broker, spool, clock=lambda: datetime.now(UTC), delays=[0.05], **options)
     enqueuer.start()
     return enqueuer
 

@@ -14,6 +14,7 @@ from listener.intake import Intake
 from listener.predecessors import Predecessors
 from listener.settings import ListenerSettings
 from listener.spool import Spool
+from listener.tally import Tally
 from tests.listening import envelopes_on
 
 
@@ -97,15 +98,19 @@ def _push(message_id: str, *, sender: str = "u1", conversation: str = "cid1") ->
     return received
 
 
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
 async def _taken(folder: Path, pushes: list[BotPush], *, order: Order, time: _Time):
     """Take pushes one after the other; return what is on the broker."""
     broker = Broker.from_url("embedded://", folder)
-    enqueuer = Enqueuer(broker, Spool(folder / "spool", max_bytes=2**20))
+    enqueuer = Enqueuer(broker, Spool(folder / "spool", max_bytes=2**20), clock=_now)
     enqueuer.start()
     settings = ListenerSettings.load(
         client_id="ding1", client_secret="s3cret", allowed_users=("*",), order=order
     )
-    intake = Intake(settings, enqueuer, clock=lambda: datetime.now(UTC), monotonic=time)
+    intake = Intake(settings, enqueuer, clock=_now, monotonic=time, tally=Tally())
     for push in pushes:
         assert await intake.take(push, timedelta(0)) is not None
     assert await enqueuer.stop(5) == 0
@@ -146,13 +151,15 @@ async def test_a_message_that_is_pushed_again_changes_nothing(tmp_path, time):
 async def test_what_nobody_took_is_nobodys_predecessor(tmp_path, time, monkeypatch):
     monkeypatch.setattr("listener.enqueue.WAITING_LIMIT", 0)
     enqueuer = Enqueuer(
-        Broker.from_url("embedded://", tmp_path), Spool(tmp_path / "spool", max_bytes=2**20)
+        Broker.from_url("embedded://", tmp_path),
+        Spool(tmp_path / "spool", max_bytes=2**20),
+        clock=_now,
     )
     enqueuer.start()
     settings = ListenerSettings.load(
         client_id="ding1", client_secret="s3cret", allowed_users=("*",)
     )
-    intake = Intake(settings, enqueuer, clock=lambda: datetime.now(UTC), monotonic=time)
+    intake = Intake(settings, enqueuer, clock=_now, monotonic=time, tally=Tally())
 
     refused = await intake.take(_push("msg1"), timedelta(0))
     monkeypatch.setattr(enqueuer._waiting, "_limit", 10)

@@ -1,0 +1,72 @@
+"""Is the listener well? Asked by ``listener/health_server.py``, in a thread of its own.
+
+It is not when DingTalk is not heard, when it cannot keep what it hears, or when it hangs. A broker
+that is away is no illness by itself: the disk stands in for it.
+"""
+
+from typing import Any
+
+from listener.vitals import Vitals
+
+__all__ = [
+    "HANG_LIMIT_S",
+    "SPOOL_LIMIT",
+    "HealthPortError",
+    "is_hanging",
+    "problems",
+    "summary",
+]
+
+HANG_LIMIT_S = 10.0
+# Of SPOOL_MAX_MB: at the limit itself the oldest messages are dropped to make room, so that what
+# is there stays just below it.
+SPOOL_LIMIT = 0.9
+
+
+class HealthPortError(Exception):
+    """``HEALTH_PORT`` cannot be opened."""
+
+    def __init__(self, port: int, reason: str) -> None:
+        super().__init__(port, reason)
+        self.port, self.reason = port, reason
+
+    def __str__(self) -> str:
+        return f"cannot open HEALTH_PORT {self.port}: {self.reason}; name a port that is free"
+
+
+def problems(vitals: Vitals) -> dict[str, str]:
+    """Return what is wrong, by a word for machines; nothing when all is well."""
+    found = {}
+    if is_hanging(vitals):
+        found["event_loop_hangs"] = f"the event loop stands still for over {HANG_LIMIT_S:g} s"
+    if not vitals.connections_up:
+        if vitals.is_silent:
+            found["silent"] = "connected to DingTalk, and nothing comes, not even a pong"
+        else:
+            found["not_connected"] = "no connection to DingTalk is up"
+    if not vitals.enqueuer.is_broker_up:
+        if vitals.enqueuer.is_disk_failing:
+            found["spool_failed"] = "the broker is away, and the disk takes nothing"
+        elif vitals.spool.filled >= SPOOL_LIMIT:
+            found["spool_full"] = "the broker is away, and SPOOL_MAX_MB is used up"
+    return found
+
+
+def is_hanging(vitals: Vitals) -> bool:
+    """Whether only a restart helps: the event loop stands still."""
+    return vitals.loop_standstill_s > HANG_LIMIT_S
+
+
+def summary(vitals: Vitals, found: dict[str, str]) -> dict[str, Any]:
+    """Return what ``/healthz`` shows."""
+    return {
+        "status": "unavailable" if found else "ok",
+        "reasons": found,
+        "listener": vitals.listener,
+        "release": vitals.release,
+        "connections_up": vitals.connections_up,
+        "connections_wanted": vitals.connections_wanted,
+        "last_frame_age_s": vitals.last_frame_age_s,
+        "broker_up": vitals.enqueuer.is_broker_up,
+        "spooled_messages": vitals.spool.backlog,
+    }
