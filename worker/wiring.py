@@ -26,7 +26,7 @@ from worker.settings import WorkerSettings
 from worker.store import DueMessage, Store, open_store
 from worker.turns import Turns
 
-__all__ = ["Runtime", "build", "clock", "runtime", "stop", "store_of"]
+__all__ = ["Runtime", "build", "clock", "proactive_of", "runtime", "stop", "store_of"]
 
 _DAY_S = 86_400
 
@@ -62,7 +62,8 @@ class Runtime:
         self.runner.cancel_all()
 
 
-def _proactive(settings: Settings) -> OpenApiClient | None:
+def proactive_of(settings: Settings) -> OpenApiClient | None:
+    """Return the API of the bot the settings name; None without its credentials."""
     if settings.client_id is None or settings.client_secret is None:
         return None
     return OpenApiClient(
@@ -96,7 +97,7 @@ def build(
     # renewal queues for a connection behind everything else that a slow store is asked.
     heartbeat = Heartbeat(store_of(settings), lease_s=settings.lease_s)
     late = LateReplies(
-        store, policy=settings.late_policy, proactive=_proactive(settings), heartbeat=heartbeat
+        store, policy=settings.late_policy, proactive=proactive_of(settings), heartbeat=heartbeat
     )
     delivery = Delivery(
         store, webhook=WebhookClient(hosts), late=late, heartbeat=heartbeat, clock=clock
