@@ -17,14 +17,14 @@ from worker.parts import parts_of
 from worker.patience import PatientStore
 from worker.store import Claimed, Reason
 
-__all__ = ["LateReplies", "Proactive", "send_proactively"]
+__all__ = ["FIRST_RESCUE", "LateReplies", "Proactive", "send_proactively"]
 
 logger = logging.getLogger(__name__)
 
 _RESCUE_ATTEMPTS = 5
 # A message's attempts are counted from here once it is being rescued: those that its webhook
 # used up are not the rescue's. No webhook lives long enough for so many.
-_FIRST_RESCUE = 1000
+FIRST_RESCUE = 1000
 
 # The route was refused rather than late: no policy makes these a success, but a rescue may.
 _FAILURES = frozenset({Reason.NO_ROUTE})
@@ -139,13 +139,13 @@ class LateReplies:
                 detail = f"rescue failed, it may have arrived: {error}"
                 claimed = replace(claimed, in_doubt=True)
                 return self.keep(claimed, reason, errcode=errcode, detail=detail)
-            tried = max(0, claimed.attempts - _FIRST_RESCUE)
+            tried = max(0, claimed.attempts - FIRST_RESCUE)
             if not error.retryable or tried >= _RESCUE_ATTEMPTS:
                 return self.keep(claimed, reason, errcode=errcode, detail=f"rescue failed: {error}")
             wait_s = delay_s(tried)
             if isinstance(error, OpenApiThrottledError):
                 wait_s = max(wait_s, error.retry_after_s)
-            attempts = _FIRST_RESCUE + tried + 1
+            attempts = FIRST_RESCUE + tried + 1
             self._store.release(
                 claimed.lease, due_in_s=wait_s, attempts=attempts, sent=sent, in_doubt=False
             )

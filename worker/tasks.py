@@ -19,6 +19,7 @@ from contract.routing import ANSWER, DELIVER, REPORT, TURNS, safe_kwargsrepr
 from contract.settings import Settings, SettingsError
 from worker.agents.base import AgentLoadError
 from worker.celery import app
+from worker.late import FIRST_RESCUE
 from worker.outcome import FinalState, Outcome
 from worker.reports import record
 from worker.store import DueMessage, StoreError, StoreUnavailableError
@@ -111,8 +112,13 @@ def _kind_of(outcome: Outcome) -> str | None:
 
 
 def _shown(kind: str, outcome: Outcome, runtime_s: float) -> dict[str, Any]:
-    name = "exception" if kind in {"task-retried", "task-failed"} else "result"
-    return {name: repr(outcome.summary()), "runtime": round(runtime_s, 3)}
+    summary = repr(outcome.summary())
+    shown: dict[str, Any] = {"runtime": round(runtime_s, 3)}
+    if kind in {"task-retried", "task-failed"}:
+        shown["exception"] = summary
+    if kind != "task-retried":  # a failure's, too: the column that Flower's search looks into
+        shown["result"] = summary
+    return shown
 
 
 def tell_of_another(task_id: str, *outcomes: Outcome, sender: str | None = None) -> None:
@@ -157,7 +163,9 @@ def publish(message: DueMessage) -> None:
         "retry_policy": {"max_retries": 1, "interval_start": 0},
     }
     if message.has_answer:
-        deliver.apply_async(kwargs={"message_id": message.message_id}, **options)
+        retries = message.attempts % FIRST_RESCUE  # those of its webhook, or of its rescue
+        kwargs = {"message_id": message.message_id}
+        deliver.apply_async(kwargs=kwargs, retries=retries, **options)
     else:
         answer.apply_async(kwargs={"envelope": message.envelope}, queue=TURNS, **options)
 

@@ -339,11 +339,12 @@ def test_what_is_due_says_what_is_left_to_do(store):
         lease = claim(store, f"task{number}", number=number).lease
         if answer:
             store.keep_answer(lease, answer)
-        store.release(lease, due_in_s=0)
+        store.release(lease, due_in_s=0, attempts=2 * number)
 
     due = {message.task_id: message for message in store.due(limit=10, hold_s=60)}
 
     assert [due[f"task{n}"].has_answer for n in range(2)] == [False, True]
+    assert [due[f"task{n}"].attempts for n in range(2)] == [0, 2]
     assert [due[f"task{n}"].message_id for n in range(2)] == ["msg0", "msg1"]
     assert due["task0"].envelope == envelope(0)
 

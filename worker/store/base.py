@@ -198,12 +198,16 @@ class Finished:
 
 @dataclass(frozen=True)
 class DueMessage:
-    """An unfinished message that nobody works on and whose time has come."""
+    """An unfinished message that nobody works on and whose time has come.
+
+    ``attempts`` counts the delivery attempts made so far.
+    """
 
     task_id: str
     message_id: str
     has_answer: bool
     envelope: dict[str, Any] = field(repr=False)
+    attempts: int = 0
 
 
 @dataclass(frozen=True)

@@ -363,7 +363,7 @@ local grace_until = in_grace(tonumber(ARGV[4]), true)
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, ARGV[3] * 10)) do
   if #taken == tonumber(ARGV[3]) then break end
   local found = redis.call('HMGET', records .. id,
-    'envelope', 'answer', 'handed', 'state', 'lane')
+    'envelope', 'answer', 'handed', 'state', 'lane', 'attempts')
   if grace_until and found[4] == 'running' then
     redis.call('ZADD', KEYS[1], grace_until, id)
   elseif found[4] == 'parked' and first_of(found[5]) ~= id then
@@ -372,7 +372,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0
     local handed = tonumber(found[3] or 0)
     redis.call('HSET', records .. id, 'handed', handed + 1)
     redis.call('ZADD', KEYS[1], now + ARGV[4] * (1 + handed * handed), id)
-    table.insert(taken, {id, found[1], found[2] and 1 or 0})
+    table.insert(taken, {id, found[1], found[2] and 1 or 0, found[6]})
   else
     redis.call('ZREM', KEYS[1], id)
   end

@@ -91,10 +91,10 @@ def pack_facts(*, reason: Reason, errcode: int | None, detail: str) -> str:
     return pack({"reason": reason.value, "errcode": errcode, "detail": detail})
 
 
-def due_message(task_id: str, envelope: str, *, has_answer: bool) -> DueMessage:
+def due_message(task_id: str, envelope: str, *, has_answer: bool, attempts: int = 0) -> DueMessage:
     """Build a due message from its stored parts."""
     content = unpack(envelope)
-    return DueMessage(task_id, str(content.get("message_id", "")), has_answer, content)
+    return DueMessage(task_id, str(content.get("message_id", "")), has_answer, content, attempts)
 
 
 def pack_steps(steps: Sequence[Step]) -> str:

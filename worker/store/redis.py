@@ -223,7 +223,10 @@ class RedisStore(RedisOperator):
     def due(self, *, limit: int, hold_s: float) -> list[DueMessage]:
         """See :meth:`Store.due <worker.store.base.Store.due>`."""
         taken = self._run(self._take_due, [self._due], limit, ms(hold_s), ms(PARK_S))
-        return [due_message(id_, envelope, has_answer=bool(has)) for id_, envelope, has in taken]
+        return [
+            due_message(id_, envelope, has_answer=bool(has), attempts=int(attempts or 0))
+            for id_, envelope, has, attempts in taken
+        ]
 
     def close(self) -> None:
         """See :meth:`Store.close <worker.store.base.Store.close>`."""

@@ -343,7 +343,8 @@ class SqlStore(SqlOperator):
 
     def due(self, *, limit: int, hold_s: float) -> list[DueMessage]:
         """See :meth:`Store.due <worker.store.base.Store.due>`."""
-        columns = (_m.task_id, _m.envelope, _m.answer.is_not(None).label("has_answer"))
+        has_answer = _m.answer.is_not(None).label("has_answer")
+        columns = (_m.task_id, _m.envelope, has_answer, _m.attempts)
         pick = (
             select(*columns, sql_turns.is_behind().label("is_behind"))
             .where(_m.due_at <= self._database.now())
@@ -364,7 +365,10 @@ class SqlStore(SqlOperator):
                 _put_off(connection, taken, now + hold_ms, handed=_m.handed + 1)
                 if taken or len(rows) < limit:
                     break
-        return [due_message(r.task_id, r.envelope, has_answer=bool(r.has_answer)) for r in taken]
+        return [
+            due_message(r.task_id, r.envelope, has_answer=bool(r.has_answer), attempts=r.attempts)
+            for r in taken
+        ]
 
     def close(self) -> None:
         """See :meth:`Store.close <worker.store.base.Store.close>`."""

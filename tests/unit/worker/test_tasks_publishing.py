@@ -34,12 +34,13 @@ SCRIPT = """
                         "task": message.headers["task"],
                         "args": message.headers["argsrepr"],
                         "kwargs": message.headers["kwargsrepr"],
+                        "retries": message.headers["retries"],
                         "body": message.payload[1],
                     })
         return found
 
     tasks.publish(DueMessage("id1", "msg1", False, ENVELOPE))
-    tasks.publish(DueMessage("id2", "msg2", True, ENVELOPE))
+    tasks.publish(DueMessage("id2", "msg2", True, ENVELOPE, attempts=1002))
     tasks.answer.apply_async(kwargs={"envelope": ENVELOPE}, kwargsrepr="SECRET", argsrepr="SECRET")
     result = {"published": published()}
     try:
@@ -87,3 +88,9 @@ def test_what_flower_sees_of_the_arguments_is_the_message_id_whatever_is_asked_f
 def test_celerys_own_retry_is_refused(result):
     """It would publish the arguments in clear."""
     assert result["retry"] == "retries go through the store: release the lease with due_in_s"
+
+
+def test_flower_is_told_how_often_a_delivery_was_tried_by_its_present_way(result):
+    """Attempts of a rescue are counted from a thousand."""
+    retries = {m["id"]: m["retries"] for m in result["published"]}
+    assert (retries["id1"], retries["id2"]) == (0, 2)
