@@ -15,6 +15,8 @@ from typing import NoReturn
 __all__ = ["NoPortError", "PublicWithoutAuthenticationError", "flower_arguments", "main"]
 
 DEFAULT_PORT = "5555"
+# Flower's own choice shows neither which message a task is about nor why it ended as it did.
+DEFAULT_COLUMNS = "state,kwargs,result,received,runtime,retries,worker,uuid"
 
 
 class PublicWithoutAuthenticationError(Exception):
@@ -94,6 +96,7 @@ def main() -> NoReturn:
     except (PublicWithoutAuthenticationError, NoPortError) as error:
         print(error, file=sys.stderr)  # noqa: T201, for the person at the terminal
         sys.exit(2)
+    os.environ.setdefault("FLOWER_TASKS_COLUMNS", DEFAULT_COLUMNS)
     command = [sys.executable, "-m", "celery", "-A", "worker", "flower", *arguments]
     os.execv(sys.executable, command)  # noqa: S606, the same process: signals reach Flower
 
