@@ -1,148 +1,279 @@
-"""``celery -A worker late``: the replies that were missed, and what they were.
+"""``celery -A worker late``: the replies that were missed, and what can still be done about them.
 
-Registered as a Celery sub-command in ``pyproject.toml``. Results go to stdout, errors to stderr;
-exit 0, 1 when the store or the id is not there, 2 for settings.
+Registered as a Celery sub-command in ``pyproject.toml``. What is done is in ``handling.py``, how it
+is shown in ``missed.py``.
 """
 
 import json
 import sys
-from collections.abc import Callable
-from contextlib import closing
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from typing import Any
 
 import click
 
-from contract.settings import SettingsError
-from dingwire.replies import Markdown, reply_from_json
+from contract import log
+from contract.sealing import SealError
+from dingwire.webhook import WebhookClient, WebhookHosts
+from worker.commands import broker
+from worker.commands.handling import Handling, NotDoneError, operator
+from worker.commands.missed import answer_text, facts_of, listed, sends_of
+from worker.commands.opening import AS_JSON, fail, opened, read_settings
+from worker.commands.words import duration_s
+from worker.leases import Heartbeat
+from worker.resending import Resender, Route, Sent
 from worker.settings import WorkerSettings
-from worker.store import MissedReply, Store, StoreError
-from worker.wiring import store_of
+from worker.store import LeaseLostError, MissedReply, Reason, Store, StoreError
+from worker.wiring import clock, proactive_of
 
 __all__ = ["late"]
 
-_T = TypeVar("_T")
+# No list is longer. Whoever missed more than this looks at them by --since.
+_MOST = 10_000
 
-_AS_JSON = click.option("--json", "as_json", is_flag=True, help="For machines.")
+_SINCE = click.option(
+    "--since", type=duration_s, metavar="2h", help="Only those missed in the last 90s, 15m, 2h, 3d."
+)
+_REASON = click.option(
+    "--reason",
+    "reasons",
+    type=click.Choice([reason.value for reason in Reason]),
+    multiple=True,
+    help="Only those with this reason; may be given again.",
+)
+_IDS = click.argument("ids", metavar="ID...", nargs=-1, required=True)
 
 
-@click.group(invoke_without_command=True)
-@click.pass_context
-def late(context: click.Context) -> None:
-    """Missed replies: what was flagged or failed, and why."""
-    if context.invoked_subcommand is None:
-        context.invoke(list_command)
+class _ListByDefault(click.Group):
+    """``late --since 2h`` is ``late list --since 2h``."""
+
+    def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
+        first = arguments[0] if arguments else "--"
+        if first.startswith("-") and first not in context.help_option_names:
+            arguments = ["list", *arguments]
+        return super().parse_args(context, arguments)
+
+
+@click.group(cls=_ListByDefault)
+def late() -> None:
+    """Missed replies: what was flagged or failed, and why; send, rerun or discard them."""
 
 
 @late.command("list")
+@_SINCE
+@_REASON
 @click.option(
     "--limit",
-    type=click.IntRange(min=1),
+    type=click.IntRange(min=1, max=_MOST),
     default=100,
     show_default=True,
     help="At most so many, newest first.",
 )
-@_AS_JSON
-def list_command(limit: int = 100, as_json: bool = False) -> None:
+@click.option("--handled", is_flag=True, help="Those that an operator has sent after all.")
+@AS_JSON
+def list_command(
+    since: float | None, reasons: tuple[str, ...], limit: int, handled: bool, as_json: bool
+) -> None:
     """List missed replies, newest first."""
-    missed = _read(lambda store: store.missed(limit=limit))
+    with opened(read_settings()) as store:
+        missed = _chosen(store, since, reasons, handled=handled)[:limit]
     if as_json:
-        click.echo(json.dumps([_facts(m) for m in missed], ensure_ascii=False, indent=2))
-        return
-    if not missed:
+        click.echo(json.dumps([facts_of(m) for m in missed], ensure_ascii=False, indent=2))
+    elif missed:
+        click.echo("\n".join(listed(missed, now=clock())))
+    else:
         click.echo("no missed replies")
-        return
-    click.echo(f"{'AGE':>7}  {'STATE':8}{'REASON':22}{'ANSWER':8}{'CONVERSATION':24}MESSAGE")
-    for reply in missed:
-        click.echo(
-            f"{_age(reply):>7}  {reply.state:8}{reply.reason:22}"
-            f"{'kept' if reply.answer else 'none':8}{reply.conversation_id[:22]:24}"
-            f"{reply.message_id}"
-        )
 
 
 @late.command("show")
 @click.argument("id_", metavar="ID")
-@_AS_JSON
+@AS_JSON
 def show_command(id_: str, as_json: bool) -> None:
     """Show one missed reply, by task id or message id, with its kept answer."""
-    reply = _read(lambda store: store.find_missed(id_))
-    if reply is None:
-        _fail(f"no missed reply with the id {id_}: `celery -A worker late list` shows them")
-    facts = _facts(reply) | {"answer": _answer_text(reply)}
+    settings = read_settings()
+    with opened(settings) as store:
+        reply = store.find_missed(id_)
+        if reply is None:
+            fail(f"no missed reply with the id {id_}: `celery -A worker late list` shows them")
+        story = store.story(reply.task_id)
+    answer, problem = None, ""
+    try:
+        answer = answer_text(reply, settings.sealer)
+    except SealError as error:
+        problem = f"the answer cannot be shown: it is {error}"
+    facts = facts_of(reply) | {"sends": sends_of(story), "answer": answer}
     if as_json:
         click.echo(json.dumps(facts, ensure_ascii=False, indent=2))
-        return
-    for name, value in facts.items():
-        if value not in (None, ""):
-            click.echo(f"{name + ':':17} {value}")
+    else:
+        _show(facts)
+    if problem:
+        fail(problem)
 
 
-def _settings() -> WorkerSettings:
+@late.command("send")
+@click.argument("ids", metavar="[ID...]", nargs=-1)
+@click.option("--all", "all_", is_flag=True, help="All that have an answer; needs --since.")
+@_SINCE
+@_REASON
+@click.option("--again", is_flag=True, help="Also what was sent, or may have arrived, before.")
+@click.option("--yes", is_flag=True, help="Do not ask before --all.")
+def send_command(
+    ids: tuple[str, ...],
+    all_: bool,
+    since: float | None,
+    reasons: tuple[str, ...],
+    again: bool,
+    yes: bool,
+) -> None:
+    """Send kept answers after all, by the best way there is now; the agent is not run.
+
+    By the message's own webhook while it lives, by that of a later message of the same
+    conversation, else as a proactive message.
+    """
+    if all_ == bool(ids):
+        raise click.UsageError("name the ids to send, or all with --all --since 2h")
+    if all_ and since is None:
+        raise click.UsageError("--all needs --since, such as --all --since 2h")
+    if not all_ and (since is not None or reasons):
+        raise click.UsageError("--since and --reason go with --all")
+    settings = read_settings()
+    with opened(settings) as store, _handling(settings, store) as handling:
+
+        def send(id_: str) -> str:
+            return _how(handling.send(id_, again=again))
+
+        if all_:
+            _send_all(_chosen(store, since, reasons), send, again=again, yes=yes)
+        else:
+            _for_each(ids, send)
+
+
+@late.command("rerun")
+@_IDS
+def rerun_command(ids: tuple[str, ...]) -> None:
+    """Have the agent run anew for messages that have no answer."""
+    settings = read_settings()
+    with opened(settings) as store, _handling(settings, store) as handling:
+
+        def rerun(id_: str) -> str:
+            if handling.rerun(id_):
+                return "queued to run anew"
+            return "to run anew; the broker is away, a worker queues it when that is back"
+
+        _for_each(ids, rerun)
+
+
+@late.command("discard")
+@_IDS
+def discard_command(ids: tuple[str, ...]) -> None:
+    """Forget missed replies: nothing of them is kept but that they were."""
+    settings = read_settings()
+    with opened(settings) as store, _handling(settings, store) as handling:
+
+        def discard(id_: str) -> str:
+            handling.discard(id_)
+            return "discarded"
+
+        _for_each(ids, discard)
+
+
+@contextmanager
+def _handling(settings: WorkerSettings, store: Store) -> Iterator[Handling]:
+    log.configure(settings.log_level, settings.log_format)
+    heartbeat = Heartbeat(store, lease_s=settings.lease_s)
+    proactive = proactive_of(settings)
+    with closing(WebhookClient(WebhookHosts.parse(settings.webhook_hosts))) as webhook:
+        resender = Resender(
+            store, webhook=webhook, proactive=proactive, clock=clock, sealer=settings.sealer
+        )
+        try:
+            yield Handling(
+                store,
+                resender=resender,
+                heartbeat=heartbeat,
+                sealer=settings.sealer,
+                lease_s=settings.lease_s,
+                by=operator(),
+                tell=broker.tell,
+                publish=broker.publish,
+            )
+        finally:
+            heartbeat.release_all()
+            if proactive is not None:
+                proactive.close()
+
+
+def _chosen(
+    store: Store, since: float | None, reasons: tuple[str, ...], *, handled: bool = False
+) -> list[MissedReply]:
+    missed = store.missed(limit=_MOST, since_s=since, handled=handled)
+    if len(missed) == _MOST:
+        click.echo(f"only the newest {_MOST} were looked at: narrow them by --since", err=True)
+    return [m for m in missed if not reasons or m.reason in reasons]
+
+
+def _for_each(ids: tuple[str, ...], act: Callable[[str], str]) -> None:
+    """Do it to each; one that fails does not keep the others."""
+    wanted = list(dict.fromkeys(ids))
+    done = [_acted(id_, id_, act) for id_ in wanted]
+    if not all(done):
+        sys.exit(1)
+
+
+def _acted(shown: str, id_: str, act: Callable[[str], str]) -> bool:
+    """Do it to one, and say in a line how it went."""
     try:
-        return WorkerSettings.load()
-    except SettingsError as error:
-        for line in str(error).splitlines():
-            click.echo(f"cannot read settings: {line}", err=True)
-        sys.exit(2)
-
-
-def _read(question: Callable[[Store], _T]) -> _T:
-    settings = _settings()
-    file = _file_of(settings.store_address)
-    if file is not None and not file.exists():
-        _fail(f"no store at {file}: nothing was ever remembered here")
-    try:
-        with closing(store_of(settings)) as store:
-            store.prepare()
-            return question(store)
+        click.echo(f"{shown}: {act(id_)}")
+    except NotDoneError as error:
+        click.echo(f"{shown}: {error}", err=True)
+    except LeaseLostError:
+        click.echo(f"{shown}: somebody else took it meanwhile", err=True)
     except StoreError as error:
-        _fail(f"cannot read the store: {error}")
+        click.echo(f"{shown}: cannot reach the store: {error}", err=True)
+    else:
+        return True
+    return False
 
 
-def _file_of(store_address: str) -> Path | None:
-    """Return the file of a SQLite store, which opening would create; None for other stores."""
-    name = store_address.removeprefix("sqlite:///").partition("?")[0]
-    return Path(name) if store_address.startswith("sqlite:///") and name else None
-
-
-def _fail(text: str) -> NoReturn:
-    click.echo(text, err=True)
-    sys.exit(1)
-
-
-def _age(reply: MissedReply) -> str:
-    seconds = max(0, int((datetime.now(UTC) - reply.missed_at).total_seconds()))
-    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
-        if seconds >= size:
-            return f"{seconds // size}{unit}"
-    return f"{seconds}s"
-
-
-def _facts(reply: MissedReply) -> dict[str, Any]:
-    """Everything but what the person wrote and the webhook."""
-    return {
-        "task_id": reply.task_id,
-        "message_id": reply.message_id,
-        "bot": reply.bot,
-        "state": reply.state,
-        "reason": reply.reason.value,
-        "errcode": reply.errcode,
-        "detail": reply.detail,
-        "missed_at": reply.missed_at.isoformat(timespec="seconds"),
-        "conversation": reply.envelope.get("conversation"),
-        "conversation_id": reply.conversation_id,
-        "sender_staff_id": reply.envelope.get("sender_staff_id"),
-        "has_answer": reply.answer is not None,
+def _send_all(
+    missed: list[MissedReply], send: Callable[[str], str], *, again: bool, yes: bool
+) -> None:
+    """Send what can be sent, oldest first, and say what became of all."""
+    answered = [m for m in reversed(missed) if m.answer is not None]
+    wanted = [m for m in answered if again or not m.in_doubt]
+    if wanted and not yes and sys.stdin.isatty():
+        click.confirm(f"send {len(wanted)} kept answers?", abort=True)
+    # A task id is one message's alone; what people look for is the message id.
+    sent = sum(_acted(m.message_id, m.task_id, send) for m in wanted)
+    summary = {
+        "sent": sent,
+        "not sent": len(wanted) - sent,
+        "in doubt (--again sends them, too)": len(answered) - len(wanted),
+        "without an answer (see late rerun)": len(missed) - len(answered),
     }
+    shown = (f"{count} {name}" for name, count in summary.items() if count or name == "sent")
+    click.echo(", ".join(shown))
+    if sent < len(wanted):
+        sys.exit(1)
 
 
-def _answer_text(reply: MissedReply) -> str | None:
-    if reply.answer is None:
-        return None
-    try:
-        kept = reply_from_json(reply.answer)
-    except ValueError:  # kept by a later release
-        return None
-    return kept.text if isinstance(kept, Markdown) else kept.content
+def _how(sent: Sent) -> str:
+    parts = f", in {sent.parts} parts" if sent.parts > 1 else ""
+    if sent.route is Route.PROACTIVE:
+        return f"sent as a proactive message{parts}"
+    if sent.by_message_id is not None:
+        return f"sent by the webhook of a later message, {sent.by_message_id}{parts}"
+    return f"sent by its own webhook{parts}"
+
+
+def _show(facts: dict[str, Any]) -> None:
+    sends = facts.pop("sends")
+    answer = facts.pop("answer")
+    for name, value in facts.items():
+        if value not in (None, "", False):
+            click.echo(f"{name + ':':17} {value}")
+    for send in sends:
+        name = f"{send.pop('step')}:"
+        click.echo(f"{name:17} {' '.join(f'{key}={value}' for key, value in send.items())}")
+    if answer is not None:
+        click.echo(f"{'answer:':17} {answer}")
