@@ -7,7 +7,7 @@ the store takes them, whatever it says meanwhile. Stopping the process ends the 
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from worker.store import (
@@ -16,7 +16,9 @@ from worker.store import (
     Lease,
     LeaseLostError,
     MissedReply,
+    Note,
     Reason,
+    Step,
     Store,
     StoreError,
     StoreUnavailableError,
@@ -123,6 +125,7 @@ class PatientStore:
         lease_s: float,
         envelope: dict[str, Any] | None,
         turn: Turn | None = None,
+        steps: Sequence[Step] = (),
     ) -> Claim:
         """See :meth:`worker.store.Store.claim`.
 
@@ -130,18 +133,22 @@ class PatientStore:
         """
         return self._patiently(
             lambda: self._store.claim(
-                task_id, owner=owner, lease_s=lease_s, envelope=envelope, turn=turn
+                task_id, owner=owner, lease_s=lease_s, envelope=envelope, turn=turn, steps=steps
             ),
             waits_out=StoreUnavailableError,
         )
 
-    def keep_answer(self, lease: Lease, answer: str) -> None:
+    def keep_answer(self, lease: Lease, answer: str, steps: Sequence[Step] = ()) -> None:
         """See :meth:`worker.store.Store.keep_answer`."""
-        self._patiently(lambda: self._store.keep_answer(lease, answer))
+        self._patiently(lambda: self._store.keep_answer(lease, answer, steps))
 
-    def sending(self, lease: Lease, *, sent: int) -> None:
+    def sending(self, lease: Lease, *, sent: int, steps: Sequence[Step] = ()) -> None:
         """See :meth:`worker.store.Store.sending`."""
-        self._patiently(lambda: self._store.sending(lease, sent=sent))
+        self._patiently(lambda: self._store.sending(lease, sent=sent, steps=steps))
+
+    def route(self, bot: str, conversation_id: str) -> dict[str, Any] | None:
+        """See :meth:`worker.store.Store.route`."""
+        return self._patiently(lambda: self._store.route(bot, conversation_id))
 
     def take_missed(
         self, bot: str, conversation_id: str, *, owner: str, lease_s: float, limit: int
@@ -159,19 +166,25 @@ class PatientStore:
         attempts: int | None = None,
         sent: int | None = None,
         in_doubt: bool | None = None,
+        steps: Sequence[Step] = (),
     ) -> None:
         """See :meth:`worker.store.Store.release`."""
 
         def release() -> None:
             self._store.release(
-                lease, due_in_s=due_in_s, attempts=attempts, sent=sent, in_doubt=in_doubt
+                lease,
+                due_in_s=due_in_s,
+                attempts=attempts,
+                sent=sent,
+                in_doubt=in_doubt,
+                steps=steps,
             )
 
         self._last_write(release)
 
-    def finish(self, lease: Lease, outcome: str) -> None:
+    def finish(self, lease: Lease, outcome: str, steps: Sequence[Step] = ()) -> None:
         """See :meth:`worker.store.Store.finish`."""
-        self._last_write(lambda: self._store.finish(lease, outcome))
+        self._last_write(lambda: self._store.finish(lease, outcome, steps))
 
     def miss(
         self,
@@ -182,6 +195,7 @@ class PatientStore:
         errcode: int | None,
         detail: str,
         in_doubt: bool = False,
+        steps: Sequence[Step] = (),
     ) -> None:
         """See :meth:`worker.store.Store.miss`."""
         self._last_write(
@@ -192,8 +206,19 @@ class PatientStore:
                 errcode=errcode,
                 detail=detail,
                 in_doubt=in_doubt,
+                steps=steps,
             )
         )
+
+    # Not waited for: what is noted is of use for a moment only.
+
+    def remember(self, kind: str, key: str, facts: dict[str, Any], *, ttl_s: float) -> None:
+        """See :meth:`worker.store.Store.remember`."""
+        self._store.remember(kind, key, facts, ttl_s=ttl_s)
+
+    def remembered(self, kind: str) -> list[Note]:
+        """See :meth:`worker.store.Store.remembered`."""
+        return self._store.remembered(kind)
 
 
 def _is_away(error: StoreError) -> bool:

@@ -1,42 +1,73 @@
-"""What listeners report is recorded: messages they took in and could not hand on.
+"""What listeners report is recorded; called by ``worker/tasks.py`` for the task ``report``.
 
-Called by ``worker/tasks.py`` for the task ``report``. Each becomes a missed reply, which
-``celery -A worker late list`` shows. A message that is known already stays as it is, so a report
-may come twice, or after the message itself.
+Messages they took in and could not hand on: each becomes a missed reply, which ``celery -A worker
+late list`` shows. A message that is known already stays as it is, so a report may come twice, or
+after the message itself.
+
+How a listener does: the last of it is remembered for a while, for ``celery -A worker doctor``.
 """
 
 import logging
 import os
 import socket
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from contract.envelope import Envelope
-from contract.report import LostMessage, Report
+from contract.report import ListenerStatus, LostMessage, Report
 from contract.routing import task_id
 from contract.turn import Order, lane, place
 from worker.outcome import FinalState
 from worker.patience import PatientStore
-from worker.store import Claim, Claimed, LeaseLostError, Parked, Reason, Turn
+from worker.store import Claim, Claimed, LeaseLostError, Parked, Reason, StoreError, Turn
 
-__all__ = ["record"]
+__all__ = ["LISTENER", "record"]
 
 logger = logging.getLogger(__name__)
 
+LISTENER = "listener"  # the kind of the store's note; its key is the listener's id
+
+# Eight reports of a listener: one that is older says nothing of now, and is forgotten.
+_FRESH_S = 120.0
 _LEASE_S = 30.0
 _TRIES, _TRY_AGAIN_S = 10, 0.05
 _DETAIL = "no room left on the listener's disk while the broker was away"
 
 
-def record(store: PatientStore, report: Report, order: Order) -> int:
-    """Record every message of a report; return how many were not known.
+def record(
+    store: PatientStore, report: Report | ListenerStatus, order: Order, *, now: datetime
+) -> int:
+    """Record a report; return how many facts of it were new.
 
-    In their lanes, as the messages behind them wait for them to be known.
+    Lost messages in their lanes, as the messages behind them wait for them to be known.
 
     Raises:
         StoreUnavailableError: The process stops while the store is away; come again.
     """
+    if isinstance(report, ListenerStatus):
+        return _remember(store, report, now)
     reason = Reason(report.reason)
     return sum(_record_one(store, message, reason, order) for message in report.messages)
+
+
+def _remember(store: PatientStore, status: ListenerStatus, now: datetime) -> bool:
+    """Remember a status, unless it is out of date or the store is away: the next one comes soon."""
+    # Not below zero when the listener's clock is ahead of ours.
+    age_s = max(0.0, (now - status.sent_at).total_seconds())
+    facts = status.to_wire()
+    try:
+        if age_s >= _FRESH_S or _is_overtaken(store, status):
+            return False
+        store.remember(LISTENER, status.listener, facts, ttl_s=_FRESH_S - age_s)
+    except StoreError as error:
+        logger.debug("a listener's status is not remembered: %s", error)
+        return False
+    return True
+
+
+def _is_overtaken(store: PatientStore, status: ListenerStatus) -> bool:
+    """Whether a later one is there: two workers may have taken one each."""
+    known = {note.key: note.facts for note in store.remembered(LISTENER)}.get(status.listener)
+    return known is not None and datetime.fromisoformat(known["sent_at"]) > status.sent_at
 
 
 def _record_one(store: PatientStore, message: LostMessage, reason: Reason, order: Order) -> bool:

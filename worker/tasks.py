@@ -7,6 +7,7 @@ adding a SUCCESS, and acknowledges the message.
 import logging
 import threading
 import time
+from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 from celery import Task
@@ -14,7 +15,7 @@ from celery.exceptions import Ignore, Reject
 from celery.worker.request import Request
 from kombu.exceptions import OperationalError
 
-from contract.report import Report
+from contract.report import read_report
 from contract.routing import ANSWER, DELIVER, REPORT, TURNS, safe_kwargsrepr
 from contract.settings import Settings, SettingsError
 from worker.agents.base import AgentLoadError
@@ -172,11 +173,12 @@ def publish(message: DueMessage) -> None:
 
 @app.task(name=REPORT, base=_SafeTask)
 def report(*, report: dict[str, Any]) -> dict[str, Any]:
-    """Record what a listener could not hand on."""
+    """Record what a listener could not hand on, or how it does."""
     try:
         with _building:
             parts = runtime(publish=publish, tell=tell_of_another)
         order = Settings.load().order
-        return {"recorded": record(parts.store, Report.from_wire(report), order)}
+        now = datetime.now(UTC)
+        return {"recorded": record(parts.store, read_report(report), order, now=now)}
     except (StoreError, SettingsError, AgentLoadError) as error:
         _give_back(error)

@@ -1,17 +1,20 @@
-"""What a listener could not hand on is a missed reply that an operator sees."""
+"""What a listener could not hand on is a missed reply, and how it does is remembered."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from contract.envelope import Conversation, Envelope
-from contract.report import LostMessage, Report, ReportError
+from contract.report import ListenerStatus, LostMessage, Report
 from contract.routing import task_id
 from contract.turn import Order
 from tests.unit.worker.answering_parts import Desk, envelope
 from worker.patience import PatientStore
 from worker.reports import record
-from worker.store import Reason
+from worker.store import Reason, StoreUnavailableError
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def _lost(number: int) -> LostMessage:
@@ -21,7 +24,7 @@ def _lost(number: int) -> LostMessage:
         conversation_id="cid1",
         conversation=Conversation.GROUP,
         sender_staff_id="u1",
-        received_at=datetime(2026, 1, 1, tzinfo=UTC),
+        received_at=NOW,
     )
 
 
@@ -42,7 +45,7 @@ def store(desk):
 
 
 def test_every_message_of_a_report_becomes_a_missed_reply(desk, store):
-    assert record(store, _report(1, 2, 3), Order.CONVERSATION) == 3
+    assert record(store, _report(1, 2, 3), Order.CONVERSATION, now=NOW) == 3
 
     missed = {m.message_id: m for m in desk.store.missed()}
     assert set(missed) == {"msg1", "msg2", "msg3"}
@@ -58,9 +61,9 @@ def test_every_message_of_a_report_becomes_a_missed_reply(desk, store):
 
 
 def test_a_report_that_comes_again_changes_nothing(desk, store):
-    record(store, _report(1, 2), Order.CONVERSATION)
+    record(store, _report(1, 2), Order.CONVERSATION, now=NOW)
 
-    assert record(store, _report(1, 2, 3), Order.CONVERSATION) == 1
+    assert record(store, _report(1, 2, 3), Order.CONVERSATION, now=NOW) == 1
     assert len(desk.store.missed()) == 3
 
 
@@ -68,13 +71,13 @@ def test_a_message_that_was_answered_after_all_is_not_missed(desk, store):
     answered = envelope(bot="ding1", message_id="msg1")
     desk.answer(desk.worker(), answered)
 
-    assert record(store, _report(1), Order.CONVERSATION) == 0
+    assert record(store, _report(1), Order.CONVERSATION, now=NOW) == 0
     assert desk.store.missed() == []
 
 
 def test_a_message_that_comes_after_its_report_is_a_duplicate(desk, store):
     """Its copy was on the way when the spool gave it up."""
-    record(store, _report(1), Order.CONVERSATION)
+    record(store, _report(1), Order.CONVERSATION, now=NOW)
 
     outcome = desk.answer(desk.worker(), envelope(bot="ding1", message_id="msg1"))
 
@@ -90,7 +93,7 @@ def test_a_message_that_waits_for_a_lost_one_has_its_turn_after_the_report(desk,
     desk.answer(desk.worker(), behind)
     assert desk.agent_calls == []
 
-    record(store, _report(1, 2), Order.CONVERSATION)
+    record(store, _report(1, 2), Order.CONVERSATION, now=NOW)
 
     assert [message.message_id for message in desk.published] == ["msg3"]
 
@@ -102,7 +105,7 @@ def test_a_worker_that_dies_over_a_report_makes_no_agent_answer_nothing(desk, st
 
     store.miss = dies
     with pytest.raises(KeyboardInterrupt):
-        record(store, _report(1), Order.CONVERSATION)
+        record(store, _report(1), Order.CONVERSATION, now=NOW)
     desk.clock.advance(60)
 
     (due,) = desk.due()
@@ -114,20 +117,61 @@ def test_a_worker_that_dies_over_a_report_makes_no_agent_answer_nothing(desk, st
     assert desk.due() == []
 
 
-@pytest.mark.parametrize("data", [None, [], {"reason": "spool_full"}, {"reason": "of tomorrow"}])
-def test_what_is_no_report_is_refused_without_its_values(data):
-    with pytest.raises(ReportError, match="not a report: ") as refused:
-        Report.from_wire(data)
-
-    assert "tomorrow" not in str(refused.value)
+def _status(sent_at: datetime = NOW, **facts: Any) -> ListenerStatus:
+    return ListenerStatus(
+        listener="host:1", release="1", bot="ding1", started_at=NOW, sent_at=sent_at, **facts
+    )
 
 
-def test_a_report_survives_the_way_to_a_worker():
-    assert Report.from_wire(_report(1, 2).to_wire()) == _report(1, 2)
+def _listeners(desk: Desk) -> list[dict[str, Any]]:
+    return [note.facts for note in desk.store.remembered("listener")]
 
 
-def test_fields_of_a_later_release_do_no_harm():
-    wire = _report(1).to_wire()
-    wire["new"] = wire["messages"][0]["new"] = 1
+def test_how_a_listener_does_is_remembered_under_its_name(desk, store):
+    assert record(store, _status(connections_up=1), Order.NONE, now=NOW) == 1
 
-    assert Report.from_wire(wire) == _report(1)
+    (note,) = desk.store.remembered("listener")
+    assert note.key == "host:1"
+    assert note.facts == _status(connections_up=1).to_wire()
+
+
+def test_the_last_status_counts_whichever_worker_is_slower(desk, store):
+    record(store, _status(NOW, connections_up=1), Order.NONE, now=NOW)
+    record(store, _status(NOW + timedelta(seconds=5), stopped=True), Order.NONE, now=NOW)
+    assert record(store, _status(NOW + timedelta(seconds=4)), Order.NONE, now=NOW) == 0
+
+    assert [facts["stopped"] for facts in _listeners(desk)] == [True]
+
+
+def test_a_status_that_waited_for_a_worker_too_long_says_nothing_of_now(desk, store):
+    late = NOW + timedelta(minutes=2, seconds=1)
+
+    assert record(store, _status(), Order.NONE, now=late) == 0
+    assert _listeners(desk) == []
+
+
+def test_a_listener_that_is_silent_is_forgotten_two_minutes_after_its_last_word(desk, store):
+    record(store, _status(), Order.NONE, now=NOW + timedelta(seconds=50))
+
+    desk.clock.advance(65)
+    assert _listeners(desk)
+    desk.clock.advance(10)
+    assert _listeners(desk) == []
+
+
+def test_a_clock_that_is_ahead_of_the_workers_does_no_harm(desk, store):
+    record(store, _status(NOW + timedelta(hours=1)), Order.NONE, now=NOW)
+
+    desk.clock.advance(121)
+    assert _listeners(desk) == []
+
+
+def test_a_status_does_not_wait_for_a_store_that_is_away(desk, store):
+    """The next one comes in seconds; a queue of them would be of no use."""
+
+    def away(*_: object, **__: object) -> None:
+        raise StoreUnavailableError("the store is away")
+
+    desk.store.remember = away
+
+    assert record(store, _status(), Order.NONE, now=NOW) == 0
