@@ -171,7 +171,8 @@ def publish(message: DueMessage) -> None:
         answer.apply_async(kwargs={"envelope": message.envelope}, queue=TURNS, **options)
 
 
-@app.task(name=REPORT, base=_SafeTask)
+# Without events: one every 15 s from each listener would hide the messages in Flower.
+@app.task(name=REPORT, base=_SafeTask, send_events=False)
 def report(*, report: dict[str, Any]) -> dict[str, Any]:
     """Record what a listener could not hand on, or how it does."""
     try:
