@@ -24,7 +24,7 @@ __all__ = [
     "exit_code",
 ]
 
-EXIT_UNREADABLE = 2  # settings that cannot be read, or wrong usage
+EXIT_UNREADABLE = 2  # settings that cannot be read
 
 
 class Status(StrEnum):

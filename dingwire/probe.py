@@ -104,7 +104,8 @@ def about_dingtalk(
     yield "api", api
     if api.status == "FAIL":
         for name in rest:
-            yield name, Finding("skip", "the API cannot be reached")
+            is_known = name != "credentials" or bot.has_credentials
+            yield name, Finding("skip", "the API cannot be reached") if is_known else _missing(bot)
         return
     client = bot.client()
     credentials = _credentials(bot, client)

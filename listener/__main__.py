@@ -24,6 +24,10 @@ Hold DingTalk's Stream connection and put every chat message on the broker.
 Settings come from the environment, .env and the TOML file DINGTALK_CONFIG names;
 DINGTALK_CLIENT_ID and DINGTALK_CLIENT_SECRET are required. Exit 0 after SIGTERM
 or SIGINT, 1 when HEALTH_PORT is taken, 2 for settings that cannot be read.
+
+With --check it does not listen: it tries what it would need, says what is wrong
+and what to do, and ends. Exit 0 when nothing fails, 1 when something does. It
+sends nothing and changes nothing.
 """
 
 
@@ -48,13 +52,35 @@ async def _run(settings: ListenerSettings) -> None:
     await serve(settings, stop, clock=_now)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit code."""
-    argparse.ArgumentParser(
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
         prog="python -m listener",
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    ).parse_args(arguments)
+        allow_abbrev=False,
+    )
+    parser.add_argument("--check", action="store_true", help="check everything, then end")
+    parser.add_argument(
+        "--deep",
+        action="store_true",
+        help="with --check: open a Stream connection for a moment, too; messages that come to it "
+        "are lost",
+    )
+    parser.add_argument("--json", action="store_true", help="with --check: for machines")
+    options = parser.parse_args(arguments)
+    if not options.check and (options.deep or options.json):
+        parser.error("--deep and --json go with --check")
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    options = _options(arguments)
+    if options.check:
+        # A listener that listens needs none of it.
+        from listener.check import main as check
+
+        return check(deep=options.deep, is_json=options.json, clock=_now)
     try:
         settings = ListenerSettings.load()
     except SettingsError as error:

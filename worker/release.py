@@ -1,13 +1,16 @@
 """The Procfile's release step: reads the settings, then creates or checks the store's schema.
 
 ``python -m worker.release`` exits 0 when a worker can start, 1 when the store cannot be used, 2
-when settings cannot be read.
+when settings cannot be read or the agent cannot be loaded. Its lines are the doctor's.
 """
 
 import sys
 
+from contract.checks import EXIT_UNREADABLE, Check, Status, as_table
 from contract.settings import SettingsError
-from worker.agents.base import AgentLoadError, load_agent
+from contract.settings_checks import check_settings, unreadable
+from worker.doctor.own import check_agent
+from worker.doctor.remembered import check_store
 from worker.settings import WorkerSettings
 from worker.store import StoreError
 from worker.wiring import store_of
@@ -15,34 +18,37 @@ from worker.wiring import store_of
 __all__ = ["main"]
 
 
-def _say(text: str, *, to_stderr: bool = False) -> None:
-    (sys.stderr if to_stderr else sys.stdout).write(f"{text}\n")
-
-
 def main() -> int:
     """Check and prepare; return the exit code."""
     try:
         settings = WorkerSettings.load()
     except SettingsError as error:
-        for line in str(error).splitlines():
-            _say(f"cannot read settings: {line}", to_stderr=True)
-        return 2
-    try:
-        load_agent(settings.agent)
-    except AgentLoadError as error:
-        _say(f"cannot load the agent: {error}", to_stderr=True)
-        return 2
-    _say("settings  ok")
+        for check in unreadable(error):
+            sys.stderr.write("; ".join(filter(None, (check.reason, check.fix))) + "\n")
+        return EXIT_UNREADABLE
+    checks = [*check_settings(), check_agent(settings.agent)]
+    if checks[-1].status is Status.FAIL:
+        _show(checks)
+        return EXIT_UNREADABLE
+    checks.append(_prepare(settings))
+    _show(checks)
+    return int(checks[-1].status is Status.FAIL)
+
+
+def _prepare(settings: WorkerSettings) -> Check:
     try:
         store = store_of(settings)
         store.prepare()
-        store.check()
+        check = check_store(store, settings.store_address)
         store.close()
     except StoreError as error:
-        _say(f"store     FAIL  {error}", to_stderr=True)
-        return 1
-    _say("store     ok")
-    return 0
+        return Check.fail("store", str(error), "is it running, and the address in STORE_URL?")
+    return check
+
+
+def _show(checks: list[Check]) -> None:
+    failed = any(check.status is Status.FAIL for check in checks)
+    (sys.stderr if failed else sys.stdout).write(as_table(checks) + "\n")
 
 
 if __name__ == "__main__":

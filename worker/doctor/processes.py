@@ -1,0 +1,229 @@
+"""Who is there: workers and listeners, by what they say of themselves in the store.
+
+A listener's reports are recorded by workers, so without a worker nothing is known of listeners.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from pydantic import Field
+
+from contract.checks import Check
+from contract.report import ListenerStatus, ReportError
+from contract.settings import CommaSeparated, Settings, SettingsError
+from contract.settings_checks import EVERYBODY, check_allowed_users
+from worker.settings import WorkerSettings
+from worker.store import Note, Store, StoreError
+
+__all__ = ["PROCESSES", "Notes", "check_processes"]
+
+# The names of what :func:`check_processes` yields, in its order.
+PROCESSES = ("workers", "listeners", "allowed users", "group messages", "sealing")
+
+# DingTalk pings every half minute or so, and pings count.
+SILENT_S = 120
+# Listeners report every quarter of a minute.
+STALE_S = 60
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A listener's last report; ages are as of now."""
+
+    status: ListenerStatus
+    age_s: float
+
+    @property
+    def frame_age_s(self) -> float | None:
+        """How long ago its last frame came."""
+        age_s = self.status.last_frame_age_s
+        return None if age_s is None else age_s + self.age_s
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether it runs, as far as its reports say."""
+        return not self.status.stopped and self.age_s < STALE_S
+
+
+@dataclass(frozen=True)
+class Notes:
+    """What processes say of themselves."""
+
+    workers: tuple[Note, ...] = ()
+    listeners: tuple[Listener, ...] = ()
+
+    @classmethod
+    def read(cls, store: Store) -> Self:
+        """Read them; none when the store cannot say."""
+        try:
+            workers, listeners = store.remembered("worker"), store.remembered("listener")
+        except StoreError:
+            return cls()
+        return cls(tuple(workers), tuple(_listeners(listeners)))
+
+
+class _WhoIsAllowed(Settings):
+    """The one setting of the listener's that tells who is answered."""
+
+    allowed_users: CommaSeparated = Field(validation_alias="DINGTALK_ALLOWED_USERS", default=())
+
+
+def check_processes(settings: WorkerSettings, notes: Notes | None) -> Iterator[Check]:
+    """Yield the checks of :data:`PROCESSES`; ``notes`` are None when nobody can be asked."""
+    if notes is None:
+        for name in PROCESSES:
+            is_own = name == "allowed users"
+            yield _allowed(settings, []) if is_own else Check.skip(name, "the store cannot be read")
+        return
+    heard = [listener for listener in notes.listeners if listener.is_heard]
+    yield _workers(settings, notes.workers)
+    yield _listening(notes, heard)
+    yield _allowed(settings, heard)
+    yield _groups(heard)
+    yield _sealing(settings, notes.workers, heard)
+
+
+def _listeners(notes: Sequence[Note]) -> Iterator[Listener]:
+    for note in notes:
+        try:
+            yield Listener(ListenerStatus.from_wire(note.facts), note.age_s)
+        except ReportError:  # of a later release
+            continue
+
+
+def _workers(settings: WorkerSettings, workers: Sequence[Note]) -> Check:
+    name = "workers"
+    if not workers:
+        return Check.fail(
+            name, "none has reported within the last minute", "celery -A worker worker"
+        )
+    shown = ", ".join(
+        f"{note.key} ({note.facts.get('pool', '?')}, {note.facts.get('concurrency', '?')} at once)"
+        for note in workers
+    )
+    own = {
+        "agent": settings.agent,
+        "agent_timeout_s": settings.agent_timeout_s,
+        "late_policy": settings.late_policy,
+        "lease_s": settings.lease_s,
+    }
+    if differences := _differences([note.facts for note in workers], own):
+        return Check.warn(
+            name,
+            f"{shown}; they do not have the same settings: {', '.join(differences)}",
+            "give all processes the same variables, this one too",
+        )
+    return Check.ok(name, shown)
+
+
+def _differences(facts: Sequence[dict[str, Any]], own: dict[str, Any]) -> list[str]:
+    """Return the names of what workers have otherwise than each other, or than we."""
+    release = {"version": facts[0].get("version")}
+    return [
+        name.upper() if name in own else "release"
+        for name, value in {**own, **release}.items()
+        if any(each[name] != value for each in facts if name in each)
+    ]
+
+
+def _listening(notes: Notes, heard: Sequence[Listener]) -> Check:
+    name = "listeners"
+    if not heard:
+        return _nobody_listens(notes)
+    wanted = sum(each.status.connections_wanted for each in heard)
+    up = sum(each.status.connections_up for each in heard)
+    shown = f"{len(heard)} running, {up} of {wanted} connections to DingTalk up"
+    troubles = sorted({each.status.trouble for each in heard if each.status.trouble})
+    if troubles:
+        shown += f" ({', '.join(troubles)})"
+    if not up:
+        return Check.fail(name, shown, _fix_of(troubles))
+    ages = [age for each in heard if (age := each.frame_age_s) is not None]
+    shown += f"; last frame {min(ages):.0f} s ago" if ages else "; no frame has come yet"
+    if up < wanted:
+        return Check.warn(name, shown, _fix_of(troubles))
+    if ages and min(ages) > SILENT_S:
+        return Check.warn(name, shown, "DingTalk pings more often: look at the listener's log")
+    return Check.ok(name, shown)
+
+
+def _fix_of(troubles: Sequence[str]) -> str:
+    if "refused" in troubles:
+        return "DingTalk refuses this bot: see credentials above; is Stream mode on? --deep tries"
+    return "see api above; the listener's line `reconnecting` has the reason"
+
+
+def _nobody_listens(notes: Notes) -> Check:
+    name, start = "listeners", "python -m listener"
+    if not notes.workers:
+        return Check.skip(name, "without a worker nobody records their reports", "start a worker")
+    if notes.listeners:
+        last = min(notes.listeners, key=lambda each: each.age_s)
+        how = "it was stopped" if last.status.stopped else "it says nothing any more"
+        return Check.fail(
+            name, f"none runs: the last report came {last.age_s:.0f} s ago, {how}", start
+        )
+    return Check.fail(name, "none has reported", f"{start}; when it ends, its last line says why")
+
+
+def _allowed(settings: WorkerSettings, heard: Sequence[Listener]) -> Check:
+    """What the listeners have counts; our own environment only while they are silent."""
+    if not heard:
+        try:
+            own = _WhoIsAllowed.load().allowed_users
+        except SettingsError:  # said under settings
+            own = ()
+        return check_allowed_users(own, late_policy=settings.late_policy)
+    statuses = [each.status for each in heard]
+    people = max(status.allowed_users for status in statuses)
+    everybody = [EVERYBODY] if any(status.allows_everybody for status in statuses) else []
+    allowed = [*everybody, *(f"#{number}" for number in range(people))]
+    check = check_allowed_users(allowed, late_policy=settings.late_policy)
+    same = {(status.allows_everybody, status.allowed_users) for status in statuses}
+    if len(same) > 1:
+        reason = "listeners differ in DINGTALK_ALLOWED_USERS: who is let in is a matter of luck"
+        return Check.warn("allowed users", reason, "give all listeners the same")
+    return check
+
+
+def _groups(heard: Sequence[Listener]) -> Check:
+    """DingTalk says nothing of messages it does not push, so the three causes can only be named."""
+    name = "group messages"
+    if not heard:
+        return Check.skip(name, "no listener reports")
+    statuses = [each.status for each in heard]
+    seen = sum(status.group_messages for status in statuses)
+    denied = sum(status.denied for status in statuses)
+    senders = max(status.denied_senders for status in statuses)
+    denials = f"{denied} messages of {senders} people were denied" if denied else ""
+    if denied:
+        return Check.warn(
+            name,
+            f"{denials}: sender not in DINGTALK_ALLOWED_USERS ({seen} group messages let in)",
+            "the listener's line `message denied` has the staff id to add",
+        )
+    if seen:
+        return Check.ok(name, f"{seen} since the listener started")
+    return Check.skip(
+        name,
+        "none has come since the listener started; if one was written: the bot is not in that "
+        "group, or the message did not @-mention it (DingTalk pushes no other)",
+        "add the bot (group settings → 机器人), and write @bot; denied senders would be named here",
+    )
+
+
+def _sealing(settings: WorkerSettings, workers: Sequence[Note], heard: Sequence[Listener]) -> Check:
+    name = "sealing"
+    here = settings.envelope_key is not None
+    there = [bool(note.facts["sealed"]) for note in workers if "sealed" in note.facts]
+    there += [each.status.sealed for each in heard]
+    if any(each != here for each in there):
+        without = "this one has none" if not here else "some have none"
+        return Check.fail(
+            name,
+            f"some processes have an ENVELOPE_KEY and {without}: what one seals another "
+            "cannot open",
+            "give all processes the same ENVELOPE_KEY",
+        )
+    return Check.ok(name, "what people wrote is sealed on its way" if here else "off: in clear")
