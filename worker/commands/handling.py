@@ -122,9 +122,14 @@ class Handling:
 
     def _find(self, id_: str) -> MissedReply:
         missed = self._store.find_missed(id_)
-        if missed is None:
+        if missed is not None:
+            return missed
+        story = self._store.story(id_)
+        if story is None:
             raise NotDoneError("no missed reply has this id: `celery -A worker late` lists them")
-        return missed
+        if story.outcome is not None:
+            raise NotDoneError(f"it is no missed reply: it ended as {story.outcome}")
+        raise NotDoneError("it is being worked on, or sent: `celery -A worker trace` tells more")
 
     def _check(self, missed: MissedReply, *, again: bool) -> None:
         """Refuse what has no answer, and what would or may be seen twice, unless ``again``."""

@@ -241,7 +241,7 @@ def _send_all(
     """Send what can be sent, oldest first, and say what became of all."""
     answered = [m for m in reversed(missed) if m.answer is not None]
     wanted = [m for m in answered if again or not m.in_doubt]
-    if wanted and not yes and sys.stdin.isatty():
+    if wanted and not yes and is_asked():
         click.confirm(f"send {len(wanted)} kept answers?", abort=True)
     # A task id is one message's alone; what people look for is the message id.
     sent = sum(_acted(m.message_id, m.task_id, send) for m in wanted)
@@ -255,6 +255,11 @@ def _send_all(
     click.echo(", ".join(shown))
     if sent < len(wanted):
         sys.exit(1)
+
+
+def is_asked() -> bool:
+    """Whether somebody is there to answer a question."""
+    return sys.stdin.isatty()
 
 
 def _how(sent: Sent) -> str:
