@@ -7,15 +7,16 @@ delivery ever runs the agent again.
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from contract.deadline import Timeliness, judge
 from contract.envelope import Envelope, EnvelopeError
+from contract.sealing import IN_CLEAR, Sealer, SealError
 from dingwire.errors import WebhookNotAllowedError
-from dingwire.replies import from_agent_text, reply_from_json, reply_to_json
+from dingwire.replies import Reply, from_agent_text, reply_from_json, reply_to_json
 from worker.agents.base import Message
 from worker.agents.runner import AgentCancelledError, AgentFailedError, AgentTimeoutError
 from worker.delivery import Delivery
@@ -24,7 +25,9 @@ from worker.late import LateReplies
 from worker.leases import Heartbeat
 from worker.outcome import FinalState, Outcome
 from worker.patience import PatientStore
-from worker.store import Claimed, Finished, Held, LeaseLostError, Merged, Parked, Reason
+from worker.resending import InDoubtError, NotSentError, Resender, Route
+from worker.store import Claimed, Finished, Held, LeaseLostError, Merged, Parked, Reason, Step
+from worker.story import agent_steps, beginning
 from worker.turns import Turns
 
 __all__ = ["CROWDED_NOTE", "Answering", "Runner", "Tell", "WebhookCheck"]
@@ -33,6 +36,9 @@ logger = logging.getLogger(__name__)
 
 # A message that killed its worker this often is not tried again.
 _MAX_TAKEOVERS = 3
+
+# How long a message sealed with a key that we lack is left to workers that may have it.
+_LEFT_TO_OTHERS_S = 5.0
 
 CROWDED_NOTE = (
     "前面还有消息在处理，这一条没有排上队，请稍后再发 · "
@@ -76,8 +82,32 @@ class Answering:
         turns: Turns,
         tell: Tell,
         handover: Handover | None,
+        resender: Resender,
+        sealer: Sealer = IN_CLEAR,
+        observe: Callable[[Outcome], object] = lambda _: None,
     ) -> None:
-        """Prepare; without ``handover`` kept answers stay with the operator."""
+        """Prepare.
+
+        Args:
+            store: What is remembered.
+            runner: Runs the agent.
+            hosts: Where may be posted to.
+            delivery: Posts answers.
+            late: What becomes of those that are late.
+            heartbeat: Keeps leases alive.
+            clock: Ours, aware UTC.
+            owner: Names this process in logs.
+            lease_s: Life of a lease without renewal.
+            agent_timeout_s: Longest one call of the agent may take.
+            turns: What waits for what.
+            tell: Makes the outcome of another task seen.
+            handover: Delivers kept answers by fresh webhooks; without it they stay with the
+                operator.
+            resender: Delivers the answer of a message that an operator had run anew.
+            sealer: Opens what listeners sealed, and seals answers.
+            observe: Counts an outcome.
+        """
+        self._resender, self._sealer, self._observe = resender, sealer, observe
         self._store = store
         self._turns, self._tell, self._handover = turns, tell, handover
         self._runner = runner
@@ -108,10 +138,11 @@ class Answering:
             lease_s=self._lease_s,
             envelope=data,
             turn=self._turns.of(data),
+            steps=beginning(data, self._clock()),
         )
         if not isinstance(claim, Claimed):
             outcome = self._not_ours(claim)
-            _log(outcome, task_id, data or {})
+            self._say(outcome, task_id, data or {})
             return outcome
         try:
             with self._heartbeat.holding(claim.lease):
@@ -121,7 +152,7 @@ class Answering:
             outcome = Outcome(None, duplicate=True, detail="lease lost")
         except AgentCancelledError:
             outcome = Outcome(None, duplicate=True, detail="left to another worker")
-        _log(outcome, task_id, claim.envelope)
+        self._say(outcome, task_id, claim.envelope)
         return outcome
 
     def _not_ours(self, claim: Held | Finished | Parked | Merged) -> Outcome:
@@ -138,12 +169,14 @@ class Answering:
                 outcome = Outcome(FinalState.CANCELLED, detail=f"merged into {next_.message_id}")
                 for task_id, message_id in messages[1:]:
                     self._tell(task_id, outcome)
-                    _log(outcome, task_id, {"message_id": message_id})
+                    self._say(outcome, task_id, {"message_id": message_id})
                 return outcome
 
     def _decide(self, claim: Claimed) -> Outcome:
         try:
-            envelope = Envelope.from_wire(claim.envelope)
+            envelope = Envelope.from_wire(self._sealer.unseal(claim.envelope))
+        except SealError as error:
+            return self._sealed(claim, error)
         except EnvelopeError as error:
             return self._late.keep(
                 claim, Reason.UNSUPPORTED_VERSION, state=FinalState.FAILURE, detail=str(error)
@@ -154,37 +187,95 @@ class Answering:
             outcome = self._deliver_kept(claim, envelope, claim.answer)
         return _with(outcome, age_s=self._age_s(envelope))
 
+    def _sealed(self, claim: Claimed, error: SealError) -> Outcome:
+        """Leave what we have no key for to others, as long as there is time."""
+        try:
+            envelope = Envelope.from_wire(claim.envelope)
+        except EnvelopeError:
+            envelope = None
+        is_over = envelope is None or envelope.deadline is None or self._is_over(envelope)
+        if is_over or claim.rerun:
+            return self._late.keep(
+                claim, Reason.UNSUPPORTED_VERSION, state=FinalState.FAILURE, detail=str(error)
+            )
+        again = Outcome(None, detail=str(error), retry_in_s=_LEFT_TO_OTHERS_S)
+        self._store.release(claim.lease, due_in_s=_LEFT_TO_OTHERS_S, steps=[again.step])
+        return again
+
     def _deliver_kept(self, claim: Claimed, envelope: Envelope, answer: str) -> Outcome:
         try:
-            reply = reply_from_json(answer)
+            reply = reply_from_json(self._sealer.unseal_text(answer))
+        except SealError as error:
+            return self._sealed(claim, error)
         except ValueError as error:  # kept by a later release
             return self._late.keep(
                 claim, Reason.UNSUPPORTED_VERSION, state=FinalState.FAILURE, detail=str(error)
             )
+        if claim.rerun:
+            return self._send_after_all(claim, envelope, reply)
         return self._delivery.deliver(claim, envelope, reply)
 
     def _think(self, claim: Claimed, envelope: Envelope) -> Outcome:
         refusal = self._refusal(claim, envelope)
         if refusal is not None:
             return refusal
+        queued_s = self._age_s(envelope)
         if self._handover is not None:
             self._handover.deliver(envelope)
+        outcome = self._run_agent(claim, envelope)
+        # An operator's second run says nothing about the queue.
+        return outcome if claim.rerun else _with(outcome, queued_s=queued_s)
+
+    def _run_agent(self, claim: Claimed, envelope: Envelope) -> Outcome:
+        message = Message.of(envelope)
+        limit_s = self._limit_s(envelope)
+        if claim.rerun:
+            message, limit_s = replace(message, deadline=None), self._agent_timeout_s
         started = time.monotonic()
         try:
-            text = self._runner.run(Message.of(envelope), limit_s=self._limit_s(envelope))
+            text = self._runner.run(message, limit_s=limit_s)
         except AgentTimeoutError:
             agent_s = round(time.monotonic() - started, 3)
-            return _with(self._overran(claim, envelope), agent_s=agent_s)
+            steps = agent_steps(agent_s, "timeout")
+            return _with(self._overran(claim, envelope, steps), agent_s=agent_s)
         except AgentFailedError as error:
-            return self._agent_failed(claim, envelope, error)
+            agent_s = round(time.monotonic() - started, 3)
+            steps = agent_steps(agent_s, "failed")
+            return _with(self._agent_failed(claim, envelope, error, steps), agent_s=agent_s)
         agent_s = round(time.monotonic() - started, 3)
         if not text or not text.strip():
-            self._store.finish(claim.lease, FinalState.SUCCESS)
-            return Outcome(FinalState.SUCCESS, facts={"outcome": "silent", "agent_s": agent_s})
+            silent = Outcome(FinalState.SUCCESS, facts={"outcome": "silent", "agent_s": agent_s})
+            steps = (*agent_steps(agent_s, "silent"), silent.step)
+            self._store.finish(claim.lease, FinalState.SUCCESS, steps)
+            return silent
         reply = from_agent_text(text)
-        self._store.keep_answer(claim.lease, reply_to_json(reply))
-        outcome = self._delivery.deliver(claim, envelope, reply, if_expired=Reason.EXPIRED_RUNNING)
+        answer = self._sealer.seal_text(reply_to_json(reply))
+        self._store.keep_answer(claim.lease, answer, agent_steps(agent_s, "answered"))
+        if claim.rerun:
+            outcome = self._send_after_all(claim, envelope, reply)
+        else:
+            expired = Reason.EXPIRED_RUNNING
+            outcome = self._delivery.deliver(claim, envelope, reply, if_expired=expired)
         return _with(outcome, agent_s=agent_s, text_chars=len(text))
+
+    def _send_after_all(self, claim: Claimed, envelope: Envelope, reply: Reply) -> Outcome:
+        """Deliver what an operator had made anew, by the best way there is now."""
+        with self._heartbeat.sending(claim.lease):
+            try:
+                sent = self._resender.send(claim.lease, envelope, reply, sent=claim.sent)
+            except NotSentError as error:
+                in_doubt = isinstance(error, InDoubtError)
+                return self._late.keep(
+                    replace(claim, in_doubt=in_doubt),
+                    Reason.EXPIRED_AT_SEND,
+                    errcode=error.errcode,
+                    detail=str(error),
+                )
+            is_webhook = sent.route is Route.WEBHOOK
+            state = FinalState.SUCCESS if is_webhook else FinalState.RESCUED
+            outcome = Outcome(state, facts={"outcome": "rerun", **sent.facts})
+            self._store.finish(claim.lease, state, [outcome.step])
+        return outcome
 
     def _refusal(self, claim: Claimed, envelope: Envelope) -> Outcome | None:
         """Everything that makes running the agent a waste."""
@@ -200,7 +291,9 @@ class Answering:
                 return self._late.keep(
                     claim, Reason.WEBHOOK_NOT_ALLOWED, state=FinalState.FAILURE, detail=str(error)
                 )
-        if self._judge(envelope) is Timeliness.EXPIRED:
+        if claim.rerun:
+            return None
+        if self._is_over(envelope):
             return self._late.apply(claim, envelope, Reason.EXPIRED_IN_QUEUE)
         if claim.crowded:
             self._delivery.notify(envelope, CROWDED_NOTE)
@@ -214,17 +307,20 @@ class Answering:
             return self._agent_timeout_s
         return min(self._agent_timeout_s, max(spare_s, 0.001))
 
-    def _overran(self, claim: Claimed, envelope: Envelope) -> Outcome:
-        if self._judge(envelope) is Timeliness.EXPIRED and not self._late.is_answer_wanted:
-            return self._late.apply(claim, envelope, Reason.EXPIRED_RUNNING)
+    def _overran(self, claim: Claimed, envelope: Envelope, steps: Sequence[Step]) -> Outcome:
+        if self._is_over(envelope) and not self._late.is_answer_wanted:
+            return self._late.apply(claim, envelope, Reason.EXPIRED_RUNNING, steps=steps)
         return self._late.keep(
             claim,
             Reason.AGENT_TIMEOUT,
             state=FinalState.FAILURE,
             detail=f"no reply within {self._agent_timeout_s:g} s",
+            steps=steps,
         )
 
-    def _agent_failed(self, claim: Claimed, envelope: Envelope, error: AgentFailedError) -> Outcome:
+    def _agent_failed(
+        self, claim: Claimed, envelope: Envelope, error: AgentFailedError, steps: Sequence[Step]
+    ) -> Outcome:
         logger.error(
             "agent failed: %s\n%s",
             error.detail,
@@ -232,15 +328,24 @@ class Answering:
             extra={"action": "agent_failed", "message_id": envelope.message_id},
         )
         return self._late.keep(
-            claim, Reason.AGENT_FAILED, state=FinalState.FAILURE, detail=error.detail
+            claim,
+            Reason.AGENT_FAILED,
+            state=FinalState.FAILURE,
+            detail=error.detail,
+            steps=steps,
         )
 
-    def _judge(self, envelope: Envelope) -> Timeliness:
+    def _is_over(self, envelope: Envelope) -> bool:
         offset = timedelta(seconds=envelope.clock_offset_s)
-        return judge(self._clock(), deadline=envelope.deadline, clock_offset=offset)
+        verdict = judge(self._clock(), deadline=envelope.deadline, clock_offset=offset)
+        return verdict is Timeliness.EXPIRED
 
     def _age_s(self, envelope: Envelope) -> float:
         return round((self._clock() - envelope.received_at).total_seconds(), 3)
+
+    def _say(self, outcome: Outcome, task_id: str, data: dict[str, Any]) -> None:
+        self._observe(outcome)
+        _log(outcome, task_id, data)
 
 
 def _with(outcome: Outcome, **facts: Any) -> Outcome:

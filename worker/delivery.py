@@ -5,6 +5,7 @@ runs an agent.
 """
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -27,7 +28,7 @@ from worker.leases import Heartbeat
 from worker.outcome import FinalState, Outcome
 from worker.parts import parts_of
 from worker.patience import PatientStore
-from worker.store import Claimed, LeaseLostError, Reason
+from worker.store import Claimed, LeaseLostError, Reason, Step
 
 __all__ = ["LATE_NOTE", "Delivery", "Webhook"]
 
@@ -90,26 +91,29 @@ class Delivery:
         note = LATE_NOTE if timeliness is Timeliness.LATE else ""
         if claimed.in_doubt:
             _log_doubt(claimed, envelope, "its worker ended in the middle of a post")
+        started = time.monotonic()
         with self._heartbeat.sending(claimed.lease):
             claimed, error = self.post(claimed, envelope, reply, note=note)
             if error is not None:
                 return self._failed(error, claimed, envelope, reply)
-        return Outcome(
-            FinalState.SUCCESS,
-            facts={
+            facts = {
                 "outcome": timeliness.value,
                 "attempts": claimed.attempts + 1,
                 "parts": claimed.sent,
+                "route": "webhook",
+                "post_s": round(time.monotonic() - started, 3),
                 "spare_s": self.spare_s(envelope),
-            },
-        )
+            }
+            outcome = Outcome(FinalState.SUCCESS, facts=facts)
+            self._store.finish(claimed.lease, FinalState.SUCCESS, [outcome.step])
+        return outcome
 
     def post(
         self, claimed: Claimed, envelope: Envelope, reply: Reply, *, note: str
     ) -> tuple[Claimed, WebhookError | None]:
-        """Post the parts that have not arrived yet, in order; finish the message after the last.
+        """Post the parts that have not arrived yet, in order.
 
-        Called under :meth:`worker.leases.Heartbeat.sending`.
+        Called under :meth:`worker.leases.Heartbeat.sending`; the caller finishes the message.
 
         Args:
             claimed: Ours.
@@ -125,7 +129,7 @@ class Delivery:
         """
         lease, url = claimed.lease, envelope.session_webhook or ""
         parts = parts_of(reply)
-        self._store.sending(lease, sent=claimed.sent)
+        self._sending(claimed, len(parts))
         for number in range(claimed.sent, len(parts)):
             part = prefixed(parts[number], note) if note else parts[number]
             uuid = lease.task_id if len(parts) == 1 else f"{lease.task_id}-{number + 1}"
@@ -143,11 +147,18 @@ class Delivery:
             if claimed.sent == len(parts):
                 break
             if self._heartbeat.is_ending:
-                self._store.release(lease, due_in_s=0, sent=claimed.sent, in_doubt=False)
+                back = [Step("given_back")]
+                self._store.release(
+                    lease, due_in_s=0, sent=claimed.sent, in_doubt=False, steps=back
+                )
                 raise LeaseLostError(lease.task_id)
-            self._store.sending(lease, sent=claimed.sent)
-        self._store.finish(lease, FinalState.SUCCESS)
+            self._sending(claimed, len(parts))
         return claimed, None
+
+    def _sending(self, claimed: Claimed, parts: int) -> None:
+        facts = {"part": claimed.sent + 1, "of": parts, "route": "webhook"}
+        steps = [Step("sending", facts)]
+        self._store.sending(claimed.lease, sent=claimed.sent, steps=steps)
 
     def notify(self, envelope: Envelope, words: str) -> None:
         """Post ``words`` once; they are no answer, so a failure is logged and forgotten."""
@@ -210,20 +221,22 @@ class Delivery:
                 claimed, envelope, reason, reply=reply, errcode=error.errcode, detail=str(error)
             )
         attempts = claimed.attempts + 1
-        self._store.release(
-            claimed.lease,
-            due_in_s=wait_s,
-            attempts=attempts,
-            sent=claimed.sent,
-            in_doubt=claimed.in_doubt,
-        )
-        return Outcome(
+        again = Outcome(
             None,
             errcode=error.errcode,
             detail=str(error),
             retry_in_s=round(wait_s, 3),
             facts={"attempts": attempts},
         )
+        self._store.release(
+            claimed.lease,
+            due_in_s=wait_s,
+            attempts=attempts,
+            sent=claimed.sent,
+            in_doubt=claimed.in_doubt,
+            steps=[again.step],
+        )
+        return again
 
 
 def _log_doubt(claimed: Claimed, envelope: Envelope, why: str) -> None:

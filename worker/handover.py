@@ -11,13 +11,14 @@ from contextlib import suppress
 from typing import Any
 
 from contract.envelope import Envelope
+from contract.sealing import IN_CLEAR, Sealer, SealError
 from dingwire.errors import WebhookError
 from dingwire.replies import reply_from_json
 from worker.delivery import Delivery
 from worker.leases import Heartbeat
 from worker.outcome import FinalState, Outcome
 from worker.patience import PatientStore
-from worker.store import Claimed, Lease, LeaseLostError, MissedReply, StoreError
+from worker.store import Claimed, Lease, LeaseLostError, MissedReply, Step, StoreError
 
 __all__ = ["Handover", "mark_of"]
 
@@ -42,8 +43,10 @@ class Handover:
         owner: str,
         lease_s: float,
         tell: Tell,
+        sealer: Sealer = IN_CLEAR,
     ) -> None:
         """Prepare; ``tell`` makes an outcome of another task than the running one seen."""
+        self._sealer = sealer
         self._store = store
         self._delivery = delivery
         self._heartbeat = heartbeat
@@ -86,18 +89,20 @@ class Handover:
         """Send one; False when the webhook takes no more."""
         claimed = Claimed(lease, missed.envelope, missed.answer, sent=missed.sent)
         try:
-            reply = reply_from_json(missed.answer or "")
-        except ValueError:  # kept by a later release
+            reply = reply_from_json(self._sealer.unseal_text(missed.answer or ""))
+            note = mark_of(self._sealer.unseal(missed.envelope))
+        except (SealError, ValueError):  # kept by a later release, or sealed with another key
             self._keep_again(claimed, missed)
             return True
         with self._heartbeat.sending(lease):
-            claimed, error = self._delivery.post(
-                claimed, fresh, reply, note=mark_of(missed.envelope)
-            )
+            claimed, error = self._delivery.post(claimed, fresh, reply, note=note)
             if error is not None:
                 self._keep_again(claimed, missed, error)
                 return False
-        self._tell(lease.task_id, Outcome(FinalState.SUCCESS, facts={"outcome": "handed_over"}))
+            steps = [Step("handed_over", {"by_message_id": fresh.message_id})]
+            self._store.finish(lease, FinalState.SUCCESS, steps)
+        facts = {"outcome": "handed_over", "route": "webhook"}
+        self._tell(lease.task_id, Outcome(FinalState.SUCCESS, facts=facts))
         logger.info(
             "kept answer handed over",
             extra={
@@ -114,6 +119,7 @@ class Handover:
         self, claimed: Claimed, missed: MissedReply, error: WebhookError | None = None
     ) -> None:
         detail = missed.detail if error is None else f"handing it over failed: {error}"
+        steps = [] if error is None else [Step("retried", {"detail": detail})]
         self._store.miss(
             claimed.lease,
             state=missed.state,
@@ -121,6 +127,7 @@ class Handover:
             errcode=missed.errcode,
             detail=detail,
             in_doubt=claimed.in_doubt,
+            steps=steps,
         )
 
 

@@ -4,6 +4,8 @@ Called by ``worker/answering.py`` and ``worker/delivery.py``; ``LATE_POLICY`` de
 """
 
 import logging
+import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal, Protocol
 
@@ -15,7 +17,7 @@ from worker.leases import Heartbeat
 from worker.outcome import FinalState, Outcome
 from worker.parts import parts_of
 from worker.patience import PatientStore
-from worker.store import Claimed, Reason
+from worker.store import Claimed, Reason, Step
 
 __all__ = ["FIRST_RESCUE", "LateReplies", "Proactive", "send_proactively"]
 
@@ -70,6 +72,7 @@ class LateReplies:
         reply: Reply | None = None,
         errcode: int | None = None,
         detail: str = "",
+        steps: Sequence[Step] = (),
     ) -> Outcome:
         """Drop, flag or rescue the reply, and say which it was.
 
@@ -80,17 +83,19 @@ class LateReplies:
             reply: The answer, None when the agent has not run.
             errcode: DingTalk's, when it said no.
             detail: One safe line.
+            steps: What its story has not told yet.
 
         Raises:
             LeaseLostError: This process is ending, or another one has the message.
         """
         if self._policy == "drop" and reason not in _FAILURES:
-            self._store.finish(claimed.lease, FinalState.DROPPED)
-            return Outcome(FinalState.DROPPED, reason, errcode, detail)
+            dropped = Outcome(FinalState.DROPPED, reason, errcode, detail)
+            self._store.finish(claimed.lease, FinalState.DROPPED, [*steps, dropped.step])
+            return dropped
         if self._policy == "rescue" and reply is not None:
             with self._heartbeat.sending(claimed.lease):
                 return self._rescue(claimed, envelope, reason, reply, errcode)
-        return self.keep(claimed, reason, errcode=errcode, detail=detail)
+        return self.keep(claimed, reason, errcode=errcode, detail=detail, steps=steps)
 
     def keep(
         self,
@@ -100,10 +105,12 @@ class LateReplies:
         state: FinalState | None = None,
         errcode: int | None = None,
         detail: str = "",
+        steps: Sequence[Step] = (),
     ) -> Outcome:
         """Keep the message as a missed reply; FLAGGED, or FAILURE when time was not the cause."""
         if state is None:
             state = FinalState.FAILURE if reason in _FAILURES else FinalState.FLAGGED
+        kept = Outcome(state, reason, errcode, detail)
         self._store.miss(
             claimed.lease,
             state=state,
@@ -111,8 +118,9 @@ class LateReplies:
             errcode=errcode,
             detail=detail,
             in_doubt=claimed.in_doubt,
+            steps=[*steps, kept.step],
         )
-        return Outcome(state, reason, errcode, detail)
+        return kept
 
     def _rescue(
         self,
@@ -129,30 +137,44 @@ class LateReplies:
             detail = "no rescue for a sender without staff id"
             return self.keep(claimed, reason, errcode=errcode, detail=detail)
         sent, parts = claimed.sent, parts_of(reply)
+        started = time.monotonic()
         try:
             for part in parts[sent:]:
-                self._store.sending(claimed.lease, sent=sent)
+                facts = {"part": sent + 1, "of": len(parts), "route": "proactive"}
+                self._store.sending(claimed.lease, sent=sent, steps=[Step("sending", facts)])
                 send_proactively(self._proactive, envelope, part)
                 sent += 1
         except OpenApiError as error:
-            if isinstance(error, OpenApiUnavailableError) and error.ambiguous:
-                detail = f"rescue failed, it may have arrived: {error}"
-                claimed = replace(claimed, in_doubt=True)
-                return self.keep(claimed, reason, errcode=errcode, detail=detail)
-            tried = max(0, claimed.attempts - FIRST_RESCUE)
-            if not error.retryable or tried >= _RESCUE_ATTEMPTS:
-                return self.keep(claimed, reason, errcode=errcode, detail=f"rescue failed: {error}")
-            wait_s = delay_s(tried)
-            if isinstance(error, OpenApiThrottledError):
-                wait_s = max(wait_s, error.retry_after_s)
-            attempts = FIRST_RESCUE + tried + 1
-            self._store.release(
-                claimed.lease, due_in_s=wait_s, attempts=attempts, sent=sent, in_doubt=False
-            )
-            retry_in_s = round(wait_s, 3)
-            return Outcome(None, reason, errcode, f"rescue: {error}", retry_in_s=retry_in_s)
-        self._store.finish(claimed.lease, FinalState.RESCUED)
-        return Outcome(FinalState.RESCUED, reason, errcode)
+            return self._rescue_failed(replace(claimed, sent=sent), reason, errcode, error)
+        post_s = round(time.monotonic() - started, 3)
+        facts = {"route": "proactive", "parts": sent, "post_s": post_s}
+        rescued = Outcome(FinalState.RESCUED, reason, errcode, facts=facts)
+        self._store.finish(claimed.lease, FinalState.RESCUED, [rescued.step])
+        return rescued
+
+    def _rescue_failed(
+        self, claimed: Claimed, reason: Reason, errcode: int | None, error: OpenApiError
+    ) -> Outcome:
+        if isinstance(error, OpenApiUnavailableError) and error.ambiguous:
+            detail = f"rescue failed, it may have arrived: {error}"
+            claimed = replace(claimed, in_doubt=True)
+            return self.keep(claimed, reason, errcode=errcode, detail=detail)
+        tried = max(0, claimed.attempts - FIRST_RESCUE)
+        if not error.retryable or tried >= _RESCUE_ATTEMPTS:
+            return self.keep(claimed, reason, errcode=errcode, detail=f"rescue failed: {error}")
+        wait_s = delay_s(tried)
+        if isinstance(error, OpenApiThrottledError):
+            wait_s = max(wait_s, error.retry_after_s)
+        again = Outcome(None, reason, errcode, f"rescue: {error}", retry_in_s=round(wait_s, 3))
+        self._store.release(
+            claimed.lease,
+            due_in_s=wait_s,
+            attempts=FIRST_RESCUE + tried + 1,
+            sent=claimed.sent,
+            in_doubt=False,
+            steps=[again.step],
+        )
+        return again
 
 
 def send_proactively(proactive: Proactive, envelope: Envelope, reply: Reply) -> None:

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from worker.store import Lease, LeaseLostError, Store, StoreError
+from worker.store import Lease, LeaseLostError, Step, Store, StoreError
 
 __all__ = ["Heartbeat"]
 
@@ -139,7 +139,7 @@ class Heartbeat:
 
     def _give_back(self, lease: Lease) -> bool:
         try:
-            self._store.release(lease, due_in_s=0)
+            self._store.release(lease, due_in_s=0, steps=[Step("given_back")])
         except LeaseLostError:  # it is somebody else's already, or finished
             return False
         except StoreError as error:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from worker.store.base import Reason
+from worker.store.base import Reason, Step
 
 __all__ = ["FinalState", "Outcome"]
 
@@ -60,6 +60,11 @@ class Outcome:
         if self.parked:
             return "message_parked"
         return "duplicate_dropped" if self.duplicate else "reply_retried"
+
+    @property
+    def step(self) -> Step:
+        """How the story goes on by it."""
+        return Step("retried" if self.retry_in_s is not None else "finished", self.summary())
 
     def summary(self) -> dict[str, Any]:
         """Return what Flower shows as the result: facts and reasons, nothing anybody wrote."""

@@ -22,6 +22,7 @@ from worker.leases import Heartbeat
 from worker.outcome import Outcome
 from worker.patience import PatientStore
 from worker.pool import hand_back_when_ended
+from worker.resending import Resender
 from worker.settings import WorkerSettings
 from worker.store import DueMessage, Store, open_store
 from worker.turns import Turns
@@ -91,17 +92,16 @@ def build(
         AgentLoadError: ``AGENT`` names nothing that can be called.
     """
     runner = AgentRunner(load_agent(settings.agent), on_abandoned=_count_lost)
+    sealer = settings.sealer
     store = PatientStore(store_of(settings), publish)
     hosts = WebhookHosts.parse(settings.webhook_hosts)
     # On a store of its own, one connection more a process: a lease must not run out while its
     # renewal queues for a connection behind everything else that a slow store is asked.
     heartbeat = Heartbeat(store_of(settings), lease_s=settings.lease_s)
-    late = LateReplies(
-        store, policy=settings.late_policy, proactive=proactive_of(settings), heartbeat=heartbeat
-    )
-    delivery = Delivery(
-        store, webhook=WebhookClient(hosts), late=late, heartbeat=heartbeat, clock=clock
-    )
+    proactive, webhook = proactive_of(settings), WebhookClient(hosts)
+    late = LateReplies(store, policy=settings.late_policy, proactive=proactive, heartbeat=heartbeat)
+    delivery = Delivery(store, webhook=webhook, late=late, heartbeat=heartbeat, clock=clock)
+    resender = Resender(store, webhook=webhook, proactive=proactive, clock=clock, sealer=sealer)
     owner = f"{socket.gethostname()}:{os.getpid()}"
     handover = Handover(
         store,
@@ -110,6 +110,7 @@ def build(
         owner=owner,
         lease_s=settings.lease_s,
         tell=tell,
+        sealer=sealer,
     )
     answering = Answering(
         store,
@@ -125,6 +126,8 @@ def build(
         turns=Turns(settings.order, settings.burst, settings.max_waiting),
         tell=tell,
         handover=handover if settings.hands_over else None,
+        resender=resender,
+        sealer=sealer,
     )
     return Runtime(os.getpid(), answering, heartbeat, store, runner)
 

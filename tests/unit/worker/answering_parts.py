@@ -14,6 +14,7 @@ from typing import Any
 
 from contract.envelope import Envelope
 from contract.routing import task_id
+from contract.sealing import IN_CLEAR, Sealer
 from dingwire.replies import Markdown, Reply
 from dingwire.webhook import WebhookHosts
 from worker.agents.runner import AgentRunner
@@ -24,6 +25,7 @@ from worker.late import LateReplies
 from worker.leases import Heartbeat
 from worker.outcome import Outcome
 from worker.patience import PatientStore
+from worker.resending import Resender
 from worker.store import DueMessage, MissedReply
 from worker.store.sql import SqlStore
 from worker.turns import Turns
@@ -139,6 +141,7 @@ class Desk:
         self.agent_calls: list[str] = []
         self.published: list[DueMessage] = []
         self.told: list[tuple[str, Outcome]] = []
+        self.outcomes: list[Outcome] = []
         self._threads = ThreadPoolExecutor(4)
 
     def close(self) -> None:
@@ -169,21 +172,32 @@ class Desk:
         hosts: tuple[str, ...] = ("oapi.dingtalk.com",),
         turns: Turns | None = None,
         hands_over: bool = False,
+        sealer: Sealer = IN_CLEAR,
     ) -> Answering:
         store = PatientStore(self.store, self.published.append)
         sender = self.proactive if proactive == "recording" else proactive
         heartbeat = Heartbeat(self.store, lease_s=LEASE_S)
         late = LateReplies(store, policy=policy, proactive=sender, heartbeat=heartbeat)
+        webhook = webhook or self.webhook
         delivery = Delivery(
             store,
-            webhook=webhook or self.webhook,
+            webhook=webhook,
             late=late,
             heartbeat=heartbeat,
             clock=self.clock,
         )
         tell = lambda task_id, outcome: self.told.append((task_id, outcome))  # noqa: E731
         handover = Handover(
-            store, delivery=delivery, heartbeat=heartbeat, owner=owner, lease_s=LEASE_S, tell=tell
+            store,
+            delivery=delivery,
+            heartbeat=heartbeat,
+            owner=owner,
+            lease_s=LEASE_S,
+            tell=tell,
+            sealer=sealer,
+        )
+        resender = Resender(
+            store, webhook=webhook, proactive=sender, clock=self.clock, sealer=sealer
         )
         return Answering(
             store,
@@ -199,6 +213,9 @@ class Desk:
             turns=turns or Turns(),
             tell=tell,
             handover=handover if hands_over else None,
+            resender=resender,
+            sealer=sealer,
+            observe=self.outcomes.append,
         )
 
     def answer(self, worker: Answering, message: Envelope | None = None) -> Outcome:

@@ -1,0 +1,51 @@
+"""The steps of a message's story that a worker tells; see :class:`worker.store.Step`.
+
+Used by ``worker/answering.py``; read by ``celery -A worker trace``.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from contract.envelope import Envelope, EnvelopeError
+from worker.store import Step
+
+__all__ = ["agent_steps", "beginning"]
+
+
+def beginning(data: dict[str, Any] | None, now: datetime) -> tuple[Step, ...]:
+    """Return what happened to a message before a worker heard of it; nothing of what is none.
+
+    Args:
+        data: The envelope as the task carried it.
+        now: Our clock; the listener's may differ by a little.
+    """
+    try:
+        envelope = Envelope.from_wire(data)
+    except EnvelopeError:
+        return ()
+    facts = {
+        "bot": envelope.bot,
+        "message_id": envelope.message_id,
+        "conversation_id": envelope.conversation_id,
+        "conversation": envelope.conversation.value,
+        "sender_staff_id": envelope.sender_staff_id,
+        "kind": envelope.kind,
+        "deadline": envelope.deadline and envelope.deadline.isoformat(),
+        "clock_offset_s": envelope.clock_offset_s,
+    }
+    steps = [Step("received", facts, ago_s=_ago_s(envelope.received_at, now))]
+    if envelope.spooled_at is not None:
+        steps.append(Step("spooled", ago_s=_ago_s(envelope.spooled_at, now)))
+    if envelope.enqueued_at is not None:
+        steps.append(Step("enqueued", ago_s=_ago_s(envelope.enqueued_at, now)))
+    return tuple(steps)
+
+
+def agent_steps(agent_s: float, outcome: str) -> tuple[Step, ...]:
+    """Return that the agent ran for ``agent_s`` until now, and how it ended."""
+    ended = Step("agent_ended", {"agent_s": agent_s, "outcome": outcome})
+    return Step("agent_started", ago_s=agent_s), ended
+
+
+def _ago_s(then: datetime, now: datetime) -> float:
+    return max(0.0, (now - then).total_seconds())
