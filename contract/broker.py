@@ -20,6 +20,8 @@ __all__ = ["Broker"]
 # kombu's way to add a transport; a module is loaded only when its scheme is used.
 TRANSPORT_ALIASES["embedded"] = "contract.embedded:Transport"
 TRANSPORT_ALIASES["redis"] = TRANSPORT_ALIASES["rediss"] = "contract.redis_broker:Transport"
+TRANSPORT_ALIASES["amqp"] = "contract.rabbitmq_broker:Transport"
+TRANSPORT_ALIASES["amqps"] = "contract.rabbitmq_broker:SSLTransport"
 
 
 @dataclass(frozen=True)

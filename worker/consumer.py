@@ -12,13 +12,15 @@ from typing import Any
 
 from celery.exceptions import CPendingDeprecationWarning
 from celery.worker.consumer import Consumer as CeleryConsumer
+from kombu.exceptions import OperationalError
 from kombu.transport import virtual
 
-from contract import routing
-from worker.outcome import FinalState
-from worker.settings import WorkerSettings
-from worker.store import Claimed, Reason, Store, StoreError
-from worker.wiring import store_of
+from contract.rabbitmq_broker import NoAnswerError
+from contract.routing import safe_kwargsrepr
+from contract.settings import SettingsError
+from worker.outcome import Outcome
+from worker.set_aside import SetAside, Stranger, stranger_in
+from worker.store import StoreError
 
 __all__ = ["Consumer"]
 
@@ -39,6 +41,7 @@ class Consumer(CeleryConsumer):
     # Celery's; its stubs leave them out.
     connection_errors: tuple[type[BaseException], ...]
     connection: Any
+    event_dispatcher: Any
     timer: Any
 
     class Blueprint(CeleryConsumer.Blueprint):  # type: ignore[misc, valid-type]
@@ -56,6 +59,12 @@ class Consumer(CeleryConsumer):
         putting back: the broker gives them out again, and a claim drops the copy of what is still
         worked on.
         """
+        if isinstance(exc, NoAnswerError):
+            logger.error(
+                "takes no messages: %s",
+                exc,
+                extra={"action": "broker_silent", "queue": exc.queue},
+            )
         # Not its public name, which would connect again first, and end the worker when it cannot.
         transport = getattr(self.connection, "_connection", None)
         if isinstance(transport, virtual.Transport):
@@ -90,14 +99,30 @@ class Consumer(CeleryConsumer):
 
         def handle_any(message: Any) -> None:
             try:
-                handle(message)
+                if self._takes_arguments(message):
+                    handle(message)
+                else:
+                    self._set_aside(message, "its arguments are not known to this release")
             except (AttributeError, KeyError, TypeError, ValueError) as error:
                 self._set_aside(message, f"malformed task: {type(error).__name__}")
 
         return handle_any
 
+    def _takes_arguments(self, message: Any) -> bool:
+        """Whether a task that is known can be called as the message wants; Celery drops others."""
+        try:
+            task: Any = self.app.tasks[message.headers["task"]]
+            args, kwargs, _ = message.payload
+        except Exception:  # noqa: BLE001, Celery finds the same and says so to us
+            return True
+        try:
+            task.__header__(*args, **kwargs)
+        except TypeError:
+            return False
+        return True
+
     def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
-        """Keep the envelope of a task this release does not know."""
+        """Handle a task this release does not know."""
         name = str((message.headers or {}).get("task", ""))
         self._set_aside(message, f"task {name!r} is not known to this release")
 
@@ -114,19 +139,20 @@ class Consumer(CeleryConsumer):
         self._set_aside(message, f"cannot be decoded: {type(exc).__name__}")
 
     def _set_aside(self, message: Any, why: str) -> None:
-        envelope = _envelope_in(message)
+        stranger = stranger_in(message)
         fields: dict[str, Any] = {
             "action": "message_set_aside",
-            "task_id": (message.headers or {}).get("id"),
+            "task_id": stranger.task_id if stranger else (message.headers or {}).get("id"),
             "size": len(message.body or b""),
         }
-        if envelope is None:
-            logger.error("dropped a message that is not ours: %s", why, extra=fields)
+        if stranger is None:
+            logger.error("dropped a message that is no task: %s", why, extra=fields)
             message.ack_log_error(logger, self.connection_errors)
             return
+        fields["message_id"] = stranger.message_id
         try:
-            _keep(envelope, why)
-        except StoreError as error:
+            outcome = _aside.keep(stranger, why)
+        except (StoreError, SettingsError) as error:
             logger.warning(
                 "cannot keep a message this release does not know, left to others: %s",
                 error,
@@ -138,34 +164,26 @@ class Consumer(CeleryConsumer):
                 _BACK_AFTER_S, message.reject_log_error, (logger, self.connection_errors), back
             )
             return
-        logger.error("kept as a missed reply: %s", why, extra=fields)
+        if outcome is None:
+            logger.info("dropped a copy of a message that is known: %s", why, extra=fields)
+        else:
+            logger.error("kept as a missed reply: %s", why, extra=fields)
+            self._tell(stranger, outcome)
         message.ack_log_error(logger, self.connection_errors)
 
+    def _tell(self, stranger: Stranger, outcome: Outcome) -> None:
+        """Show it in Flower, which has not heard of the task: Celery received none it knows."""
+        dispatcher = self.event_dispatcher
+        if dispatcher is None or not dispatcher.enabled:
+            return
+        shown = {"args": "()", "kwargs": safe_kwargsrepr(stranger.message_id), "retries": 0}
+        try:
+            dispatcher.send("task-received", uuid=stranger.task_id, name=stranger.name, **shown)
+            dispatcher.send(
+                "task-failed", uuid=stranger.task_id, exception=repr(outcome.summary()), runtime=0
+            )
+        except (OperationalError, OSError) as error:
+            logger.warning("Flower will not see a FAILURE: %s", type(error).__name__)
 
-def _envelope_in(message: Any) -> dict[str, Any] | None:
-    try:
-        _, kwargs, _ = message.decode()
-        envelope = kwargs["envelope"]
-        if envelope["bot"] and envelope["message_id"]:
-            return dict(envelope)
-    except Exception:  # noqa: BLE001, anything may be in a foreign message
-        return None
-    return None
 
-
-_store: list[Store] = []
-
-
-def _keep(envelope: dict[str, Any], why: str) -> None:
-    if not _store:
-        _store.append(store_of(WorkerSettings.load()))
-    task_id = routing.task_id(str(envelope["bot"]), str(envelope["message_id"]))
-    claim = _store[0].claim(task_id, owner="consumer", lease_s=60, envelope=envelope)
-    if isinstance(claim, Claimed):
-        _store[0].miss(
-            claim.lease,
-            state=FinalState.FAILURE,
-            reason=Reason.UNSUPPORTED_VERSION,
-            errcode=None,
-            detail=why,
-        )
+_aside = SetAside()
