@@ -1,19 +1,18 @@
 """The worker process: what ``celery -A worker worker`` starts.
 
-Celery's own, with four differences: settings and agent are checked before anything starts; pool
-and concurrency come from ``WORKER_POOL`` and ``WORKER_CONCURRENCY`` unless given on the command
-line; stopping has a limit; and a process that has lost as many threads as it has slots, to agents
-that never return, replaces itself.
+Celery's own, with differences: settings and agent are checked before anything starts; pool and
+concurrency come from ``WORKER_POOL`` and ``WORKER_CONCURRENCY`` unless given on the command line;
+stopping has a limit; a process that has lost as many threads as it has slots, to agents that never
+return, replaces itself; and it sweeps, says that it is there, alerts and shows metrics.
 """
 
 import logging
 import os
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from celery import bootsteps
 from celery.apps.worker import Worker as CeleryWorker
 from celery.concurrency.thread import TaskPool as CeleryThreadPool
 from celery.signals import worker_shutting_down
@@ -25,46 +24,37 @@ from worker import wiring
 from worker.agents.base import AgentLoadError, load_agent
 from worker.lost_jobs import LostJobsStep
 from worker.pool import ProcessPool, ThreadPool
+from worker.presence import THREADS
 from worker.settings import WorkerSettings
+from worker.steps import MetricsStep, RoundsStep, SweepStep
 from worker.store import StoreError, StoreUnavailableError
-from worker.sweep import Sweeper
+
+if TYPE_CHECKING:
+    from worker.metrics_server import MetricsServer
 
 __all__ = ["Worker"]
 
 logger = logging.getLogger(__name__)
 
 _EXIT_SETTINGS = 2
-_THREADS = 64
 _STORE_LIMIT_S = 60.0
-
-
-class SweepStep(bootsteps.StartStopStep):
-    """Runs the sweeper in the main process, after the pool has forked."""
-
-    requires = ("celery.worker.components:Pool",)
-
-    def create(self, w: Any) -> Sweeper:  # type: ignore[override]
-        """Build the sweeper on a store connection of its own."""
-        from worker.tasks import publish
-
-        self._store = wiring.store_of(w.settings)
-        return Sweeper(self._store, publish, lease_s=w.settings.lease_s)
-
-    def stop(self, w: Any) -> None:
-        """Stop sweeping and close the connection."""
-        super().stop(w)
-        self._store.close()
 
 
 class Worker(CeleryWorker):
     """Celery's worker, checked at its start and bounded at its end."""
 
     class Blueprint(CeleryWorker.Blueprint):
-        """Celery's steps, the sweeper and who looks after lost jobs."""
+        """Celery's steps and ours."""
 
-        default_steps = CeleryWorker.Blueprint.default_steps | {SweepStep, LostJobsStep}
+        default_steps = CeleryWorker.Blueprint.default_steps | {
+            SweepStep,
+            LostJobsStep,
+            RoundsStep,
+            MetricsStep,
+        }
 
     settings: WorkerSettings
+    metrics: "MetricsServer | None" = None
 
     pool_cls: Any
     concurrency: int | None
@@ -74,6 +64,10 @@ class Worker(CeleryWorker):
         """Read the settings and refuse to start on bad ones."""
         try:
             self.settings = WorkerSettings.load()
+            if self.settings.metrics_port is not None:
+                from worker.metrics_server import MetricsServer
+
+                self.metrics = MetricsServer(self.settings.metrics_port, self.settings.data_dir)
             load_agent(self.settings.agent)
         except SettingsError as error:
             _refuse("cannot read settings", error)
@@ -87,7 +81,7 @@ class Worker(CeleryWorker):
         """Choose pool and concurrency: command line, environment, default."""
         pool_class = _own_pool(pool if _was_given("pool") else self.settings.worker_pool)
         if not _was_given("concurrency"):
-            default = _THREADS if pool_class is ThreadPool else None
+            default = THREADS if pool_class is ThreadPool else None
             concurrency = self.settings.worker_concurrency or default
         super().setup_defaults(concurrency=concurrency, pool=pool_class, **options)
 
@@ -110,6 +104,8 @@ class Worker(CeleryWorker):
         """Run until told to stop; then leave, even past a thread that never returns."""
         worker_shutting_down.connect(self._stay_away)
         super().start()
+        if self.metrics is not None:
+            self.metrics.remove()
         # An agent's own non-daemon threads would keep the interpreter.
         logging.shutdown()
         sys.stdout.flush()

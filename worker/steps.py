@@ -1,0 +1,123 @@
+"""What a worker's main process does beside taking messages, as steps of Celery's.
+
+``worker/process.py`` adds them. Each has a store connection of its own, made after the pool has
+forked.
+"""
+
+import os
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from celery import bootsteps
+from celery.worker import state
+
+from contract.broker import Broker
+from dingwire.robot import GroupRobot
+from worker import wiring
+from worker.alerts import Alerts
+from worker.pool import ProcessPool, ThreadPool
+from worker.presence import Presence, facts_of
+from worker.rounds import Rounds
+from worker.sweep import Sweeper
+
+__all__ = ["MetricsStep", "RoundsStep", "SweepStep"]
+
+_ROUNDS_EVERY_S = 10.0
+
+
+class SweepStep(bootsteps.StartStopStep):
+    """Runs the sweeper in the main process, after the pool has forked."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def create(self, w: Any) -> Sweeper:  # type: ignore[override]
+        """Build the sweeper on a store connection of its own."""
+        from worker.tasks import publish
+
+        self._store = wiring.store_of(w.settings)
+        return Sweeper(self._store, publish, lease_s=w.settings.lease_s)
+
+    def stop(self, w: Any) -> None:
+        """Stop sweeping and close the connection."""
+        super().stop(w)
+        self._store.close()
+
+
+class RoundsStep(bootsteps.StartStopStep):
+    """Says that this worker is there, and tells a group of missed replies."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def create(self, w: Any) -> Rounds:  # type: ignore[override]
+        """Build the duties on a store connection of their own."""
+        self._store = wiring.store_of(w.settings)
+        presence = Presence(self._store, w.hostname, _facts_of(w), in_flight=_in_flight)
+        duties = [presence.say_that_we_are_here]
+        if w.settings.alert_webhook is not None:
+            secret = w.settings.alert_secret
+            robot = GroupRobot(
+                w.settings.alert_webhook.get_secret_value(),
+                secret and secret.get_secret_value(),
+                clock=wiring.clock,
+            )
+            alerts = Alerts(self._store, robot, clock=wiring.clock)
+            duties.append(alerts.tell_of_missed_replies)
+        return Rounds(duties, every_s=_ROUNDS_EVERY_S, at_end=presence.take_back)
+
+    def stop(self, w: Any) -> None:
+        """Stop, and close the connection."""
+        super().stop(w)
+        self._store.close()
+
+
+class MetricsStep(bootsteps.StartStopStep):
+    """Serves the metrics, to the end of the process: also while agents get their grace."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def include_if(self, w: Any) -> bool:
+        """Whether anything is measured."""
+        return w.metrics is not None
+
+    def start(self, w: Any) -> None:
+        """Open the port, now that the pool has forked."""
+        from worker.fleet_metrics import FleetMetrics, read_store
+        from worker.queues import read_queues
+
+        settings = w.settings
+        broker = Broker.from_url(settings.broker_url, settings.data_dir)
+        store = wiring.store_of(settings)
+        fleet = FleetMetrics(
+            queues=lambda: read_queues(broker),
+            store=lambda: read_store(store),
+            clock=wiring.clock,
+            order=settings.order,
+            slots=w.concurrency,
+            in_flight=_in_flight,
+        )
+        w.metrics.start(fleet)
+
+
+def _in_flight() -> int:
+    return len(state.active_requests)
+
+
+def _facts_of(worker: Any) -> dict[str, Any]:
+    pools = {ThreadPool: "threads", ProcessPool: "prefork"}
+    return facts_of(
+        worker.settings,
+        node=worker.hostname,
+        pid=os.getpid(),
+        release=_release(),
+        pool=pools.get(worker.pool_cls, "other"),
+        concurrency=worker.concurrency,
+        queues=sorted(worker.app.amqp.queues.consume_from),
+        started_at=wiring.clock(),
+    )
+
+
+def _release() -> str:
+    try:
+        return version("celery-dingtalk")
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        return "0"
