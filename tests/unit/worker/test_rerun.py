@@ -9,6 +9,7 @@ import pytest
 from contract.routing import task_id
 from dingwire.errors import OpenApiUnavailableError, WebhookUnreachableError
 from tests.unit.worker.answering_parts import SECRET_WORDS, Desk, envelope
+from worker.answering import Answering
 from worker.outcome import FinalState, Outcome
 from worker.store import Reason
 
@@ -30,7 +31,7 @@ def fail(desk: Desk, **more) -> None:
     desk.clock.advance(86_000)
 
 
-def rerun(desk: Desk, worker) -> Outcome:
+def rerun(desk: Desk, worker: Answering) -> Outcome:
     due = desk.store.rerun(ONE, hold_s=15)
     assert due is not None
     return worker.work(ONE, due.envelope)
@@ -96,7 +97,7 @@ def test_an_agent_that_fails_again_is_missed_again(desk):
 def test_a_worker_that_dies_after_the_agent_leaves_only_the_sending(desk):
     fail(desk)
     worker = desk.worker(desk.agent("the answer"))
-    desk.proactive.answers = [KeyboardInterrupt()]  # type: ignore[list-item]
+    desk.proactive.answers = [KeyboardInterrupt()]
     with pytest.raises(KeyboardInterrupt):
         rerun(desk, worker)
     desk.clock.advance(20)

@@ -41,7 +41,11 @@ def in_the_store(desk: Desk) -> str:
 def test_a_sealed_message_is_answered(desk):
     heard: list[str] = []
 
-    outcome = work(desk, desk.worker(lambda m: heard.append(m.text) or "hi", sealer=SEALER))
+    def agent(message):
+        heard.append(message.text)
+        return "hi"
+
+    outcome = work(desk, desk.worker(agent, sealer=SEALER))
 
     assert outcome.state is FinalState.SUCCESS
     assert (heard, desk.webhook.posted) == ([SECRET_WORDS], ["hi"])
@@ -107,7 +111,7 @@ def test_merged_messages_are_opened_all(desk):
         return "first"
 
     work(desk, desk.worker(busy, turns=merge, sealer=SEALER))
-    listening = desk.worker(lambda m: heard.append(m.text) or "ok", turns=merge, sealer=SEALER)
+    listening = desk.worker(lambda m: heard.append(m.text), turns=merge, sealer=SEALER)
     for due in [*desk.published]:
         listening.work(due.task_id, due.envelope)
     for due in desk.published[1:]:

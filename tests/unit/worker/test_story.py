@@ -132,9 +132,10 @@ def test_a_kept_answer_that_was_handed_over_says_by_whom(desk):
 
 
 def test_one_that_goes_back_when_its_worker_ends_says_so(desk):
-    worker = desk.worker(lambda _: worker._heartbeat.release_all())
+    workers: list[Any] = []
+    workers.append(desk.worker(lambda _: workers[0]._heartbeat.release_all()))
 
-    desk.answer(worker, envelope())
+    desk.answer(workers[0], envelope())
 
     assert told(desk)[-1] == "given_back"
 
