@@ -57,7 +57,7 @@ class Health:
             for sample in family.samples
         }
 
-    async def until_metrics(self, condition: Callable[[dict[tuple[str, ...], float]], bool]):
+    async def until_metrics(self, condition: Callable[[dict[tuple[str, ...], float]], object]):
         await asyncio.to_thread(
             wait_for, lambda: condition(self.metrics()), limit_s=20, what="the metrics"
         )
@@ -80,7 +80,8 @@ async def test_it_is_not_well_before_the_first_connection_and_well_with_it(
 
         await simulator.switch(registration="ok")
         await health.until(200)
-        status, body = await health.seen()
+        await health.until_metrics(lambda it: it["broker_up",] and it["frames_total", "ping"])
+        body = (await health.seen())[1]
 
     assert (body["status"], body["connections_up"], body["broker_up"]) == ("ok", 1, True)
     assert 0 <= body["last_frame_age_s"] < 10
