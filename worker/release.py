@@ -6,7 +6,7 @@ when settings cannot be read or the agent cannot be loaded. Its lines are the do
 
 import sys
 
-from contract.checks import EXIT_UNREADABLE, Check, Status, as_table
+from contract.checks import EXIT_UNREADABLE, Check, Status, as_table, exit_code
 from contract.settings import SettingsError
 from contract.settings_checks import check_settings, unreadable
 from worker.doctor.own import check_agent
@@ -26,13 +26,14 @@ def main() -> int:
         for check in unreadable(error):
             sys.stderr.write("; ".join(filter(None, (check.reason, check.fix))) + "\n")
         return EXIT_UNREADABLE
-    checks = [*check_settings(), check_agent(settings.agent)]
-    if checks[-1].status is Status.FAIL:
+    agent = check_agent(settings.agent)
+    checks = [*check_settings(), agent]
+    if agent.status is Status.FAIL:
         _show(checks)
         return EXIT_UNREADABLE
     checks.append(_prepare(settings))
     _show(checks)
-    return int(checks[-1].status is Status.FAIL)
+    return exit_code(checks)
 
 
 def _prepare(settings: WorkerSettings) -> Check:
@@ -47,8 +48,7 @@ def _prepare(settings: WorkerSettings) -> Check:
 
 
 def _show(checks: list[Check]) -> None:
-    failed = any(check.status is Status.FAIL for check in checks)
-    (sys.stderr if failed else sys.stdout).write(as_table(checks) + "\n")
+    (sys.stderr if exit_code(checks) else sys.stdout).write(as_table(checks) + "\n")
 
 
 if __name__ == "__main__":
