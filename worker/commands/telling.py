@@ -1,0 +1,117 @@
+"""The steps of a message's story in plain words; ``worker/commands/timeline.py`` asks for them.
+
+They are told by ``worker/story.py``, the store and those who work on a message. One that this
+release does not know is shown by its name and facts.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from worker.store import Step
+
+__all__ = ["AT_WORK", "WAITING", "in_words"]
+
+Facts = dict[str, Any]
+
+# What is being done after a step, as long as the message is somebody's.
+AT_WORK = {
+    "taken": "with the agent",
+    "taken_over": "with the agent",
+    "agent_ended": "about to be sent",
+    "sending": "being sent",
+    "finished": "being sent after all",
+    "send_failed": "being sent after all",
+    "sent": "being sent once more",
+}
+# And while it is nobody's.
+WAITING = {
+    "retried": "waits for its next attempt",
+    "given_back": "waits for another worker",
+    "rerun": "waits for a worker to run it anew",
+}
+
+
+def _received(facts: Facts) -> str:
+    where = "a group" if facts.get("conversation") == "group" else "private"
+    return f"received: {facts.get('kind') or 'message'} in {where}"
+
+
+def _sending(facts: Facts) -> str:
+    part = f"part {facts.get('part')} of {facts.get('of')}" if facts.get("of") != 1 else "the reply"
+    return f"sends {part} {_by(facts)}"
+
+
+def _by(facts: Facts) -> str:
+    if facts.get("route") == "proactive":
+        return "as a proactive message"
+    of = facts.get("by_message_id")
+    return f"by the webhook of message {of}" if of else "by webhook"
+
+
+def _agent_ended(facts: Facts) -> str:
+    return f"agent ended after {facts.get('agent_s')} s: {facts.get('outcome')}"
+
+
+def _retried(facts: Facts) -> str:
+    if "retry_in_s" not in facts:
+        return f"not delivered{_why(facts)}"
+    attempts = f", after {facts['attempts']} attempts" if facts.get("attempts") else ""
+    return f"not delivered{_why(facts)}; tried again in {facts['retry_in_s']} s{attempts}"
+
+
+def _finished(facts: Facts) -> str:
+    how = [str(facts[name]) for name in ("outcome", "reason") if facts.get(name)]
+    if facts.get("parts"):
+        how.append(f"{facts['parts']} parts" if facts["parts"] != 1 else "1 part")
+    words = ", ".join(how)
+    return f"ended as {facts.get('state')}{': ' if words else ''}{words}{_why(facts)}"
+
+
+def _why(facts: Facts) -> str:
+    """Return errcode and detail, of which the detail mostly names the errcode, too."""
+    detail, errcode = str(facts.get("detail") or ""), facts.get("errcode")
+    why = [detail] if detail else []
+    if errcode is not None and f"errcode {errcode}" not in detail:
+        why.insert(0, f"errcode {errcode}")
+    return f" ({', '.join(why)})" if why else ""
+
+
+def _sent(facts: Facts) -> str:
+    return f"sent after all by {facts.get('by', 'an operator')}, {_by(facts)}"
+
+
+def _send_failed(facts: Facts) -> str:
+    return f"{facts.get('by', 'an operator')} tried to send it after all{_why(facts)}"
+
+
+def _handed_over(facts: Facts) -> str:
+    return f"sent after all by the webhook of message {facts.get('by_message_id')}"
+
+
+_IN_WORDS: dict[str, Callable[[Facts], str]] = {
+    "received": _received,
+    "spooled": lambda _: "written to the listener's spool: the broker was away",
+    "enqueued": lambda _: "put on the broker",
+    "taken": lambda facts: f"taken by {facts.get('owner')}",
+    "taken_over": lambda facts: f"taken over by {facts.get('owner')}",
+    "parked": lambda _: "waits for its turn: its conversation is busy",
+    "merged": lambda facts: f"merged into the turn of message {facts.get('into')}",
+    "agent_started": lambda _: "agent started",
+    "agent_ended": _agent_ended,
+    "sending": _sending,
+    "retried": _retried,
+    "given_back": lambda _: "given back",
+    "finished": _finished,
+    "handed_over": _handed_over,
+    "sent": _sent,
+    "send_failed": _send_failed,
+    "rerun": lambda _: "an operator had it run anew",
+    "discarded": lambda _: "an operator discarded it",
+}
+
+
+def in_words(step: Step) -> str:
+    """Say what happened."""
+    if step.name in _IN_WORDS:
+        return _IN_WORDS[step.name](step.facts)
+    return " ".join([step.name, *(f"{name}={value}" for name, value in step.facts.items())])
