@@ -71,6 +71,11 @@ async def test_what_was_spooled_reaches_the_broker_in_order_and_once(
         found = envelopes_on(movable.broker)
         assert [e.message_id for e in found] == everything
         assert [e.previous_message_id for e in found] == [None, *everything[:-1]]
+        assert [e.message_id for e in found if e.spooled_at] == everything[5:-1]
+        for envelope in found:
+            assert envelope.enqueued_at is not None
+            spooled_at = envelope.spooled_at or envelope.received_at
+            assert envelope.received_at <= spooled_at <= envelope.enqueued_at
         assert len(actions("message_spooled")) == 45, "the last one went straight to the broker"
     assert {ack.code for ack in simulator.message_acks} == {200}
     assert list((tmp_path / "spool").iterdir()) == []

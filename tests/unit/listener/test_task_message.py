@@ -9,7 +9,7 @@ from cryptography.fernet import Fernet
 
 from contract.envelope import Envelope
 from contract.routing import safe_kwargsrepr, task_id
-from contract.sealing import Sealer
+from contract.sealing import IN_CLEAR, Sealer
 from listener.spool_file import SpoolFile
 from listener.task_message import TaskMessage, answer_task
 
@@ -63,6 +63,27 @@ def test_with_a_key_it_carries_nothing_in_clear_to_the_broker_or_the_disk(sealed
         assert "written" not in carried
         assert "sendBySession" not in carried
         assert "msg1" in carried
+
+
+@pytest.mark.parametrize("sealer", [IN_CLEAR, Sealer.from_setting(Fernet.generate_key().decode())])
+def test_the_times_of_its_way_are_stamped_where_everybody_can_read_them(sealer):
+    task = answer_task(ENVELOPE, sealer)
+    now = datetime(2026, 1, 1, 0, 0, 1, tzinfo=UTC)
+
+    task.stamp("spooled_at", now)
+    task = TaskMessage.from_json(task.to_json())
+    task.stamp("enqueued_at", now)
+
+    envelope = Envelope.from_wire(task.envelope)
+    assert (envelope.spooled_at, envelope.enqueued_at) == (now, now)
+
+
+def test_what_the_disk_did_not_take_is_not_said_to_have_been_there():
+    task = answer_task(ENVELOPE)
+    task.stamp("spooled_at", datetime(2026, 1, 1, tzinfo=UTC))
+    task.stamp("spooled_at", None)
+
+    assert Envelope.from_wire(task.envelope).spooled_at is None
 
 
 def test_a_sealed_one_is_as_large_as_its_token(sealed):

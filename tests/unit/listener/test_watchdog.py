@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from listener.watchdog import Pulse
+from listener.watchdog import BEAT_S, Pulse
 
 
 class Machine:
@@ -26,7 +26,13 @@ class Machine:
 
 
 @pytest.fixture
-def jumps(caplog):
+def pulses() -> list[Pulse]:
+    """Those that were run."""
+    return []
+
+
+@pytest.fixture
+def jumps(caplog, pulses):
     """Run a pulse through beats of (seconds late, seconds the wall clock goes further)."""
     caplog.set_level(logging.INFO)
 
@@ -39,6 +45,7 @@ def jumps(caplog):
             monotonic=lambda: machine.seconds,
             sleep=machine.sleep,
         )
+        pulses.append(pulse)
         with pytest.raises(asyncio.CancelledError):
             await pulse.run()
         return reasons
@@ -70,3 +77,16 @@ async def test_a_blocked_event_loop_is_said_and_is_no_jump(jumps, caplog):
 
     [line] = caplog.records
     assert (line.action, line.lag_s, line.levelno) == ("loop_lag", 3.0, logging.WARNING)
+
+
+async def test_the_longest_lag_of_the_last_minute_is_known_to_those_who_ask(jumps, pulses):
+    await jumps((0.1, 0), (3, 0), (0.2, 0))
+    assert pulses[-1].longest_lag_s == pytest.approx(3)
+
+    await jumps((3, 0), *[(0.2, 0)] * 120)
+    assert pulses[-1].longest_lag_s == pytest.approx(0.2)
+
+
+async def test_by_its_last_beat_others_see_that_the_loop_stands_still(jumps, pulses):
+    await jumps((0, 0), (0, 0))
+    assert pulses[-1].beat_at == pytest.approx(2 * BEAT_S)
