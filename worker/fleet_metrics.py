@@ -61,7 +61,10 @@ class _Question(Generic[_T]):
         with self._lock:
             if self._answer is None or self._answer.done():
                 self._answer = Future()
-                threading.Thread(target=self._run, args=(self._answer,), daemon=True).start()
+                arguments = (self._answer,)
+                threading.Thread(
+                    target=self._run, args=arguments, name="scrape", daemon=True
+                ).start()
             return self._answer
 
     def _run(self, answer: "Future[_T]") -> None:

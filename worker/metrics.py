@@ -27,6 +27,7 @@ PREFIX = "dingtalk_worker"
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # the library's
 
 _MISSED = frozenset({FinalState.FLAGGED, FinalState.DROPPED, FinalState.FAILURE})
+_SENT = frozenset({FinalState.SUCCESS, FinalState.RESCUED})
 _ROUTES = ("webhook", "proactive")
 _LEASE_LOST = "lease lost"
 
@@ -88,8 +89,6 @@ class Instruments:
         _add(self._queued, facts.get("queued_s"))
         _add(self._agent, facts.get("agent_s"))
         _add(self._post, facts.get("post_s"))
-        route = facts.get("route")
-        is_sent = outcome.state in {FinalState.SUCCESS, FinalState.RESCUED}
         if outcome.state is None:
             self._retries.labels(_cause(outcome)).inc()
             return
@@ -97,7 +96,8 @@ class Instruments:
         self._messages.labels(outcome.state.value, str(how)).inc()
         if outcome.state in _MISSED and outcome.reason is not None:
             self._missed.labels(outcome.reason.value).inc()
-        if is_sent and route in _ROUTES:
+        route = facts.get("route")
+        if outcome.state in _SENT and route in _ROUTES:
             self._sends.labels(route).inc(facts.get("parts") or 1)
             _add(self._reply, facts.get("age_s"))
         _add(self._spare, facts.get("spare_s"))
@@ -117,7 +117,7 @@ def _cause(outcome: Outcome) -> str:
     if outcome.reason is not None:  # only a rescue that is put off has one
         return "proactive"
     if outcome.errcode is None:
-        return "unreachable"
+        return "unreachable" if "attempts" in outcome.facts else "other"  # nothing was tried
     verdict = classify(outcome.errcode)
     return {Verdict.THROTTLED: "throttled", Verdict.RETRY: "busy"}.get(verdict, "other")
 

@@ -15,8 +15,6 @@ __all__ = ["Rounds"]
 
 logger = logging.getLogger(__name__)
 
-_END_LIMIT_S = 2.0
-
 
 class Rounds:
     """Does every duty, then waits, until stopped."""
@@ -27,8 +25,17 @@ class Rounds:
         *,
         every_s: float,
         at_end: Callable[[], object] = lambda: None,
+        end_limit_s: float = 2.0,
     ) -> None:
-        """Prepare; ``at_end`` is done once, when the rounds are stopped and the store is there."""
+        """Prepare.
+
+        Args:
+            duties: What is done; the name of each says what, in a log.
+            every_s: Between two rounds.
+            at_end: Done once, when the rounds are stopped and the last one went well.
+            end_limit_s: How long stopping may take.
+        """
+        self._end_limit_s = end_limit_s
         self._duties, self._at_end = duties, at_end
         self._every_s = every_s
         self._failing = set[int]()
@@ -43,7 +50,7 @@ class Rounds:
         """Stop after the duty in hand, if it does not take long."""
         self._stopped.set()
         if self._thread.is_alive():
-            self._thread.join(_END_LIMIT_S)
+            self._thread.join(self._end_limit_s)
 
     def _run(self) -> None:
         while not self._stopped.is_set():

@@ -1,0 +1,153 @@
+"""What every worker tells of all processes, also while broker or store do not answer."""
+
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from contract.turn import Order
+from worker.backlog import Known
+from worker.fleet_metrics import FleetMetrics, Told
+from worker.queues import Queue
+from worker.store import Note, Pace, Unfinished
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+QUEUES = {"messages": Queue(7, ()), "turns": Queue(1, ()), "replies": Queue(2), "events": Queue(0)}
+
+
+def told(*listeners: Note) -> Told:
+    envelope = {"received_at": (NOW - timedelta(seconds=30)).isoformat()}
+    unfinished = [Unfinished("a", "running", {}), Unfinished("b", "parked", envelope)]
+    workers = [Note("celery@one", {"concurrency": 4}, 1.0)]
+    known = Known(unfinished, Pace(10, 50.0, 300.0), workers)
+    return Told(known, {"agent_failed": 2}, list(listeners))
+
+
+def listener(name: str, *, age_s: float = 0.0, **facts: object) -> Note:
+    return Note(name, {"connections_up": 1, "last_frame_age_s": 2.0} | facts, age_s)
+
+
+class Scrape:
+    def __init__(self, *, queues=lambda: QUEUES, store=told, limit_s: float = 5.0) -> None:
+        self._registry = CollectorRegistry()
+        fleet = FleetMetrics(
+            queues=queues,
+            store=store,
+            clock=lambda: NOW,
+            order=Order.CONVERSATION,
+            slots=4,
+            in_flight=lambda: 3,
+            limit_s=limit_s,
+        )
+        self._registry.register(fleet)
+
+    def __call__(self) -> dict[tuple[str, ...], float]:
+        samples = [sample for metric in self._registry.collect() for sample in metric.samples]
+        return {(s.name.removeprefix("dingtalk_"), *s.labels.values()): s.value for s in samples}
+
+
+def test_everything_that_is_known_is_told():
+    values = Scrape(store=lambda: told(listener("one"), listener("two", age_s=9.0)))()
+
+    assert values["worker_in_flight",] == 3
+    assert values["worker_slots",] == 4
+    assert values["fleet_queue_messages", "messages"] == 7
+    assert values["fleet_queue_messages", "replies"] == 2
+    assert values["fleet_missed_open", "agent_failed"] == 2
+    assert values["fleet_missed_open", "throttled"] == 0
+    assert values["fleet_unfinished", "parked"] == 1
+    assert values["fleet_workers",] == 1
+    assert values["fleet_slots",] == 4
+    assert values["fleet_backlog_messages",] == 10
+    assert values["fleet_backlog_oldest_age_seconds",] == 30
+    assert values["fleet_backlog_work_seconds",] == 50
+    assert values["fleet_backlog_workers_needed",] == 1
+    assert values["fleet_scrape_error", "broker"] == values["fleet_scrape_error", "store"] == 0
+
+
+def test_listeners_are_told_with_the_youngest_frame_of_any():
+    """The age a listener reported has grown since."""
+    values = Scrape(
+        store=lambda: told(
+            listener("one", last_frame_age_s=2.0, age_s=9.0),
+            listener("two", last_frame_age_s=4.0, age_s=1.0, connections_up=2),
+            listener("gone", stopped=True),
+        )
+    )()
+
+    assert values["fleet_listeners",] == 2
+    assert values["fleet_connections",] == 3
+    assert values["fleet_last_frame_age_seconds",] == 5
+
+
+def test_without_a_frame_there_is_no_age():
+    values = Scrape(store=lambda: told(listener("one", last_frame_age_s=None)))()
+
+    assert values["fleet_listeners",] == 1
+    assert ("fleet_last_frame_age_seconds",) not in values
+
+
+def fails() -> Told:
+    raise ConnectionError("redis://:secret@away")
+
+
+def test_a_store_that_is_away_is_left_out_and_said_to_be():
+    values = Scrape(store=fails)()
+
+    assert values["fleet_scrape_error", "store"] == 1
+    assert values["fleet_scrape_error", "broker"] == 0
+    assert values["fleet_queue_messages", "messages"] == 7
+    assert not [name for name in values if name[0].startswith("fleet_missed")]
+    assert not [name for name in values if name[0].startswith("fleet_backlog")]
+
+
+def test_a_broker_and_a_store_that_hang_do_not_hold_a_scrape():
+    released = threading.Event()
+    asked: list[int] = []
+
+    def hangs():
+        asked.append(1)
+        released.wait(30)
+        return QUEUES
+
+    scrape = Scrape(queues=hangs, store=hangs, limit_s=0.2)
+    started = time.monotonic()
+    first, second = scrape(), scrape()
+    took_s = time.monotonic() - started
+    released.set()
+
+    assert took_s < 1.5
+    assert first["fleet_scrape_error", "broker"] == first["fleet_scrape_error", "store"] == 1
+    assert second["worker_in_flight",] == 3
+    assert len(asked) == 2, "a question that is open is not put again"
+
+
+def test_an_answer_that_came_too_late_is_not_shown_the_next_time():
+    """Else a scrape would show what was minutes ago."""
+    gate, depths = threading.Event(), iter([1, 2])
+
+    def slow():
+        depth = next(depths)
+        gate.wait(30)
+        return QUEUES | {"messages": Queue(depth, ())}
+
+    scrape = Scrape(queues=slow, limit_s=0.2)
+    assert scrape()["fleet_scrape_error", "broker"] == 1
+    gate.set()
+    for thread in threading.enumerate():
+        if thread.name == "scrape":
+            thread.join(10)
+
+    assert scrape()["fleet_queue_messages", "messages"] == 2
+
+
+@pytest.mark.parametrize("pace", [Pace(0, 0.0, 3600.0)])
+def test_what_cannot_be_reckoned_is_left_out(pace):
+    known = Known([], pace, [])
+    values = Scrape(store=lambda: Told(known, {}, []))()
+
+    assert values["fleet_backlog_messages",] == 10
+    assert ("fleet_backlog_workers_needed",) not in values
+    assert ("fleet_backlog_work_seconds",) not in values
