@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 from datetime import UTC, datetime
 from typing import IO, Any, Literal
@@ -15,9 +16,18 @@ _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "task
 # session webhooks.
 _TELL_TOO_MUCH = ("amqp", "celery.pool", "kombu", "urllib3", "websockets")
 
+# Those that most lines have come first, in this order.
+_FIRST = (
+    *("action", "message_id", "conversation_id", "connection_id", "task_id", "attempt"),
+    *("outcome", "age_s", "spare_s"),
+)
+_WORDS_WIDTH = 60
+_COLOURS = {"DEBUG": "2", "WARNING": "33", "ERROR": "31", "CRITICAL": "1;31"}
+
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    return {k: v for k, v in vars(record).items() if k not in _OWN and k != "data"}
+    given = {k: v for k, v in vars(record).items() if k not in _OWN and k != "data"}
+    return {k: given[k] for k in _FIRST if k in given} | given
 
 
 class _JsonFormatter(logging.Formatter):
@@ -37,13 +47,26 @@ class _JsonFormatter(logging.Formatter):
 class _TextFormatter(logging.Formatter):
     default_msec_format = "%s.%03d"
 
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    def __init__(self, *, is_coloured: bool) -> None:
+        super().__init__()
+        self._is_coloured = is_coloured
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802, the base's name
-        fields = " ".join(f"{k}={v}" for k, v in _fields(record).items())
-        line = super().formatMessage(record)
-        return f"{line}  {fields}" if fields else line
+        level = f"{record.levelname:<7}"
+        if self._is_coloured and (colour := _COLOURS.get(record.levelname)):
+            level = f"\x1b[{colour}m{level}\x1b[0m"
+        words = f"{record.name}: {' '.join(record.message.splitlines())}"
+        line = f"{self.formatTime(record)} {level} {words}"
+        fields = " ".join(f"{k}={_shown(v)}" for k, v in _fields(record).items())
+        # Padded, so that fields stand below each other; after long words they begin where they can.
+        return f"{line}{' ' * max(2, _WORDS_WIDTH - len(words))}{fields}" if fields else line
+
+
+def _shown(value: object) -> str:
+    """Return a value so that it is one, and on one line, for whoever reads or cuts it."""
+    text = str(value)
+    is_plain = text and text.isprintable() and not set(text) & {" ", '"'}
+    return text if is_plain else json.dumps(text, ensure_ascii=not text.isprintable())
 
 
 def configure(
@@ -59,7 +82,10 @@ def configure(
     out = stream or sys.stderr
     handler = logging.StreamHandler(out)
     chosen = form or ("text" if out.isatty() else "json")
-    handler.setFormatter(_JsonFormatter() if chosen == "json" else _TextFormatter())
+    is_coloured = out.isatty() and not os.environ.get("NO_COLOR")
+    handler.setFormatter(
+        _JsonFormatter() if chosen == "json" else _TextFormatter(is_coloured=is_coloured)
+    )
     root = logging.getLogger()
     for old in list(root.handlers):
         root.removeHandler(old)

@@ -46,6 +46,55 @@ def test_text_lines_hold_words_and_fields_for_people():
     assert line.endswith("  action=reply_posted message_id=msg1 age_s=1.25\n")
 
 
+def test_text_lines_are_aligned_and_their_fields_in_order():
+    out = io.StringIO()
+    configure("INFO", "text", stream=out)
+    logger.info("reply posted", extra={"parts": 2, "message_id": "msg1", "action": "reply_posted"})
+    logging.getLogger("listener.link").warning("frame of no use dropped", extra={"action": "x"})
+
+    first, second = out.getvalue().splitlines()
+    assert first.endswith(" action=reply_posted message_id=msg1 parts=2")
+    assert first.index("action=") == second.index("action=")
+    assert first.index("worker.delivery") == second.index("listener.link")
+
+
+def test_a_text_line_is_one_line_whose_values_can_be_told_apart():
+    out = io.StringIO()
+    configure("INFO", "text", stream=out)
+    fields = {"reason": "closed without a word", "id": "cid1==", "bad": "a\nb\x1b[31m", "none": ""}
+    logger.info("two\nlines", extra=fields)
+
+    [line] = out.getvalue().splitlines()
+    assert "worker.delivery: two lines " in line
+    assert 'reason="closed without a word" id=cid1==' in line
+    assert 'bad="a\\nb\\u001b[31m" none=""' in line
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("no_colour", "is_coloured"), [("", True), ("1", False)])
+def test_a_terminal_shows_the_level_in_colour_unless_told_not_to(
+    monkeypatch, no_colour, is_coloured
+):
+    monkeypatch.setenv("NO_COLOR", no_colour)
+    out = Terminal()
+    configure("INFO", None, stream=out)
+    logger.warning("late", extra=EXTRA)
+
+    assert ("\x1b[33mWARNING\x1b[0m worker.delivery: late" in out.getvalue()) is is_coloured
+    assert out.getvalue().count("\x1b") == (2 if is_coloured else 0)
+
+
+def test_a_file_or_a_pipe_gets_no_colour():
+    out = io.StringIO()
+    configure("INFO", "text", stream=out)
+    logger.error("broken")
+    assert "\x1b" not in out.getvalue()
+
+
 def test_json_keeps_a_traceback_on_its_line():
     out = io.StringIO()
     configure("INFO", "json", stream=out)
@@ -71,10 +120,6 @@ def test_where_no_terminal_reads_lines_are_json():
 
 
 def test_on_a_terminal_lines_are_text():
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
     out = Terminal()
     configure("INFO", None, stream=out)
     logger.info("hello")
