@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from contract.settings import Settings
 from dingwire.openapi import OpenApiClient
 from dingwire.webhook import WebhookClient, WebhookHosts
+from worker import metrics
 from worker.agents.base import load_agent
 from worker.agents.runner import AgentRunner
 from worker.answering import Answering
@@ -128,6 +129,7 @@ def build(
         handover=handover if settings.hands_over else None,
         resender=resender,
         sealer=sealer,
+        observe=metrics.observe,
     )
     return Runtime(os.getpid(), answering, heartbeat, store, runner)
 
@@ -138,6 +140,7 @@ replace_process: Callable[[], object] = lambda: None  # noqa: E731, a default to
 
 
 def _count_lost(count: int) -> None:
+    metrics.thread_lost()
     if lost_threads_limit and count == lost_threads_limit:
         replace_process()
 
