@@ -118,7 +118,7 @@ def words_of(error: BaseException, broker: Broker) -> tuple[str, str]:
         return f"{at} refused the login", f"correct user and password in {WHERE}"
     if "NotAllowed" in names or "not_allowed" in texts:
         return f"{at} has no such virtual host, or not for this user", f"correct the end of {WHERE}"
-    if "noperm" in texts:
+    if "noperm" in (texts + names.lower()):
         return f"{at} does not let this user run what a worker runs", "give the user more rights"
     if "readonly" in texts:
         return f"{at} is a replica, which takes no writes", f"name the primary in {WHERE}"

@@ -44,9 +44,16 @@ _LIKENESS = 0.88
 
 
 def names_set() -> frozenset[str]:
-    """Return the names of what is set, and not empty, in the environment or in ``.env``."""
+    """Return the names of what is set, and not empty, in the environment or in ``.env``.
+
+    Without those of :data:`ALIASES` that say the same as ours: ``celery`` itself sets them.
+    """
     own = dotenv_values(".env")
-    return frozenset(name for each in (os.environ, own) for name, value in each.items() if value)
+    echoes = {
+        name for name, ours in ALIASES.items() if os.environ.get(name) == os.environ.get(ours)
+    }
+    found = {name for each in (os.environ, own) for name, value in each.items() if value}
+    return frozenset(found - echoes)
 
 
 def misspelled(names: Collection[str]) -> list[tuple[str, str | None]]:

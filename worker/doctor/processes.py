@@ -13,6 +13,8 @@ from contract.checks import Check
 from contract.report import ListenerStatus, ReportError
 from contract.settings import CommaSeparated, Settings, SettingsError
 from contract.settings_checks import EVERYBODY, check_allowed_users
+from worker.presence import KIND, key_fingerprint
+from worker.reports import LISTENER
 from worker.settings import WorkerSettings
 from worker.store import Note, Store, StoreError
 
@@ -57,7 +59,7 @@ class Notes:
     def read(cls, store: Store) -> Self:
         """Read them; none when the store cannot say."""
         try:
-            workers, listeners = store.remembered("worker"), store.remembered("listener")
+            workers, listeners = store.remembered(KIND), store.remembered(LISTENER)
         except StoreError:
             return cls()
         return cls(tuple(workers), tuple(_listeners(listeners)))
@@ -102,27 +104,33 @@ def _workers(settings: WorkerSettings, workers: Sequence[Note]) -> Check:
         f"{note.key} ({note.facts.get('pool', '?')}, {note.facts.get('concurrency', '?')} at once)"
         for note in workers
     )
-    own = {
-        "agent": settings.agent,
-        "agent_timeout_s": settings.agent_timeout_s,
-        "late_policy": settings.late_policy,
-        "lease_s": settings.lease_s,
-    }
-    if differences := _differences([note.facts for note in workers], own):
+    if differences := _differences([note.facts for note in workers], _own(settings)):
         return Check.warn(
             name,
             f"{shown}; they do not have the same settings: {', '.join(differences)}",
             "give all processes the same variables, this one too",
         )
+    if len({note.facts.get("release") for note in workers}) > 1:
+        return Check.warn(name, f"{shown}; they are of several releases", "end the rolling deploy")
     return Check.ok(name, shown)
 
 
+def _own(settings: WorkerSettings) -> dict[str, Any]:
+    """Return what a worker with our settings would say (``worker/presence.py``)."""
+    return {
+        "agent": settings.agent,
+        "agent_timeout_s": settings.agent_timeout_s,
+        "late_policy": settings.late_policy,
+        "lease_s": settings.lease_s,
+        "order": settings.order.value,
+    }
+
+
 def _differences(facts: Sequence[dict[str, Any]], own: dict[str, Any]) -> list[str]:
-    """Return the names of what workers have otherwise than each other, or than we."""
-    release = {"version": facts[0].get("version")}
+    """Return the variables that a worker has otherwise than another one, or than we."""
     return [
-        name.upper() if name in own else "release"
-        for name, value in {**own, **release}.items()
+        name.upper()
+        for name, value in own.items()
         if any(each[name] != value for each in facts if name in each)
     ]
 
@@ -194,36 +202,44 @@ def _groups(heard: Sequence[Listener]) -> Check:
         return Check.skip(name, "no listener reports")
     statuses = [each.status for each in heard]
     seen = sum(status.group_messages for status in statuses)
-    denied = sum(status.denied for status in statuses)
-    senders = max(status.denied_senders for status in statuses)
-    denials = f"{denied} messages of {senders} people were denied" if denied else ""
-    if denied:
+    if denied := sum(status.denied for status in statuses):
+        people = max(status.denied_senders for status in statuses)
         return Check.warn(
             name,
-            f"{denials}: sender not in DINGTALK_ALLOWED_USERS ({seen} group messages let in)",
+            f"sender not in DINGTALK_ALLOWED_USERS: {denied} message(s) of {people} sender(s) were "
+            f"denied; {seen} group message(s) were let in",
             "the listener's line `message denied` has the staff id to add",
         )
     if seen:
         return Check.ok(name, f"{seen} since the listener started")
+    reason = (
+        "none has come since the listener started, and nobody was denied; if one was written, the "
+        "bot is not in that group, or the message did not @-mention it (DingTalk pushes no other)"
+    )
+    if not any(status.messages for status in statuses):
+        reason += "; as no other message has come, the robot may not be in Stream mode, or the app "
+        reason += "not published"
     return Check.skip(
         name,
-        "none has come since the listener started; if one was written: the bot is not in that "
-        "group, or the message did not @-mention it (DingTalk pushes no other)",
-        "add the bot (group settings → 机器人), and write @bot; denied senders would be named here",
+        reason,
+        "add the bot (group settings → 机器人) and write to it with @; docs/troubleshooting.md",
     )
 
 
 def _sealing(settings: WorkerSettings, workers: Sequence[Note], heard: Sequence[Listener]) -> Check:
-    name = "sealing"
+    name, fix = "sealing", "give all processes the same ENVELOPE_KEY"
     here = settings.envelope_key is not None
     there = [bool(note.facts["sealed"]) for note in workers if "sealed" in note.facts]
     there += [each.status.sealed for each in heard]
     if any(each != here for each in there):
-        without = "this one has none" if not here else "some have none"
-        return Check.fail(
+        without = "some have none" if here else "this one has none"
+        reason = f"some processes have an ENVELOPE_KEY and {without}: what one seals another cannot"
+        return Check.fail(name, f"{reason} open", fix)
+    keys = {note.facts["key"] for note in workers if note.facts.get("key")}
+    if here and keys - {key_fingerprint(settings)}:
+        return Check.warn(
             name,
-            f"some processes have an ENVELOPE_KEY and {without}: what one seals another "
-            "cannot open",
-            "give all processes the same ENVELOPE_KEY",
+            "workers seal with another key than this process would",
+            f"{fix}; while keys are being changed, the old one stays behind the new",
         )
     return Check.ok(name, "what people wrote is sealed on its way" if here else "off: in clear")
