@@ -53,10 +53,9 @@ def _agent_ended(facts: Facts) -> str:
 
 
 def _retried(facts: Facts) -> str:
-    if "retry_in_s" not in facts:
-        return f"not delivered{_why(facts)}"
-    attempts = f", after {facts['attempts']} attempts" if facts.get("attempts") else ""
-    return f"not delivered{_why(facts)}; tried again in {facts['retry_in_s']} s{attempts}"
+    which = f"attempt {facts['attempts']} " if facts.get("attempts") else ""
+    when = f"; the next in {facts['retry_in_s']} s" if "retry_in_s" in facts else ""
+    return f"{which}not delivered{_why(facts)}{when}"
 
 
 def _finished(facts: Facts) -> str:

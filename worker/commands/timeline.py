@@ -5,6 +5,7 @@ from typing import Any
 
 from worker.commands.telling import AT_WORK, WAITING, in_words
 from worker.commands.words import table
+from worker.outcome import FinalState
 from worker.store import Step, Story
 
 __all__ = ["Timeline"]
@@ -101,7 +102,7 @@ class Timeline:
             return f"now: {doing}"
         reason = f" ({self._reason()})" if self._reason() else ""
         more = ""
-        if self._story.state == "missed":
+        if self._story.outcome in (FinalState.FLAGGED, FinalState.FAILURE):
             more = f": `celery -A worker late show {self._first.get('message_id', 'ID')}`"
         total = _number(self._total_s())
         return f"ended as {self._story.outcome}{reason}, {total} s after it was received{more}"
