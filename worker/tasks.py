@@ -7,6 +7,7 @@ adding a SUCCESS, and acknowledges the message.
 import logging
 import threading
 import time
+import traceback
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
@@ -33,6 +34,14 @@ logger = logging.getLogger(__name__)
 _building = threading.Lock()
 _BACK_AFTER_S = 5.0
 _EVENTS = {FinalState.SUCCESS: "task-succeeded", FinalState.FAILURE: "task-failed"}
+
+
+class _UnexpectedError(Exception):
+    """A fault of ours: says where, but not its text, which may quote a message."""
+
+    def __init__(self, error: Exception) -> None:
+        frames = "".join(traceback.format_list(traceback.extract_tb(error.__traceback__)))
+        super().__init__(f"unexpected {type(error).__name__}\n{frames}")
 
 
 class SafeRequest(Request):
@@ -72,6 +81,8 @@ def _work(task: Task, envelope: dict[str, Any] | None) -> dict[str, Any]:  # typ
         outcome = parts.answering.work(str(task.request.id), envelope)
     except (StoreError, SettingsError, AgentLoadError) as error:
         _give_back(error)
+    except Exception as error:  # noqa: BLE001, whatever it is, Celery would take the message for done
+        _give_back(_UnexpectedError(error))
     if outcome.state is FinalState.SUCCESS and not outcome.duplicate:
         return outcome.summary()
     _tell(task, outcome, runtime_s=time.monotonic() - started)

@@ -14,6 +14,9 @@ import pytest
 
 SCRIPT = """
     import json
+    import traceback
+    from types import SimpleNamespace
+    from celery.exceptions import Reject
     from contract.routing import QUEUES
     from worker import tasks
     from worker.celery import app
@@ -47,6 +50,16 @@ SCRIPT = """
         tasks.answer.retry(exc=ValueError("x"))
     except TypeError as error:
         result["retry"] = str(error)
+    class Faulty:
+        def work(self, *_):
+            raise ValueError("SECRET")
+
+    tasks.runtime = lambda **_: SimpleNamespace(answering=Faulty())
+    tasks._BACK_AFTER_S = 0
+    try:
+        tasks._work(SimpleNamespace(request=SimpleNamespace(id="id1")), {})
+    except Reject as error:
+        result["fault"] = [error.requeue, traceback.format_exc()]
     print(json.dumps(result))
 """
 
@@ -63,7 +76,7 @@ def result(tmp_path_factory) -> Any:
         check=False,
     )
     assert ran.returncode == 0, ran.stderr
-    return json.loads(ran.stdout)
+    return json.loads(ran.stdout) | {"log": ran.stderr}
 
 
 def test_what_has_no_answer_yet_goes_past_the_waiting_messages_with_its_envelope(result):
@@ -94,3 +107,12 @@ def test_flower_is_told_how_often_a_delivery_was_tried_by_its_present_way(result
     """Attempts of a rescue are counted from a thousand."""
     retries = {m["id"]: m["retries"] for m in result["published"]}
     assert (retries["id1"], retries["id2"]) == (0, 2)
+
+
+def test_a_message_that_meets_a_fault_goes_back_and_the_faults_text_is_not_shown(result):
+    """Celery would acknowledge the message, and show the text in Flower and in the log."""
+    is_requeued, shown = result["fault"]
+    assert is_requeued
+    assert "unexpected ValueError" in result["log"]
+    assert "in work" in result["log"], "where it was raised"
+    assert "SECRET" not in shown + result["log"]
