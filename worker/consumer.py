@@ -179,9 +179,9 @@ class Consumer(CeleryConsumer):
         shown = {"args": "()", "kwargs": safe_kwargsrepr(stranger.message_id), "retries": 0}
         try:
             dispatcher.send("task-received", uuid=stranger.task_id, name=stranger.name, **shown)
-            dispatcher.send(
-                "task-failed", uuid=stranger.task_id, exception=repr(outcome.summary()), runtime=0
-            )
+            told = repr(outcome.summary())
+            fields = {"uuid": stranger.task_id, "result": told, "exception": told, "runtime": 0}
+            dispatcher.send("task-failed", **fields)
         except (OperationalError, OSError) as error:
             logger.warning("Flower will not see a FAILURE: %s", type(error).__name__)
 
