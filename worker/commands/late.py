@@ -56,7 +56,10 @@ class _ListByDefault(click.Group):
 
 @click.group(cls=_ListByDefault)
 def late() -> None:
-    """Missed replies: what was flagged or failed, and why; send, rerun or discard them."""
+    """Missed replies: what was flagged or failed, and why; send, rerun or discard them.
+
+    Without a command: list.
+    """
 
 
 @late.command("list")
