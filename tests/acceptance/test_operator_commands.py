@@ -169,6 +169,30 @@ def test_a_send_that_was_cut_off_is_in_doubt_and_sent_again_only_when_told_so(de
     ]
 
 
+def test_a_send_that_is_killed_leaves_the_reply_missed_and_in_doubt(deployment):
+    """A worker finds that nobody holds it any more, and keeps it again instead of posting it."""
+    person = a_person()
+    late = flagged(deployment, person)
+    deployment.until_answered([deployment.say("and now", person)])
+    posts = len(deployment.posts(late))
+    deployment.simulator.fail_replies(1, person, hang_s=30)
+
+    with subprocess.Popen(
+        ["celery", "-A", "worker", "late", "send", late.message_id],
+        env=deployment.environment,
+        cwd=deployment.work,
+    ) as sending:
+        wait_for(lambda: len(deployment.posts(late)) > posts, limit_s=20, what="the post")
+        sending.kill()
+
+    def is_missed() -> bool:
+        listed = {m["message_id"]: m for m in deployment.late("list")}
+        return bool(listed.get(late.message_id, {}).get("in_doubt"))
+
+    wait_for(is_missed, limit_s=20, what="the reply to be missed again")
+    assert len(deployment.posts(late)) == posts + 1
+
+
 def test_several_are_sent_each_for_itself_also_with_flower_and_broker_away(deployment):
     person = a_person()
     late = flagged(deployment, person)
