@@ -149,10 +149,10 @@ def test_what_is_missed_after_quiet_months_is_told_alone(place):
     place.rounds()
     place.miss(Reason.AGENT_FAILED)
     place.rounds()
-    for _ in range(3):
+    for _ in range(2):
         place.clock.advance(30 * 86_400)
         place.rounds()
-    place.clock.advance(86_400)
+    place.clock.advance(31 * 86_400)
     place.miss(Reason.NO_ROUTE)
 
     place.rounds()
