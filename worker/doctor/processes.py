@@ -25,8 +25,8 @@ PROCESSES = ("workers", "listeners", "allowed users", "group messages", "sealing
 
 # DingTalk pings every half minute or so, and pings count.
 SILENT_S = 120
-# Listeners report every quarter of a minute.
-STALE_S = 60
+# Listeners report every quarter of a minute, and once more when they stop.
+STALE_S = 45
 
 
 @dataclass(frozen=True)
