@@ -22,7 +22,7 @@ __all__ = ["HealthServer"]
 
 logger = logging.getLogger(__name__)
 
-REQUEST_LIMIT_S = 5.0
+REQUEST_LIMIT_S = 3.0
 LOOK_EVERY_S = 0.2
 
 

@@ -278,11 +278,13 @@ async def test_the_port_is_open_on_all_interfaces_and_knows_three_paths(
 async def test_a_probe_that_says_nothing_holds_up_nobody(simulator, tmp_path, health):
     async with running_listener(simulator, tmp_path, health_port=health.port):
         with contextlib.ExitStack() as silent:
+            address = ("127.0.0.1", health.port)
             for _ in range(20):
-                silent.enter_context(socket.create_connection(("127.0.0.1", health.port)))
+                last = silent.enter_context(socket.create_connection(address, timeout=10))
             started = time.monotonic()
             await health.until(200)
             assert time.monotonic() - started < 2
+            assert await asyncio.to_thread(last.recv, 1) == b"", "shown the door in the end"
             stopping = time.monotonic()
     assert time.monotonic() - stopping < 3
 
