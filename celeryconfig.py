@@ -6,7 +6,10 @@ what is wrong; ``worker/process.py`` refuses to run a worker on it.
 """
 
 import os
+import sys
+from urllib.parse import parse_qsl, urlsplit
 
+import worker.sigterm  # noqa: F401, acts at a worker's start
 from contract.broker import Broker
 from contract.routing import ANSWER, DELIVER, EVENTS, MESSAGES, REPLIES, REPORT
 from contract.settings import Settings, SettingsError
@@ -38,18 +41,25 @@ if _is_redis:
     broker_transport_options["socket_timeout"] = 5.0
     broker_transport_options["socket_connect_timeout"] = 5.0
     broker_transport_options["health_check_interval"] = 5
+if _broker.url.startswith("rediss://"):
+    # The certificate rule of contract/broker.py once more: kombu reads the one in the URL, Flower's
+    # page of queues this one, and Heroku's certificates are signed by nobody known.
+    broker_use_ssl = {k: v for k, v in parse_qsl(urlsplit(_broker.url).query) if k[:4] == "ssl_"}
 if _broker.is_embedded:
     # How long a stop signal may go unnoticed.
     broker_transport_options["longest_wait_s"] = 0.5
 # A worker outlives its broker: it tries again for ever, at its start too.
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
-# Notices a dead RabbitMQ connection; CloudAMQP closes idle ones that send none.
+# Notices a dead RabbitMQ within a minute, as the listener does (listener/publisher.py), and keeps
+# what is between us from closing a quiet connection. For those that consume and those of events: on
+# the others nobody could send it, and RabbitMQ would close them.
 broker_heartbeat = 30
-# Connections for publishing (events, retries). Small plans allow few connections in all, but fewer
-# than this stop Flower for good: it asks workers eight things at once, and each question holds one
-# connection while it waits for another.
-broker_pool_limit = 10
+# Connections that publish what is due next; a worker's threads share them, and need one for a
+# millisecond. Small plans allow some 20 in all (CloudAMQP's free one, Heroku's smallest Redis).
+# Flower stops for good when there are too few for what it asks at once, as each question holds one
+# while it waits for another: eight, or two as the Procfile starts it (worker/web.py).
+broker_pool_limit = 10 if "flower" in sys.argv else 2
 
 # Queues: declared alike by the listener, hence by nobody else on the fly.
 task_queues = _broker.queues()
@@ -75,6 +85,11 @@ worker_prefetch_multiplier = 1
 worker_disable_prefetch = _is_redis
 # How long a prefork worker waits for the result of a child that is gone, also while it stops.
 worker_lost_wait = 2.0
+# Stopping: SIGTERM lets agents go on for SHUTDOWN_GRACE_S, then their messages go back, before a
+# platform's 30 s are over (worker/pool.py, worker/process.py). Celery's soft shutdown does not do
+# that: with threads it fails on its way, and with prefork it leaves the leases to run out. And it
+# needs REMAP_SIGTERM on Heroku, which worker/sigterm.py therefore sets aside.
+worker_soft_shutdown_timeout = 0
 # The store is the record. A result backend is optional; Flower lives on events.
 task_ignore_result = True
 result_backend = os.environ.get("RESULT_BACKEND") or None

@@ -2,7 +2,7 @@
 
 The Procfile's ``web``. Flower itself listens on all interfaces and lets everybody in; whoever
 reaches it sees the bot's tasks and can start more. This wrapper only picks the address and
-refuses a public one without authentication, then becomes ``celery -A worker flower``.
+refuses a public one without authentication, then is ``celery -A worker flower``.
 """
 
 import argparse
@@ -10,11 +10,11 @@ import ipaddress
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import NoReturn
 
 __all__ = ["NoPortError", "PublicWithoutAuthenticationError", "flower_arguments", "main"]
 
 DEFAULT_PORT = "5555"
+INSPECT_AT_ONCE = 2
 # Flower's own choice shows neither which message a task is about nor why it ended as it did.
 DEFAULT_COLUMNS = "state,kwargs,result,received,runtime,retries,worker,uuid"
 
@@ -89,17 +89,24 @@ def flower_arguments(options: Sequence[str], environ: Mapping[str, str]) -> list
     return [f"--address={ours.address}", f"--port={ours.port}", *flowers]
 
 
-def main() -> NoReturn:
-    """Become Flower; exit 2 when the settings forbid it."""
+def main() -> int:
+    """Be Flower; return 2 when the settings forbid it."""
     try:
         arguments = flower_arguments(sys.argv[1:], os.environ)
     except (PublicWithoutAuthenticationError, NoPortError) as error:
         print(error, file=sys.stderr)  # noqa: T201, for the person at the terminal
-        sys.exit(2)
-    os.environ.setdefault("FLOWER_TASKS_COLUMNS", DEFAULT_COLUMNS)
-    command = [sys.executable, "-m", "celery", "-A", "worker", "flower", *arguments]
-    os.execv(sys.executable, command)  # noqa: S606, the same process: signals reach Flower
+        return 2
+    # Here, as a refusal need not wait for them.
+    from celery.__main__ import main as celery
+    from flower.inspector import Inspector
+
+    # Flower asks workers eight things at once, on a connection or more each; on Redis that alone
+    # would use up a small plan. Two at once take a few seconds instead of one.
+    Inspector.max_concurrency = INSPECT_AT_ONCE
+    sys.argv = ["celery", "-A", "worker", "flower", *arguments]
+    celery()
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
