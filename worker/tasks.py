@@ -125,11 +125,9 @@ def _kind_of(outcome: Outcome) -> str | None:
 
 def _shown(kind: str, outcome: Outcome, runtime_s: float) -> dict[str, Any]:
     summary = repr(outcome.summary())
-    shown: dict[str, Any] = {"runtime": round(runtime_s, 3)}
+    shown = {"result": summary, "runtime": round(runtime_s, 3)}
     if kind in {"task-retried", "task-failed"}:
-        shown["exception"] = summary
-    if kind != "task-retried":  # a failure's, too: the column that Flower's search looks into
-        shown["result"] = summary
+        shown["exception"] = summary  # where Celery has it; Flower searches results alone
     return shown
 
 

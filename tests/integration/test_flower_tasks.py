@@ -177,7 +177,7 @@ def test_runtime_and_retries_are_right(flower, played):
         assert task["runtime"] == pytest.approx(ran_for, abs=0.5), name
         is_slow = name in ("answered", "rescued")
         assert (AGENT_S <= task["runtime"] < AGENT_S + 1) == is_slow, name
-    assert "503" in tasks["retried"]["exception"]
+    assert "503" in tasks["retried"]["exception"], "its last failure stays to be seen"
     assert tasks["retried"]["retried"] < tasks["retried"]["succeeded"]
 
 
