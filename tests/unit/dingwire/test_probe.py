@@ -188,6 +188,7 @@ def test_one_message_is_sent_when_that_is_wanted(simulator):
     [
         ("nobody-there", "ok", "invalidStaffIdList"),
         ("alice", "permission", "lacks the API permission"),
+        ("alice", "qps", "QpsLimit"),
     ],
 )
 def test_what_dingtalk_says_to_a_test_message_is_said(simulator, who, mode, words):
