@@ -2,50 +2,14 @@
 
 import threading
 import time
-from datetime import UTC, datetime, timedelta
 
 import pytest
-from prometheus_client import CollectorRegistry
 
-from contract.turn import Order
+from tests.unit.worker.fleet_parts import QUEUES, Scrape, listener, told
 from worker.backlog import Known
-from worker.fleet_metrics import FleetMetrics, Told
+from worker.fleet_metrics import Told
 from worker.queues import Queue
-from worker.store import Note, Pace, Unfinished
-
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
-QUEUES = {"messages": Queue(7, ()), "turns": Queue(1, ()), "replies": Queue(2), "events": Queue(0)}
-
-
-def told(*listeners: Note) -> Told:
-    envelope = {"received_at": (NOW - timedelta(seconds=30)).isoformat()}
-    unfinished = [Unfinished("a", "running", {}), Unfinished("b", "parked", envelope)]
-    workers = [Note("celery@one", {"concurrency": 4}, 1.0)]
-    known = Known(unfinished, Pace(10, 50.0, 300.0), workers)
-    return Told(known, {"agent_failed": 2}, list(listeners))
-
-
-def listener(name: str, *, age_s: float = 0.0, **facts: object) -> Note:
-    return Note(name, {"connections_up": 1, "last_frame_age_s": 2.0} | facts, age_s)
-
-
-class Scrape:
-    def __init__(self, *, queues=lambda: QUEUES, store=told, limit_s: float = 5.0) -> None:
-        self._registry = CollectorRegistry()
-        fleet = FleetMetrics(
-            queues=queues,
-            store=store,
-            clock=lambda: NOW,
-            order=Order.CONVERSATION,
-            slots=4,
-            in_flight=lambda: 3,
-            limit_s=limit_s,
-        )
-        self._registry.register(fleet)
-
-    def __call__(self) -> dict[tuple[str, ...], float]:
-        samples = [sample for metric in self._registry.collect() for sample in metric.samples]
-        return {(s.name.removeprefix("dingtalk_"), *s.labels.values()): s.value for s in samples}
+from worker.store import Pace
 
 
 def test_everything_that_is_known_is_told():
@@ -62,6 +26,7 @@ def test_everything_that_is_known_is_told():
     assert values["fleet_slots",] == 4
     assert values["fleet_backlog_messages",] == 10
     assert values["fleet_backlog_oldest_age_seconds",] == 30
+    assert values["fleet_backlog_smallest_spare_seconds",] == 600
     assert values["fleet_backlog_work_seconds",] == 50
     assert values["fleet_backlog_workers_needed",] == 1
     assert values["fleet_scrape_error", "broker"] == values["fleet_scrape_error", "store"] == 0
