@@ -7,6 +7,7 @@ to the bot and replies may go to the simulator. The processes are those of ``Pro
 import fcntl
 import os
 import secrets
+import shlex
 import signal
 import socket
 import sys
@@ -33,6 +34,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SIMULATOR_PORT = 8765
 FLOWER_PORT = 5555
 FLOWER_USER = "admin"
+VARIABLES_FILE = "simulated.env"
 READY_LIMIT_S = 20.0  # a process that fails to connect says so itself; the addresses are shown
 KILL_AFTER_S = 7.0
 
@@ -232,6 +234,10 @@ def make_plan(outer: Mapping[str, str]) -> Plan:
         environment["FLOWER_BASIC_AUTH"] = f"{FLOWER_USER}:{password}"
         login = f"user {FLOWER_USER}, password {password}"
     lines.append(f"Flower      http://127.0.0.1:{flower_port}/   {login}")
+    if is_simulated:
+        file = settings.data_dir / VARIABLES_FILE
+        _write_variables(file, _simulated(port), environment["PATH"])
+        lines.append(f"commands    . {file} && celery -A worker doctor")
     return Plan(environment, settings.data_dir, is_simulated, tuple(ports), _framed(lines))
 
 
@@ -251,6 +257,13 @@ def _simulated(port: int) -> dict[str, str]:
         "DINGTALK_ALLOWED_USERS": "*",
         "DINGTALK_WEBHOOK_HOSTS": f"127.0.0.1:{port}",
     }
+
+
+def _write_variables(file: Path, variables: Mapping[str, str], path: str) -> None:
+    """Write what an operator's commands in another terminal must know of this run."""
+    known = {**variables, "DATA_DIR": str(file.parent.absolute()), "PATH": path}
+    lines = [f"export {name}={shlex.quote(value)}\n" for name, value in known.items()]
+    file.write_text("".join(lines), encoding="utf-8")
 
 
 def _deny_all() -> str:

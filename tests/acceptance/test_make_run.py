@@ -139,6 +139,29 @@ def test_flower_is_behind_the_password_that_is_printed(tmp_path):
         assert run.processes() == []
 
 
+def test_the_printed_command_finds_everything_in_order(tmp_path):
+    """A newcomer's first look as an operator: no variable has to be found out."""
+    with running(tmp_path) as run:
+        run.until(BANNER)
+        ask(run, "hello")
+        command = re.search(r"commands +(\S.*)", run.output)
+        assert command
+
+        found = subprocess.run(
+            ["/bin/sh", "-c", command[1]],
+            cwd=tmp_path / "clone",
+            env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(tmp_path / "clone")},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+        assert found.returncode == 0, found.stdout + found.stderr
+        assert "FAIL" not in found.stdout
+        assert re.search(r"^listeners +ok +1 running", found.stdout, re.MULTILINE)
+        assert re.search(r"^workers +ok", found.stdout, re.MULTILINE)
+
+
 def test_one_process_that_dies_ends_the_run_and_the_exit_code_says_so(tmp_path):
     with running(tmp_path) as run:
         run.until(BANNER)
