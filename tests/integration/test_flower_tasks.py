@@ -164,6 +164,8 @@ def test_the_reason_is_in_the_result_and_can_be_searched_for(flower, played):
         assert ended.reason in _task(flower, ended)["result"]
     found = flower.flower("/api/tasks", search="result:agent_failed").json()
     assert list(found) == [_id(played["failed"])]
+    found = flower.flower("/api/tasks", search="state:FLAGGED OR state:DROPPED").json()
+    assert set(found) == {_id(played["flagged"]), _id(played["dropped"])}
 
 
 def test_runtime_and_retries_are_right(flower, played):
