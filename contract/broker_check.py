@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import kombu
-from kombu.exceptions import KombuError
 
 from contract.broker import Broker
 from contract.checks import Check
@@ -105,41 +104,57 @@ def words_of(error: BaseException, broker: Broker) -> tuple[str, str]:
     errors = [error]
     while (cause := errors[-1].__cause__ or errors[-1].__context__) and len(errors) < 8:
         errors.append(cause)
-    names = " ".join(type(each).__name__ for each in errors)
-    texts = " ".join(str(each) for each in errors).lower()
-    at = broker.name
     if isinstance(error, RoundTripError):
-        return f"{at} forgot what was sent", "look at its disk and memory"
+        return f"{broker.name} forgot what was sent", "look at its disk and memory"
     if broker.is_embedded:
-        why = next((e.strerror for e in errors if isinstance(e, OSError) and e.strerror), names)
-        return f"{at} cannot be written to: {why}", "DATA_DIR must be a folder of this user"
-    if any(w in names + texts for w in ("AccessRefused", "Authentication", "NOAUTH", "noauth",
-                                        "wrongpass", "invalid username-password")):  # fmt: skip
-        return f"{at} refused the login", f"correct user and password in {WHERE}"
-    if "NotAllowed" in names or "not_allowed" in texts:
-        return f"{at} has no such virtual host, or not for this user", f"correct the end of {WHERE}"
-    if "noperm" in (texts + names.lower()):
-        return f"{at} does not let this user run what a worker runs", "give the user more rights"
-    if "readonly" in texts:
-        return f"{at} is a replica, which takes no writes", f"name the primary in {WHERE}"
-    for words, why in _REASONS.items():
-        if words in texts or words in names.lower():
-            return f"cannot connect to {at}: {why}", f"is it running, and the address in {WHERE}?"
-    if isinstance(error, KombuError | OSError):
-        return f"cannot connect to {at} ({type(error).__name__})", f"look at it, and at {WHERE}"
-    return f"{at} failed ({type(error).__name__})", f"look at it, and at {WHERE}"
+        why = next((e.strerror for e in errors if isinstance(e, OSError) and e.strerror), "")
+        reason = f"{broker.name} cannot be used: {why or type(error).__name__}"
+        return reason, "DATA_DIR must be a folder of this user"
+    said = " ".join(f"{type(each).__name__} {each}" for each in errors).lower()
+    for needles, reason, fix in _SAYINGS:
+        if any(needle in said for needle in needles):
+            return reason.format(at=broker.name), fix
+    reason = f"{broker.name} cannot be used ({type(error).__name__})"
+    return reason, f"look at it, and at {WHERE}"
 
 
-_REASONS = {
-    "refused": "connection refused",
-    "gaierror": "its name is not known (DNS)",
-    "name or service not known": "its name is not known (DNS)",
-    "certificate": "its TLS certificate is not trusted",
-    "sslerror": "it speaks no TLS, or another one",
-    "wrong version number": "it speaks no TLS",
-    "timeout": "no answer in time",
-    "timed out": "no answer in time",
-    "reset": "it hung up",
-    "closed": "it hung up",
-    "unreachable": "the network does not lead there",
-}
+_LOOK = f"is it running, and the address in {WHERE}?"
+# What is found first counts. The needles are of the errors' names and texts, in lower case.
+_SAYINGS = (
+    (
+        ("accessrefused", "authentication", "noauth", "wrongpass", "invalid username-password"),
+        "{at} refused the login",
+        f"correct user and password in {WHERE}",
+    ),
+    (
+        ("notallowed",),
+        "{at} has no such virtual host, or not for this user",
+        f"correct the end of {WHERE}",
+    ),
+    (
+        ("noperm", "nopermission"),
+        "{at} does not let this user run what a worker runs",
+        "give the user more rights",
+    ),
+    (("lost its leader",), "{at} does not answer for a queue", "docs/reliability.md, RabbitMQ"),
+    (
+        ("readonly",),
+        "{at} is a replica, which takes no writes",
+        f"name the primary in {WHERE}",
+    ),
+    (("refused",), "cannot connect to {at}: connection refused", _LOOK),
+    (
+        ("gaierror", "name or service not known", "name resolution"),
+        "cannot connect to {at}: its name is not known (DNS)",
+        _LOOK,
+    ),
+    (("certificate",), "cannot connect to {at}: its TLS certificate is not trusted", _LOOK),
+    (
+        ("sslerror", "wrong version number"),
+        "cannot connect to {at}: it does not speak our TLS",
+        "is it a port with TLS? rediss:// and amqps:// speak it, redis:// and amqp:// do not",
+    ),
+    (("timeout", "timed out"), "cannot connect to {at}: no answer in time", _LOOK),
+    (("reset", "closed", "eof"), "cannot connect to {at}: it hung up", _LOOK),
+    (("unreachable",), "cannot connect to {at}: the network does not lead there", _LOOK),
+)

@@ -8,8 +8,9 @@ import pytest
 import redis
 
 from contract.broker import Broker
-from contract.broker_check import check_broker
+from contract.broker_check import check_broker, words_of
 from contract.checks import Check, Status
+from contract.rabbitmq_broker import NoAnswerError
 from contract.routing import QUEUES
 from tests.integration.doctor_place import MARK, black_hole
 from tests.listening import empty
@@ -149,6 +150,13 @@ def test_another_kind_of_server_is_no_broker(redis_url):
     check = check_at(redis_url.replace("redis://", "amqps://"))
     assert check.status is Status.FAIL
     assert "cannot connect to amqps at 127.0.0.1" in check.reason
+
+
+def test_a_queue_without_a_leader_is_said():
+    broker = Broker.from_url("amqp://h//", Path("/nowhere"))
+    reason, fix = words_of(NoAnswerError("queue.declare_ok", "messages"), broker)
+    assert reason == "amqp at h:default port does not answer for a queue"
+    assert "docs/reliability.md" in fix
 
 
 def test_an_embedded_broker_that_cannot_be_written_is_said(tmp_path):
