@@ -44,7 +44,7 @@ def record(
         StoreUnavailableError: The process stops while the store is away; come again.
     """
     if isinstance(report, ListenerStatus):
-        return _remember(store, report, now)
+        return int(_remember(store, report, now))
     reason = Reason(report.reason)
     return sum(_record_one(store, message, reason, order) for message in report.messages)
 
