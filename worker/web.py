@@ -103,6 +103,7 @@ def main() -> int:
     # Flower asks workers eight things at once, on a connection or more each; on Redis that alone
     # would use up a small plan. Two at once take a few seconds instead of one.
     Inspector.max_concurrency = INSPECT_AT_ONCE
+    os.environ.setdefault("FLOWER_TASKS_COLUMNS", DEFAULT_COLUMNS)
     sys.argv = ["celery", "-A", "worker", "flower", *arguments]
     celery()
     return 0
