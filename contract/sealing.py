@@ -96,7 +96,7 @@ class Sealer:
         opened = wire
         if _SEALED in wire:
             clear = {name: value for name, value in wire.items() if name != _SEALED}
-            opened = {**self._open(wire[_SEALED]), **clear}
+            opened = {**self._fields(wire[_SEALED]), **clear}
         earlier = wire.get("earlier")
         if isinstance(earlier, list | tuple) and any(_is_sealed(entry) for entry in earlier):
             opened = {**opened, "earlier": [self._unseal_earlier(entry) for entry in earlier]}
@@ -122,8 +122,14 @@ class Sealer:
         """Open one message that was merged, of which its whole private half was kept."""
         if not _is_sealed(entry):
             return entry
-        text = self._open(entry[_SEALED]).get("text", "")
+        text = self._fields(entry[_SEALED]).get("text", "")
         return {"message_id": entry.get("message_id"), "text": text}
+
+    def _fields(self, token: object) -> dict[str, Any]:
+        fields = self._open(token)
+        if not isinstance(fields, dict):
+            raise SealError("sealed, but no message")
+        return fields
 
     def _open(self, token: object) -> Any:
         if self._fernet is None:

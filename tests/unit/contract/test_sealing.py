@@ -3,10 +3,13 @@
 import json
 import subprocess
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography.fernet import Fernet
+from hypothesis import given
+from hypothesis import strategies as st
 
 from contract.deadline import Timeliness, judge
 from contract.envelope import Conversation, Earlier, Envelope
@@ -189,6 +192,28 @@ def test_what_cannot_be_opened_says_why_and_shows_nothing(sealer, keys, says):
 def test_a_token_that_is_none_is_told_like_a_wrong_key(sealer, token):
     with pytest.raises(SealError):
         sealer.unseal({**ENVELOPE.to_wire(), "sealed": token})
+
+
+def test_an_answer_in_the_place_of_a_message_is_refused(sealer):
+    answer = sealer.seal_text("answer").removeprefix("sealed:")
+
+    with pytest.raises(SealError):
+        sealer.unseal({**ENVELOPE.to_wire(), "sealed": answer})
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["sealed", "text"]), inner),
+)
+
+
+@given(sealed=_JSON, earlier=_JSON)
+def test_whatever_comes_from_the_broker_is_opened_or_refused(sealed, earlier):
+    sealer = Sealer.from_setting(NEW)
+
+    for wire in ({"sealed": sealed, "earlier": earlier}, {"earlier": earlier}):
+        with suppress(SealError):
+            assert isinstance(sealer.unseal(wire), dict)
 
 
 def test_a_changed_token_does_not_open(sealer):
