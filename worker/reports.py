@@ -10,15 +10,17 @@ How a listener does: the last of it is remembered for a while, for ``celery -A w
 import logging
 import os
 import socket
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from contract.envelope import Envelope
 from contract.report import ListenerStatus, LostMessage, Report
 from contract.routing import task_id
 from contract.turn import Order, lane, place
-from worker.outcome import FinalState
+from worker.outcome import FinalState, Outcome
 from worker.patience import PatientStore
 from worker.store import Claim, Claimed, LeaseLostError, Parked, Reason, StoreError, Turn
+from worker.story import beginning
 
 __all__ = ["LISTENER", "record"]
 
@@ -33,8 +35,17 @@ _TRIES, _TRY_AGAIN_S = 10, 0.05
 _DETAIL = "no room left on the listener's disk while the broker was away"
 
 
+Show = Callable[[str, str, Outcome], object]
+"""Makes the outcome of a message that no task carries seen: its task id, its message id."""
+
+
 def record(
-    store: PatientStore, report: Report | ListenerStatus, order: Order, *, now: datetime
+    store: PatientStore,
+    report: Report | ListenerStatus,
+    order: Order,
+    *,
+    now: datetime,
+    show: Show = lambda *_: None,
 ) -> int:
     """Record a report; return how many facts of it were new.
 
@@ -45,8 +56,14 @@ def record(
     """
     if isinstance(report, ListenerStatus):
         return int(_remember(store, report, now))
-    reason = Reason(report.reason)
-    return sum(_record_one(store, message, reason, order) for message in report.messages)
+    outcome = Outcome(FinalState.FLAGGED, Reason(report.reason), detail=_DETAIL)
+    count = 0
+    for message in report.messages:
+        identity = task_id(message.bot, message.message_id)
+        if _record_one(store, message, identity, outcome, order, now):
+            show(identity, message.message_id, outcome)
+            count += 1
+    return count
 
 
 def _remember(store: PatientStore, status: ListenerStatus, now: datetime) -> bool:
@@ -70,14 +87,26 @@ def _is_overtaken(store: PatientStore, status: ListenerStatus) -> bool:
     return known is not None and datetime.fromisoformat(known["sent_at"]) > status.sent_at
 
 
-def _record_one(store: PatientStore, message: LostMessage, reason: Reason, order: Order) -> bool:
-    identity = task_id(message.bot, message.message_id)
-    claim = _claim(store, identity, _without_words(message), order)
+def _record_one(
+    store: PatientStore,
+    message: LostMessage,
+    identity: str,
+    outcome: Outcome,
+    order: Order,
+    now: datetime,
+) -> bool:
+    assert outcome.reason is not None  # noqa: S101, it was made with one
+    claim = _claim(store, identity, _without_words(message), order, now)
     if not isinstance(claim, Claimed):
         return False
     try:
         store.miss(
-            claim.lease, state=FinalState.FLAGGED, reason=reason, errcode=None, detail=_DETAIL
+            claim.lease,
+            state=FinalState.FLAGGED,
+            reason=outcome.reason,
+            errcode=None,
+            detail=outcome.detail,
+            steps=[outcome.step],
         )
     except LeaseLostError:  # somebody was quicker
         return False
@@ -88,13 +117,15 @@ def _record_one(store: PatientStore, message: LostMessage, reason: Reason, order
             "message_id": message.message_id,
             "conversation_id": message.conversation_id,
             "task_id": identity,
-            "reason": reason.value,
+            "reason": outcome.reason.value,
         },
     )
     return True
 
 
-def _claim(store: PatientStore, identity: str, envelope: Envelope, order: Order) -> Claim:
+def _claim(
+    store: PatientStore, identity: str, envelope: Envelope, order: Order, now: datetime
+) -> Claim:
     name = lane(envelope, order)
     for tried in range(_TRIES):
         claim = store.claim(
@@ -103,6 +134,7 @@ def _claim(store: PatientStore, identity: str, envelope: Envelope, order: Order)
             lease_s=_LEASE_S,
             envelope=envelope.to_wire(),
             turn=None if name is None else Turn(name, place(envelope)),
+            steps=beginning(envelope.to_wire(), now),
         )
         if not isinstance(claim, Parked):
             break

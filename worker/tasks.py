@@ -9,6 +9,7 @@ import threading
 import time
 import traceback
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, NoReturn
 
 from celery import Task
@@ -25,7 +26,7 @@ from worker.late import FIRST_RESCUE
 from worker.outcome import FinalState, Outcome
 from worker.reports import record
 from worker.store import DueMessage, StoreError, StoreUnavailableError
-from worker.wiring import runtime
+from worker.wiring import Runtime, runtime
 
 __all__ = ["SafeRequest", "answer", "deliver", "publish", "report", "tell_of_another"]
 
@@ -76,9 +77,7 @@ class _SafeTask(Task):  # type: ignore[type-arg]
 def _work(task: Task, envelope: dict[str, Any] | None) -> dict[str, Any]:  # type: ignore[type-arg]
     started = time.monotonic()
     try:
-        with _building:
-            parts = runtime(publish=publish, tell=tell_of_another)
-        outcome = parts.answering.work(str(task.request.id), envelope)
+        outcome = _parts(task).answering.work(str(task.request.id), envelope)
     except (StoreError, SettingsError, AgentLoadError) as error:
         _give_back(error)
     except Exception as error:  # noqa: BLE001, whatever it is, Celery would take the message for done
@@ -87,6 +86,13 @@ def _work(task: Task, envelope: dict[str, Any] | None) -> dict[str, Any]:  # typ
         return outcome.summary()
     _tell(task, outcome, runtime_s=time.monotonic() - started)
     raise Ignore
+
+
+def _parts(task: Task) -> Runtime:  # type: ignore[type-arg]
+    """Return what this process works with; what it tells of others is told in the worker's name."""
+    with _building:
+        tell = partial(tell_of_another, sender=task.request.hostname)
+        return runtime(publish=publish, tell=tell)
 
 
 def _give_back(error: Exception) -> NoReturn:
@@ -131,18 +137,24 @@ def _shown(kind: str, outcome: Outcome, runtime_s: float) -> dict[str, Any]:
     return shown
 
 
-def tell_of_another(task_id: str, *outcomes: Outcome, sender: str | None = None) -> None:
+def tell_of_another(
+    task_id: str, *outcomes: Outcome, sender: str | None = None, message_id: str | None = None
+) -> None:
     """Show in Flower how a task fared that is not the one at work here.
 
     Args:
         task_id: Whose.
         outcomes: In their order.
         sender: Which node Flower names for it; None makes one up.
+        message_id: Of a message that no task has carried here, to be found by.
     """
     if not app.conf.worker_send_task_events:
         return
     try:
         with app.events.default_dispatcher(hostname=sender) as dispatcher:
+            if message_id is not None:
+                shown = {"args": "()", "kwargs": safe_kwargsrepr(message_id), "retries": 0}
+                dispatcher.send("task-received", uuid=task_id, name=ANSWER, **shown)
             for outcome in outcomes:
                 if (kind := _kind_of(outcome)) is not None:
                     fields = _shown(kind, outcome, 0)
@@ -181,14 +193,17 @@ def publish(message: DueMessage) -> None:
 
 
 # Without events: one every 15 s from each listener would hide the messages in Flower.
-@app.task(name=REPORT, base=_SafeTask, send_events=False)
-def report(*, report: dict[str, Any]) -> dict[str, Any]:
+@app.task(name=REPORT, base=_SafeTask, send_events=False, bind=True)
+def report(self: Task, *, report: dict[str, Any]) -> dict[str, Any]:  # type: ignore[type-arg]
     """Record what a listener could not hand on, or how it does."""
     try:
-        with _building:
-            parts = runtime(publish=publish, tell=tell_of_another)
-        order = Settings.load().order
-        now = datetime.now(UTC)
-        return {"recorded": record(parts.store, read_report(report), order, now=now)}
+        store, order = _parts(self).store, Settings.load().order
+
+        def show(task_id: str, message_id: str, outcome: Outcome) -> None:
+            sender = self.request.hostname
+            tell_of_another(task_id, outcome, sender=sender, message_id=message_id)
+
+        read, now = read_report(report), datetime.now(UTC)
+        return {"recorded": record(store, read, order, now=now, show=show)}
     except (StoreError, SettingsError, AgentLoadError) as error:
         _give_back(error)

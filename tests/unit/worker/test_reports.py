@@ -44,6 +44,26 @@ def store(desk):
     return PatientStore(desk.store, desk.published.append)
 
 
+def test_what_becomes_known_is_shown_and_told_once(desk, store):
+    shown: list[Any] = []
+    for numbers in ((1,), (1, 2)):
+        record(
+            store,
+            _report(*numbers),
+            Order.CONVERSATION,
+            now=NOW,
+            show=lambda *facts: shown.append(facts),
+        )
+
+    assert [(id_, message_id, outcome.state) for id_, message_id, outcome in shown] == [
+        (task_id("ding1", "msg1"), "msg1", "FLAGGED"),
+        (task_id("ding1", "msg2"), "msg2", "FLAGGED"),
+    ]
+    story = desk.store.story(task_id("ding1", "msg1"))
+    assert [step.name for step in story.steps] == ["received", "taken", "finished"]
+    assert story.steps[-1].facts["reason"] == "spool_full"
+
+
 def test_every_message_of_a_report_becomes_a_missed_reply(desk, store):
     assert record(store, _report(1, 2, 3), Order.CONVERSATION, now=NOW) == 3
 

@@ -57,7 +57,8 @@ SCRIPT = """
     tasks.runtime = lambda **_: SimpleNamespace(answering=Faulty())
     tasks._BACK_AFTER_S = 0
     try:
-        tasks._work(SimpleNamespace(request=SimpleNamespace(id="id1")), {})
+        request = SimpleNamespace(id="id1", hostname="one@here")
+        tasks._work(SimpleNamespace(request=request), {})
     except Reject as error:
         result["fault"] = [error.requeue, traceback.format_exc()]
     print(json.dumps(result))
