@@ -82,7 +82,9 @@ def test_every_make_command_of_a_page_exists(page):
     assert set(named) <= set(rules)
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/architecture.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/deploy.md"]
+)
 def test_every_file_a_page_links_to_exists(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
