@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from cryptography.fernet import Fernet
 
+from contract.routing import QUEUES
 from dingwire.simulator import SimulatorThread
 from tests.integration.doctor_place import MARK, black_hole, findings
 from tests.processes import ROOT
@@ -113,7 +114,9 @@ def test_a_broker_nobody_listens_at_is_one_line(doctor, scheme):
     assert found["api"][0] == "ok"
 
 
-def test_a_store_that_is_down_is_one_line_and_the_rest_is_checked(doctor):
+def test_a_store_that_is_down_is_one_line_and_the_rest_is_checked(doctor, tmp_path):
+    for name in QUEUES:
+        (tmp_path / "data" / "broker" / "queues" / name).mkdir(parents=True)
     for url in (f"redis://:{MARK}@127.0.0.1:{free_port()}/0",
                 f"postgresql://u:{MARK}@127.0.0.1:{free_port()}/db"):  # fmt: skip
         found = findings(doctor("--json", STORE_URL=url))
@@ -121,6 +124,8 @@ def test_a_store_that_is_down_is_one_line_and_the_rest_is_checked(doctor):
         assert "127.0.0.1" in found["store"][1]
         assert found["missed replies"][0] == found["workers"][0] == "skip"
         assert (found["broker"][0], found["allowed users"][0]) == ("ok", "ok")
+        # The workers are asked themselves.
+        assert found["queues"][1].startswith("nobody takes messages from messages, turns")
 
 
 def test_settings_that_cannot_be_read_are_a_line_each(doctor):

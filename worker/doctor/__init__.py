@@ -38,7 +38,7 @@ def diagnose(
     """
     bot = _bot(settings)
     rescues = settings.late_policy == "rescue"
-    notes: Future[Notes] = Future()
+    notes: Future[Notes | None] = Future()
     examinations = [
         Examination(("settings",), check_settings),
         Examination(("agent",), lambda: [check_agent(settings.agent)]),
@@ -77,7 +77,7 @@ def _dingtalk(bot: Bot, *, deep: bool, rescues: bool) -> Iterator[Check]:
         yield Check.skip("proactive", "needed with LATE_POLICY=rescue alone")
 
 
-def _broker(settings: WorkerSettings, notes: "Future[Notes]") -> Iterator[Check]:
+def _broker(settings: WorkerSettings, notes: "Future[Notes | None]") -> Iterator[Check]:
     broker = Broker.from_url(settings.broker_url, settings.data_dir)
     check = check_broker(broker)
     yield check
@@ -87,7 +87,7 @@ def _broker(settings: WorkerSettings, notes: "Future[Notes]") -> Iterator[Check]
         yield check_queues(broker, notes)
 
 
-def _store(settings: WorkerSettings, notes: "Future[Notes]") -> Iterator[Check]:
+def _store(settings: WorkerSettings, notes: "Future[Notes | None]") -> Iterator[Check]:
     try:
         store = store_of(settings)
         check = check_store(store, settings.store_address)
@@ -95,7 +95,7 @@ def _store(settings: WorkerSettings, notes: "Future[Notes]") -> Iterator[Check]:
         check = Check.fail("store", str(error), "correct STORE_URL, or the add-on's variable")
     yield check
     if check.status is Status.FAIL:
-        notes.set_result(Notes())
+        notes.set_result(None)
         yield Check.skip("missed replies", "the store cannot be read")
         yield from check_processes(settings, None)
         return
@@ -105,7 +105,9 @@ def _store(settings: WorkerSettings, notes: "Future[Notes]") -> Iterator[Check]:
         store.close()
 
 
-def _remembered(settings: WorkerSettings, store: Store, notes: "Future[Notes]") -> Iterator[Check]:
+def _remembered(
+    settings: WorkerSettings, store: Store, notes: "Future[Notes | None]"
+) -> Iterator[Check]:
     found = Notes.read(store)
     notes.set_result(found)
     yield check_missed(store)

@@ -56,12 +56,12 @@ class Notes:
     listeners: tuple[Listener, ...] = ()
 
     @classmethod
-    def read(cls, store: Store) -> Self:
-        """Read them; none when the store cannot say."""
+    def read(cls, store: Store) -> Self | None:
+        """Read them; None when the store cannot say."""
         try:
             workers, listeners = store.remembered(KIND), store.remembered(LISTENER)
         except StoreError:
-            return cls()
+            return None
         return cls(tuple(workers), tuple(_listeners(listeners)))
 
 

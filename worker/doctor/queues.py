@@ -1,7 +1,7 @@
 """Are the queues there, and does somebody take from each?
 
 RabbitMQ counts consumers itself. Redis and the embedded broker do not, so the workers' own notes
-in the store are read, and the workers are asked when there is none.
+in the store are read, and the workers are asked when it cannot be read.
 """
 
 from collections.abc import Iterator
@@ -35,12 +35,12 @@ class _Queue:
     consumers: int | None = None
 
 
-def check_queues(broker: Broker, notes: "Future[Notes]") -> Check:
+def check_queues(broker: Broker, notes: "Future[Notes | None]") -> Check:
     """Return the check ``queues``; nothing is declared.
 
     Args:
         broker: One that could be connected to a moment ago.
-        notes: What the workers say of themselves, when it is known.
+        notes: What the workers say of themselves; None when the store cannot be read.
     """
     try:
         queues = list(_look(broker))
@@ -100,11 +100,11 @@ def _look_at(connection: Any, queue: Any) -> _Queue:
         return _Queue(queue.name, True, found.message_count, found.consumer_count)
 
 
-def _taken(notes: "Future[Notes]") -> set[str]:
+def _taken(notes: "Future[Notes | None]") -> set[str]:
     """Return the queues that some worker takes from."""
-    workers = notes.result(NOTES_LIMIT_S).workers
-    if workers:
-        return {name for note in workers for name in note.facts.get("queues") or ()}
+    known = notes.result(NOTES_LIMIT_S)
+    if known is not None:
+        return {name for note in known.workers for name in note.facts.get("queues") or ()}
     from worker.celery import app
 
     answers = app.control.inspect(timeout=ASK_S).active_queues() or {}

@@ -427,8 +427,8 @@ def test_processes_that_seal_and_some_that_do_not_are_a_failure(store):
 # Queues, of the embedded broker.
 
 
-def queues(tmp_path, notes: Notes) -> Check:
-    future: Future[Notes] = Future()
+def queues(tmp_path, notes: Notes | None) -> Check:
+    future: Future[Notes | None] = Future()
     future.set_result(notes)
     return check_queues(Broker.from_url("embedded://", tmp_path), future)
 
