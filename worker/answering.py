@@ -23,7 +23,7 @@ from worker.delivery import Delivery
 from worker.handover import Handover
 from worker.late import LateReplies
 from worker.leases import Heartbeat
-from worker.outcome import FinalState, Outcome
+from worker.outcome import LEASE_LOST, FinalState, Outcome
 from worker.patience import PatientStore
 from worker.resending import InDoubtError, NotSentError, Resender, Route
 from worker.store import Claimed, Finished, Held, LeaseLostError, Merged, Parked, Reason, Step
@@ -149,7 +149,7 @@ class Answering:
                 outcome = self._decide(claim)
         except LeaseLostError:
             # Another worker took over while we were away; its result counts.
-            outcome = Outcome(None, duplicate=True, detail="lease lost")
+            outcome = Outcome(None, duplicate=True, detail=LEASE_LOST)
         except AgentCancelledError:
             outcome = Outcome(None, duplicate=True, detail="left to another worker")
         self._say(outcome, task_id, claim.envelope)

@@ -44,9 +44,21 @@ class Handover:
         lease_s: float,
         tell: Tell,
         sealer: Sealer = IN_CLEAR,
+        observe: Callable[[Outcome], object] = lambda _: None,
     ) -> None:
-        """Prepare; ``tell`` makes an outcome of another task than the running one seen."""
-        self._sealer = sealer
+        """Prepare.
+
+        Args:
+            store: Keeps the answers.
+            delivery: Posts them.
+            heartbeat: Keeps a lease alive meanwhile.
+            owner: Names this process in logs.
+            lease_s: Life of a lease without renewal.
+            tell: Makes an outcome of another task than the running one seen.
+            sealer: Opens what is kept sealed.
+            observe: Counts an outcome.
+        """
+        self._sealer, self._observe = sealer, observe
         self._store = store
         self._delivery = delivery
         self._heartbeat = heartbeat
@@ -101,8 +113,10 @@ class Handover:
                 return False
             steps = [Step("handed_over", {"by_message_id": fresh.message_id})]
             self._store.finish(lease, FinalState.SUCCESS, steps)
-        facts = {"outcome": "handed_over", "route": "webhook"}
-        self._tell(lease.task_id, Outcome(FinalState.SUCCESS, facts=facts))
+        facts = {"outcome": "handed_over", "route": "webhook", "parts": claimed.sent}
+        outcome = Outcome(FinalState.SUCCESS, facts=facts)
+        self._observe(outcome)
+        self._tell(lease.task_id, outcome)
         logger.info(
             "kept answer handed over",
             extra={

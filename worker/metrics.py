@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dingwire.verdicts import Verdict, classify
-from worker.outcome import FinalState, Outcome
+from worker.outcome import LEASE_LOST, FinalState, Outcome
 from worker.store.base import Reason
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # the library's
 _MISSED = frozenset({FinalState.FLAGGED, FinalState.DROPPED, FinalState.FAILURE})
 _SENT = frozenset({FinalState.SUCCESS, FinalState.RESCUED})
 _ROUTES = ("webhook", "proactive")
-_LEASE_LOST = "lease lost"
 
 _MOMENTS_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600)
 _POST_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -77,7 +76,7 @@ class Instruments:
     def observe(self, outcome: Outcome) -> None:
         """Count one outcome."""
         if outcome.duplicate:
-            is_lost = outcome.detail == _LEASE_LOST
+            is_lost = outcome.detail == LEASE_LOST
             (self._leases_lost if is_lost else self._duplicates).inc()
         elif outcome.parked:
             self._parked.inc()

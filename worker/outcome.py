@@ -6,7 +6,9 @@ from typing import Any
 
 from worker.store.base import Reason, Step
 
-__all__ = ["FinalState", "Outcome"]
+__all__ = ["LEASE_LOST", "FinalState", "Outcome"]
+
+LEASE_LOST = "lease lost"  # the detail of work that another worker has taken over
 
 
 class FinalState(StrEnum):

@@ -20,6 +20,7 @@ from kombu.exceptions import OperationalError
 from contract.report import read_report
 from contract.routing import ANSWER, DELIVER, REPORT, TURNS, safe_kwargsrepr
 from contract.settings import Settings, SettingsError
+from worker import metrics
 from worker.agents.base import AgentLoadError
 from worker.celery import app
 from worker.late import FIRST_RESCUE
@@ -200,6 +201,7 @@ def report(self: Task, *, report: dict[str, Any]) -> dict[str, Any]:  # type: ig
         store, order = _parts(self).store, Settings.load().order
 
         def show(task_id: str, message_id: str, outcome: Outcome) -> None:
+            metrics.observe(outcome)
             sender = self.request.hostname
             tell_of_another(task_id, outcome, sender=sender, message_id=message_id)
 

@@ -112,6 +112,7 @@ def build(
         lease_s=settings.lease_s,
         tell=tell,
         sealer=sealer,
+        observe=metrics.observe,
     )
     answering = Answering(
         store,

@@ -195,6 +195,7 @@ class Desk:
             lease_s=LEASE_S,
             tell=tell,
             sealer=sealer,
+            observe=self.outcomes.append,
         )
         resender = Resender(
             store, webhook=webhook, proactive=sender, clock=self.clock, sealer=sealer

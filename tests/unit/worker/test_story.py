@@ -128,6 +128,8 @@ def test_a_kept_answer_that_was_handed_over_says_by_whom(desk):
     desk.answer(desk.worker(hands_over=True), fresh)
 
     assert facts(desk, "handed_over") == [{"by_message_id": "fresh"}]
+    counted = [outcome.facts.get("outcome") for outcome in desk.outcomes]
+    assert counted == [None, "handed_over", "on_time"]
     assert story(desk).outcome == "SUCCESS"
 
 
