@@ -74,23 +74,6 @@ def test_a_listeners_install_brings_no_worker():
     assert names == shared | {"requests", "websockets"}
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
-def test_every_make_command_of_a_page_exists(page):
-    rules = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    named = re.findall(r"(?:\$ |`|[A-Z]=\S+ )make ([a-z]+)", (ROOT / page).read_text("utf-8"))
-    assert named
-    assert set(named) <= set(rules)
-
-
-@pytest.mark.parametrize(
-    "page", ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/deploy.md"]
-)
-def test_every_file_a_page_links_to_exists(page):
-    text = (ROOT / page).read_text(encoding="utf-8")
-    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
-    assert [link for link in links if not ((ROOT / page).parent / link).exists()] == []
-
-
 @pytest.fixture
 def debian(tmp_path):
     """Run ``scripts/check-python`` where ``python3`` lacks a package until apt has installed it."""
