@@ -199,6 +199,23 @@ def test_flower_finds_messages_by_their_id_and_shows_nothing_private(deployment)
         assert private not in deployment.logs()
 
 
+def test_the_doctor_finds_everything_in_its_place(deployment):
+    """Listeners report themselves every quarter of a minute."""
+    seen = {}
+
+    def is_well() -> bool:
+        shown = json.loads(deployment.run("celery", "-A", "worker", "doctor", "--json"))
+        seen.update({check["name"]: check for check in shown["checks"]})
+        return seen["listeners"]["status"] == "ok"
+
+    wait_for(is_well, limit_s=40, what="a listener's report")
+
+    # Other tests here leave missed replies behind, and groups of their own.
+    for name in ("missed replies", "group messages", "proactive", "stream"):
+        seen.pop(name)
+    assert {check["status"] for check in seen.values()} == {"ok"}, seen
+
+
 def test_bad_input_kills_nothing(deployment):
     simulator = deployment.simulator
     pids = {p.pid for process in deployment.processes.values() for p in process.members()}
