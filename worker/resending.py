@@ -190,9 +190,13 @@ class Resender:
 
     def _goes_by(self, way: _Way, parcel: _Parcel) -> bool:
         """Send by one way; False when it takes no more."""
+        # Told once a way: why it and no better one.
+        because: dict[str, Any] = {"because": "; ".join(parcel.passed)} if parcel.passed else {}
         try:
             while parcel.sent < len(parcel.parts):
-                facts = {"part": parcel.sent + 1, "of": len(parcel.parts), "route": way.route.value}
+                part, of = parcel.sent + 1, len(parcel.parts)
+                facts = {"part": part, "of": of, "route": way.route.value, **because}
+                because = {}
                 self._store.sending(parcel.lease, sent=parcel.sent, steps=[Step("sending", facts)])
                 way.post(parcel.part, parcel.part_uuid)
                 parcel.went()

@@ -38,7 +38,8 @@ def _received(facts: Facts) -> str:
 
 def _sending(facts: Facts) -> str:
     part = f"part {facts.get('part')} of {facts.get('of')}" if facts.get("of") != 1 else "the reply"
-    return f"sends {part} {_by(facts)}"
+    because = f" ({facts['because']})" if facts.get("because") else ""
+    return f"sends {part} {_by(facts)}{because}"
 
 
 def _by(facts: Facts) -> str:

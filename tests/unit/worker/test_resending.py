@@ -141,6 +141,19 @@ def test_a_webhook_lives_by_dingtalks_clock(place):
     assert sent.route is Route.PROACTIVE
 
 
+def test_the_story_tells_why_it_goes_by_no_better_way(place):
+    message = over()
+    lease = place.taken(message)
+
+    place.resender().send(lease, message, ANSWER)
+
+    story = place.store.story(lease.task_id)
+    reasons = [step.facts.get("because") for step in story.steps if step.name == "sending"]
+    assert reasons == [
+        "its own webhook is over; no later message has a webhook that lives",
+    ]
+
+
 def test_a_webhook_that_is_over_is_followed_by_that_of_a_later_message(place):
     message = over()
     lease = place.taken(message)
