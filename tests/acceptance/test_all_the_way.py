@@ -201,7 +201,7 @@ def test_flower_finds_messages_by_their_id_and_shows_nothing_private(deployment)
 
 def test_the_doctor_finds_everything_in_its_place(deployment):
     """Listeners report themselves every quarter of a minute."""
-    seen = {}
+    seen: dict[str, dict[str, str]] = {}
 
     def is_well() -> bool:
         shown = json.loads(deployment.run("celery", "-A", "worker", "doctor", "--json"))

@@ -55,6 +55,7 @@ def check(simulator: SimulatorThread, tmp_path: Path) -> Check:
 
 
 def test_on_a_good_day_all_is_well_and_nothing_has_happened(check, simulator, tmp_path):
+    simulator.reset()
     found = findings(check("--check", "--json"))
 
     assert list(found) == NAMES
