@@ -9,20 +9,16 @@ shows a secret, a ticket or a token. Source: docs/protocol.md, "Registration", "
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Literal, Self
 
 from websockets.exceptions import InvalidStatus, WebSocketException
 from websockets.sync.client import connect
 
 from dingwire.errors import (
-    CredentialsRefusedError,
     GatewayError,
-    GatewayRefusedError,
-    GatewayUnavailableError,
     OpenApiError,
-    OpenApiThrottledError,
     OpenApiUnavailableError,
 )
+from dingwire.findings import Finding, missing, no_ticket, refused, refused_credentials
 from dingwire.gateway import measured_offset, register
 from dingwire.http import NoAnswer, is_loopback, new_session, post_json
 from dingwire.openapi import OpenApiClient
@@ -48,20 +44,6 @@ TEST_TEXT = "celery-dingtalk doctor: this is a test of proactive messages, pleas
 
 # The names of what :func:`about_dingtalk` yields, in its order.
 DINGTALK = ("api", "credentials", "clock", "stream")
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What was found, and what to do about it."""
-
-    status: Literal["ok", "warn", "FAIL", "skip"]
-    reason: str
-    fix: str = ""
-
-    @classmethod
-    def fail(cls, reason: str, fix: str = "") -> Self:
-        """It does not work."""
-        return cls("FAIL", reason, fix)
 
 
 @dataclass(frozen=True)
@@ -105,7 +87,12 @@ def about_dingtalk(
     if api.status == "FAIL":
         for name in rest:
             is_known = name != "credentials" or bot.has_credentials
-            yield name, Finding("skip", "the API cannot be reached") if is_known else _missing(bot)
+            yield (
+                name,
+                Finding("skip", "the API cannot be reached")
+                if is_known
+                else missing(bot.client_id, bot.client_secret),
+            )
         return
     client = bot.client()
     credentials = _credentials(bot, client)
@@ -146,13 +133,13 @@ def about_webhooks(hosts: Sequence[str]) -> Finding:
 def send_test(bot: Bot, staff_id: str) -> Finding:
     """Send one message to a person, unasked; return what DingTalk said."""
     if not bot.has_credentials:
-        return _missing(bot)
+        return missing(bot.client_id, bot.client_secret)
     client = bot.client()
     try:
         client.send_to_user(bot.client_id, staff_id, Text(content=TEST_TEXT))
     except OpenApiError as error:
         # Nothing to come is worth a mere warning: the message was wanted now.
-        return replace(_refused(error, f"the message to {staff_id} was not sent"), status="FAIL")
+        return replace(refused(error, f"the message to {staff_id} was not sent"), status="FAIL")
     finally:
         client.close()
     return Finding("ok", f"DingTalk took the message to {staff_id}; is it there?")
@@ -165,19 +152,9 @@ def _api(endpoint: str) -> Finding:
         return Finding.fail(str(error), error.fix)
 
 
-def _missing(bot: Bot) -> Finding:
-    named = {"DINGTALK_CLIENT_ID": bot.client_id, "DINGTALK_CLIENT_SECRET": bot.client_secret}
-    missing = [name for name, value in named.items() if not value]
-    fix = "copy them from the app's page in the developer console (凭证与基础信息)"
-    if len(missing) == len(named):
-        fix += "; `make run` without them uses a simulated DingTalk, which is not looked at here"
-    verb = "is" if len(missing) == 1 else "are"
-    return Finding.fail(f"{' and '.join(missing)} {verb} not set: no listener can start", fix)
-
-
 def _credentials(bot: Bot, client: OpenApiClient) -> Finding:
     if not bot.has_credentials:
-        return _missing(bot)
+        return missing(bot.client_id, bot.client_secret)
     try:
         client.check_token()
     except OpenApiUnavailableError as error:
@@ -186,33 +163,8 @@ def _credentials(bot: Bot, client: OpenApiClient) -> Finding:
             "try again; a proxy on the way may answer in DingTalk's place",
         )
     except OpenApiError as error:
-        return _refused_credentials(bot, error)
+        return refused_credentials(error, bot.client_id, bot.client_secret)
     return Finding("ok", f"an access token for {bot.client_id}")
-
-
-def _refused_credentials(bot: Bot, error: OpenApiError) -> Finding:
-    name = error.code.lower()
-    if isinstance(error, OpenApiThrottledError):
-        return Finding("warn", f"DingTalk is asked too often just now: {error.code}", "try again")
-    if "ipnotinwhitelist" in name:
-        return Finding.fail(
-            f"DingTalk lets this machine's address not in: {error.code}",
-            "add it to the app's list of server addresses in the developer console",
-        )
-    # DingTalk's own code names both; one that names only one of them is believed.
-    has_id, has_secret = "clientid" in name or "appkey" in name, "secret" in name
-    wrong = {
-        (True, False): "DINGTALK_CLIENT_ID",
-        (False, True): "DINGTALK_CLIENT_SECRET",
-    }.get((has_id, has_secret), "DINGTALK_CLIENT_ID or DINGTALK_CLIENT_SECRET")
-    fix = "copy both again from the app's page in the developer console (凭证与基础信息)"
-    for variable, value in (
-        ("DINGTALK_CLIENT_ID", bot.client_id),
-        ("DINGTALK_CLIENT_SECRET", bot.client_secret),
-    ):
-        if value != value.strip():
-            wrong, fix = variable, "it begins or ends with a space: remove it"
-    return Finding.fail(f"DingTalk refused {wrong} ({error.code})", fix)
 
 
 def _clock(bot: Bot) -> Finding:
@@ -251,7 +203,7 @@ def _stream(bot: Bot) -> Finding:
             clock=bot.clock,
         )
     except GatewayError as error:
-        return _no_ticket(error)
+        return no_ticket(error)
     finally:
         session.close()
     host = registration.endpoint.partition("://")[2].partition("/")[0]
@@ -264,25 +216,6 @@ def _stream(bot: Bot) -> Finding:
     except (OSError, WebSocketException, ValueError) as error:
         return _no_socket(registration.endpoint, host, error)
     return Finding("ok", f"a ticket, and a WebSocket to {host}, opened and closed")
-
-
-def _no_ticket(error: GatewayError) -> Finding:
-    match error:
-        case CredentialsRefusedError():
-            return Finding.fail(
-                "DingTalk gives no ticket: it refused DINGTALK_CLIENT_ID or DINGTALK_CLIENT_SECRET",
-                "copy both again from the app's page; the app must be switched on",
-            )
-        case GatewayRefusedError():
-            return Finding.fail(
-                f"DingTalk gives no ticket: HTTP {error.status}, {error.code}; as when the robot "
-                "is not in Stream mode, or the app is not published",
-                "developer console: 机器人 → 消息接收模式 → Stream 模式, then 版本管理与发布",
-            )
-        case GatewayUnavailableError():
-            return Finding.fail(f"DingTalk gives no ticket: {error.reason}", "try again")
-        case _:
-            return Finding.fail("DingTalk gives no ticket", "try again")
 
 
 def _no_socket(endpoint: str, host: str, error: Exception) -> Finding:
@@ -307,24 +240,5 @@ def _permission(bot: Bot, client: OpenApiClient) -> Finding:
             return Finding(
                 "ok", "permitted, as far as can be seen without a message; --send-test sends one"
             )
-        return _refused(error, "proactive messages are refused")
+        return refused(error, "proactive messages are refused")
     return Finding("warn", "DingTalk took a message to nobody", "--send-test STAFF_ID sends one")
-
-
-def _refused(error: OpenApiError, what: str) -> Finding:
-    reason = f"{what}: {error.code}" + (f", {error.message!r}" if error.message else "")
-    name = error.code.lower()
-    if "permission" in name:
-        return Finding.fail(
-            f"{what}: the app lacks the API permission qyapi_robot_sendmsg ({error.code})",
-            "developer console: 权限管理 → qyapi_robot_sendmsg, then publish a version",
-        )
-    if "apicountlimit" in name:
-        return Finding.fail(f"{what}: the month's API calls are used up ({error.code})", "buy more")
-    if "robotcode" in name or name in {"resource.not.found", "bot.stopped"}:
-        return Finding.fail(reason, "is the robot switched on, and the app published?")
-    if name in {"invalidstaffidlist", "filteredstaffidlist", "staffid.notexisted"}:
-        return Finding.fail(reason, "is the staff id right, and the person in the bot's scope?")
-    if error.retryable:
-        return Finding("warn", reason, "try again")
-    return Finding.fail(reason, "docs/troubleshooting.md")
