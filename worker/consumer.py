@@ -18,6 +18,7 @@ from kombu.transport import virtual
 from contract.rabbitmq_broker import NoAnswerError
 from contract.routing import safe_kwargsrepr
 from contract.settings import SettingsError
+from worker import metrics
 from worker.outcome import Outcome
 from worker.set_aside import SetAside, Stranger, stranger_in
 from worker.store import StoreError
@@ -168,6 +169,7 @@ class Consumer(CeleryConsumer):
             logger.info("dropped a copy of a message that is known: %s", why, extra=fields)
         else:
             logger.error("kept as a missed reply: %s", why, extra=fields)
+            metrics.observe(outcome)
             self._tell(stranger, outcome)
         message.ack_log_error(logger, self.connection_errors)
 

@@ -11,7 +11,13 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
-__all__ = ["NoPortError", "PublicWithoutAuthenticationError", "flower_arguments", "main"]
+__all__ = [
+    "NoPortError",
+    "PublicWithoutAuthenticationError",
+    "flower_arguments",
+    "has_login",
+    "main",
+]
 
 DEFAULT_PORT = "5555"
 INSPECT_AT_ONCE = 2
@@ -53,9 +59,14 @@ def _is_port(text: str) -> bool:
     return text.isascii() and text.isdigit() and 1 <= int(text) <= 65535
 
 
-def _has_authentication(environ: Mapping[str, str]) -> bool:
+def has_login(environ: Mapping[str, str]) -> bool:
+    """Return whether Flower lets in only whom its variables name."""
+    # Flower takes an empty password for one, and a name alone for a login that nobody has.
+    logins = [each for each in environ.get("FLOWER_BASIC_AUTH", "").split(",") if each.strip()]
+    if logins:
+        return all(all(part.strip() for part in each.partition(":")) for each in logins)
     # A provider alone protects nothing: Flower asks it only where FLOWER_AUTH says who may enter.
-    return any(environ.get(name, "").strip() for name in ("FLOWER_BASIC_AUTH", "FLOWER_AUTH"))
+    return bool(environ.get("FLOWER_AUTH", "").strip())
 
 
 def flower_arguments(options: Sequence[str], environ: Mapping[str, str]) -> list[str]:
@@ -84,7 +95,7 @@ def flower_arguments(options: Sequence[str], environ: Mapping[str, str]) -> list
     ours, flowers = parser.parse_known_args(options)
     if not _is_port(ours.port):
         raise NoPortError
-    if not _is_loopback(ours.address) and not _has_authentication(environ):
+    if not _is_loopback(ours.address) and not has_login(environ):
         raise PublicWithoutAuthenticationError(ours.address)
     return [f"--address={ours.address}", f"--port={ours.port}", *flowers]
 

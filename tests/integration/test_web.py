@@ -106,7 +106,10 @@ def test_every_address_but_loopback_needs_a_login(address):
 
 @pytest.mark.parametrize(
     "environ",
-    [{"FLOWER_AUTH_PROVIDER": "flower.views.auth.GithubLoginHandler"}, {"FLOWER_BASIC_AUTH": " "}],
+    [
+        {"FLOWER_AUTH_PROVIDER": "flower.views.auth.GithubLoginHandler"},
+        *({"FLOWER_BASIC_AUTH": login} for login in (" ", "admin", "admin:", ":x", "a:b,admin:")),
+    ],
 )
 def test_half_an_authentication_is_none(environ):
     """Flower lets everybody in when it has a provider but no FLOWER_AUTH."""

@@ -10,7 +10,12 @@ from kombu.transport import TRANSPORT_ALIASES
 from contract.checks import Check
 from worker.agents.base import AgentLoadError, load_agent
 from worker.settings import WorkerSettings
-from worker.web import NoPortError, PublicWithoutAuthenticationError, flower_arguments
+from worker.web import (
+    NoPortError,
+    PublicWithoutAuthenticationError,
+    flower_arguments,
+    has_login,
+)
 
 __all__ = ["check_agent", "check_flower", "check_time_limits"]
 
@@ -52,7 +57,7 @@ def check_flower(environ: Mapping[str, str] = os.environ) -> Check:
             + ": `web` refuses to start",
             login,
         )
-    if any(environ.get(name, "").strip() for name in ("FLOWER_BASIC_AUTH", "FLOWER_AUTH")):
+    if has_login(environ):
         return Check.ok("flower", "behind a login")
     return Check.ok("flower", "without a login, for this machine alone")
 
