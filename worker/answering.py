@@ -173,6 +173,8 @@ class Answering:
                 return outcome
 
     def _decide(self, claim: Claimed) -> Outcome:
+        if claim.missed is not None:
+            return self._late.put_back(claim, claim.missed)
         try:
             envelope = Envelope.from_wire(self._sealer.unseal(claim.envelope))
         except SealError as error:
@@ -220,7 +222,7 @@ class Answering:
         if refusal is not None:
             return refusal
         queued_s = self._age_s(envelope)
-        if self._handover is not None:
+        if self._handover is not None and not self._is_over(envelope):
             self._handover.deliver(envelope)
         outcome = self._run_agent(claim, envelope)
         # An operator's second run says nothing about the queue.
@@ -260,6 +262,9 @@ class Answering:
 
     def _send_after_all(self, claim: Claimed, envelope: Envelope, reply: Reply) -> Outcome:
         """Deliver what an operator had made anew, by the best way there is now."""
+        if claim.in_doubt:
+            detail = "it may have arrived: its worker ended in the middle of a post"
+            return self._late.keep(claim, Reason.EXPIRED_AT_SEND, detail=detail)
         with self._heartbeat.sending(claim.lease):
             try:
                 sent = self._resender.send(claim.lease, envelope, reply, sent=claim.sent)

@@ -104,7 +104,8 @@ class Handover:
             reply = reply_from_json(self._sealer.unseal_text(missed.answer or ""))
             note = mark_of(self._sealer.unseal(missed.envelope))
         except (SealError, ValueError):  # kept by a later release, or sealed with another key
-            self._keep_again(claimed, missed)
+            # Else it would be the first to be tried at every turn, before all that can be sent.
+            self._keep_again(claimed, missed, by_hand_only=True)
             return True
         with self._heartbeat.sending(lease):
             claimed, error = self._delivery.post(claimed, fresh, reply, note=note)
@@ -130,7 +131,12 @@ class Handover:
         return True
 
     def _keep_again(
-        self, claimed: Claimed, missed: MissedReply, error: WebhookError | None = None
+        self,
+        claimed: Claimed,
+        missed: MissedReply,
+        error: WebhookError | None = None,
+        *,
+        by_hand_only: bool = False,
     ) -> None:
         detail = missed.detail if error is None else f"handing it over failed: {error}"
         steps = [] if error is None else [Step("retried", {"detail": detail})]
@@ -141,6 +147,7 @@ class Handover:
             errcode=missed.errcode,
             detail=detail,
             in_doubt=claimed.in_doubt,
+            by_hand_only=by_hand_only,
             steps=steps,
         )
 

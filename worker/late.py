@@ -17,7 +17,7 @@ from worker.leases import Heartbeat
 from worker.outcome import FinalState, Outcome
 from worker.parts import parts_of
 from worker.patience import PatientStore
-from worker.store import Claimed, Reason, Step
+from worker.store import Claimed, Reason, Step, Taken
 
 __all__ = ["FIRST_RESCUE", "LateReplies", "Proactive", "send_proactively"]
 
@@ -121,6 +121,15 @@ class LateReplies:
             steps=[*steps, kept.step],
         )
         return kept
+
+    def put_back(self, claimed: Claimed, was: Taken) -> Outcome:
+        """Make it the missed reply again that it was before somebody died over sending it."""
+        state = FinalState.of(was.state) or FinalState.FLAGGED
+        again = Outcome(state, was.reason, was.errcode, was.detail)
+        if was.is_handled:
+            self._store.settle(claimed.lease, state, [again.step])
+            return again
+        return self.keep(claimed, was.reason, state=state, errcode=was.errcode, detail=was.detail)
 
     def _rescue(
         self,

@@ -195,6 +195,7 @@ class PatientStore:
         errcode: int | None,
         detail: str,
         in_doubt: bool = False,
+        by_hand_only: bool = False,
         steps: Sequence[Step] = (),
     ) -> None:
         """See :meth:`worker.store.Store.miss`."""
@@ -206,9 +207,14 @@ class PatientStore:
                 errcode=errcode,
                 detail=detail,
                 in_doubt=in_doubt,
+                by_hand_only=by_hand_only,
                 steps=steps,
             )
         )
+
+    def settle(self, lease: Lease, outcome: str, steps: Sequence[Step] = ()) -> None:
+        """See :meth:`worker.store.Store.settle`."""
+        self._last_write(lambda: self._store.settle(lease, outcome, steps))
 
     # Not waited for: what is noted is of use for a moment only.
 

@@ -5,11 +5,22 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from contract.routing import task_id
 from tests.integration.store_place import FakeClock, StorePlace, envelope
 from tests.servers import wait_for
-from worker.store import Claimed, Lease, LeaseLostError, Merged, Reason, Step, Store, Turn
+from worker.store import (
+    Claimed,
+    Lease,
+    LeaseLostError,
+    Merged,
+    Reason,
+    Step,
+    Store,
+    Taken,
+    Turn,
+)
 
 ONE, TWO, THREE = (task_id("robot", f"msg{n}") for n in (1, 2, 3))
 
@@ -282,6 +293,133 @@ def test_one_whose_operator_died_in_the_middle_is_due_again_with_its_answer(stor
     assert (due.task_id, due.has_answer) == (ONE, True)
 
 
+def died_over(store: Store, clock: FakeClock) -> Claimed:
+    """Let the one who took it die, and return the next claim."""
+    store.take_missed_one(ONE, owner="operator", lease_s=5)
+    store.due(limit=10, hold_s=1)
+    clock.advance(6)
+    store.due(limit=10, hold_s=1)
+    clock.advance(1)
+    claimed = store.claim(ONE, owner="worker", lease_s=15, envelope=None)
+    assert isinstance(claimed, Claimed)
+    return claimed
+
+
+def test_whoever_claims_it_after_its_operator_died_is_told_what_it_was(store, clock):
+    lease = claim(store)
+    store.keep_answer(lease, "the answer")
+    refused = Reason.REJECTED_BY_DINGTALK
+    store.miss(lease, state="FAILURE", reason=refused, errcode=40035, detail="no")
+
+    claimed = died_over(store, clock)
+
+    assert claimed.missed == Taken("FAILURE", refused, 40035, "no", is_handled=False)
+    store.miss(claimed.lease, state="FAILURE", reason=refused, errcode=40035, detail="no")
+    [reply] = store.missed()
+    assert (reply.state, reply.reason) == ("FAILURE", refused)
+    assert store.rerun(ONE, hold_s=1) is None, "it has an answer"
+
+
+def test_one_that_was_handled_before_is_known_as_that(store, clock):
+    missed(store)
+    taken = store.take_missed_one(ONE, owner="operator", lease_s=60)
+    assert taken is not None
+    store.settle(taken[0], "RESCUED")
+
+    claimed = died_over(store, clock)
+
+    assert claimed.missed is not None
+    assert (claimed.missed.state, claimed.missed.is_handled) == ("RESCUED", True)
+
+
+def test_what_is_worked_on_for_the_first_time_was_nothing_before(store):
+    claimed = store.claim(ONE, owner="me", lease_s=15, envelope=envelope())
+
+    assert isinstance(claimed, Claimed)
+    assert claimed.missed is None
+
+
+def test_what_only_an_operator_may_send_is_handed_to_no_worker(store):
+    lease = claim(store)
+    store.keep_answer(lease, "the answer")
+    store.miss(
+        lease, state="FLAGGED", reason=Reason.EXPIRED_AT_SEND, errcode=None, detail="",
+        by_hand_only=True,
+    )  # fmt: skip
+
+    assert store.take_missed("robot", "cid1", owner="w", lease_s=15, limit=9) == []
+    assert store.take_missed_one(ONE, owner="operator", lease_s=15) is not None
+
+
+def test_of_two_bots_messages_with_one_id_the_open_one_is_found(store):
+    for bot in ("alpha", "robot"):
+        claimed = store.claim(
+            task_id(bot, "msg1"), owner="me", lease_s=15, envelope=envelope(1, bot=bot)
+        )
+        assert isinstance(claimed, Claimed)
+        store.keep_answer(claimed.lease, "the answer")
+        miss(store, claimed.lease)
+    for handled, still_open in (("alpha", "robot"), ("robot", "alpha")):
+        taken = store.take_missed_one(task_id(handled, "msg1"), owner="o", lease_s=15)
+        assert taken is not None
+        store.settle(taken[0], "SUCCESS")
+
+        found = store.find_missed("msg1")
+
+        assert found is not None
+        if handled == "alpha":
+            assert found.bot == still_open
+
+
+def test_handled_ones_are_listed_by_when_they_were_handled(store, clock):
+    missed(store)
+    clock.advance(1000)
+    taken = store.take_missed_one(ONE, owner="operator", lease_s=60)
+    assert taken is not None
+    store.settle(taken[0], "SUCCESS")
+
+    assert [r.task_id for r in store.missed(handled=True, since_s=60)] == [ONE]
+    assert store.missed_briefly(since_s=2000) == []
+
+
+def test_missed_replies_can_be_counted_without_their_words(store, clock):
+    missed(store, 1)
+    clock.advance(100)
+    miss(store, claim(store, 2), Reason.AGENT_FAILED)
+
+    found = store.missed_briefly()
+
+    assert [(m.task_id, m.reason) for m in found] == [
+        (TWO, Reason.AGENT_FAILED),
+        (ONE, Reason.EXPIRED_AT_SEND),
+    ]
+    assert found[0].missed_at == at(clock)
+    assert [m.task_id for m in store.missed_briefly(since_s=50)] == [TWO]
+    assert [m.task_id for m in store.missed_briefly(limit=1)] == [TWO]
+
+
+def test_what_is_discarded_is_no_work_done(store, clock):
+    lease = claim(store)
+    clock.advance(30)
+    miss(store, lease)
+    clock.advance(4000)
+
+    store.discard(ONE)
+
+    assert store.pace(over_s=60).finished == 0
+
+
+@pytest.mark.parametrize("id_", ["bots", "sweep", "schema"])
+def test_no_id_of_others_meets_what_the_store_keeps_beside_messages(store, id_):
+    claim(store)
+    store.due(limit=1, hold_s=1)
+
+    assert store.story(id_) is None
+    claimed = store.claim(id_, owner="me", lease_s=15, envelope=envelope(7))
+    assert isinstance(claimed, Claimed)
+    assert claimed.takeovers == 0
+
+
 def test_one_without_an_answer_is_run_anew(store, clock):
     lease = claim(store)
     miss(store, lease, Reason.AGENT_FAILED)
@@ -400,6 +538,27 @@ def test_the_route_goes_by_dingtalks_clock(store, clock):
     claim(store, **routed(clock, "https://w", for_s=60), clock_offset_s=100)
 
     assert store.route("robot", "cid1") is None
+
+
+@pytest.mark.parametrize("store_place", ["postgresql", "sqlite"], indirect=True)
+def test_a_webhook_that_is_over_is_not_kept(store_place, clock):
+    """Redis has it expire."""
+    store = store_place.open(clock_ms=clock)
+    store.prepare()
+    missed(store, 1, **routed(clock, "https://one", for_s=60))
+    store.finish(claim(store, 2, **routed(clock, "https://two", for_s=60)), "SUCCESS")
+    claim(store, 3, **routed(clock, "https://three", for_s=600))
+    store.discard(ONE)
+    clock.advance(61)
+
+    store.prune()
+
+    with store._database.one() as connection:
+        rows = connection.execute(text("SELECT route FROM dingtalk_messages ORDER BY message_id"))
+        routes = [row[0] for row in rows]
+    assert routes[:2] == [None, None]
+    assert "https://three" in routes[2]
+    store.close()
 
 
 # Work in hand, and its pace.

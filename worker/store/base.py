@@ -34,6 +34,7 @@ __all__ = [
     "Lease",
     "LeaseLostError",
     "Merged",
+    "MissedBriefly",
     "MissedReply",
     "Note",
     "Pace",
@@ -45,6 +46,7 @@ __all__ = [
     "StoreSchemaError",
     "StoreUnavailableError",
     "Story",
+    "Taken",
     "Turn",
     "Unfinished",
 ]
@@ -165,7 +167,8 @@ class Claimed:
     message died before; ``sent`` how many parts of the answer have arrived; ``in_doubt`` whether
     the last worker died while it posted the next, which may have arrived or not; ``crowded``
     whether too many wait in its lane already, where it has no place then; ``rerun`` whether an
-    operator wants it answered although it was missed before.
+    operator wants it answered although it was missed before; ``missed`` as what it was taken to be
+    sent, by somebody who died over it.
     """
 
     lease: Lease
@@ -177,6 +180,7 @@ class Claimed:
     in_doubt: bool = False
     crowded: bool = False
     rerun: bool = False
+    missed: "Taken | None" = None
 
 
 @dataclass(frozen=True)
@@ -257,6 +261,26 @@ class MissedReply:
     sent: int = 0
     in_doubt: bool = False
     handled_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class MissedBriefly:
+    """An open missed reply, as far as counting them goes."""
+
+    task_id: str
+    reason: Reason
+    missed_at: datetime
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a missed reply was before somebody took it to send it; see :class:`MissedReply`."""
+
+    state: str
+    reason: Reason
+    errcode: int | None
+    detail: str
+    is_handled: bool
 
 
 @dataclass(frozen=True)
@@ -423,6 +447,7 @@ class Store(Protocol):
         errcode: int | None,
         detail: str,
         in_doubt: bool = False,
+        by_hand_only: bool = False,
         steps: Sequence[Step] = (),
     ) -> DueMessage | None:
         """Record that the reply was missed; keep envelope and answer for ``missed_ttl_s``.
@@ -435,6 +460,7 @@ class Store(Protocol):
             detail: One safe line.
             in_doubt: Whether it may have arrived all the same, so that
                 :meth:`take_missed` must not hand it out.
+            by_hand_only: The same for another reason.
             steps: As in :meth:`keep_answer`.
 
         Returns:
@@ -476,8 +502,13 @@ class Store(Protocol):
             handled: Those that an operator has sent after all, instead of the open ones.
         """
 
+    def missed_briefly(
+        self, *, limit: int = 1000, since_s: float | None = None
+    ) -> list[MissedBriefly]:
+        """Return what :meth:`missed` does, without what was written."""
+
     def find_missed(self, id_: str) -> MissedReply | None:
-        """Return the missed reply with this task id or ``message_id``, open or handled."""
+        """Return the missed reply with this task id or ``message_id``; an open one first."""
 
     def take_missed_one(
         self, task_id: str, *, owner: str, lease_s: float
@@ -485,7 +516,7 @@ class Store(Protocol):
         """Claim a missed reply, to send it; None when there is none (any more).
 
         As :meth:`take_missed`, but any that is open or handled: :meth:`settle` it, or
-        :meth:`miss` it again.
+        :meth:`miss` it again. Should the caller die, whoever claims it next is told what it was.
         """
 
     def settle(self, lease: Lease, outcome: str, steps: Sequence[Step] = ()) -> None:

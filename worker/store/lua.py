@@ -41,6 +41,7 @@ local function read_clock()
 end
 local now = read_clock()
 local records = ARGV[2]
+local desk = string.sub(records, 1, -string.len('message:') - 1)
 local function is_ours(key, token)
   local found = redis.call('HMGET', key, 'token', 'state')
   return found[1] == token and found[2] == 'running'
@@ -60,14 +61,14 @@ end
 # when nobody has swept for half a lease, nothing is taken over for the length of one.
 GRACE = """
 local function in_grace(hold, is_sweep)
-  local found = redis.call('HMGET', records .. 'sweep', 'at', 'grace_until')
+  local found = redis.call('HMGET', desk .. 'sweep', 'at', 'grace_until')
   local at, grace_until = tonumber(found[1] or now), tonumber(found[2] or 0)
   local was_away = now - at > math.max(hold / 2, 1000)
   if was_away then
     grace_until = now + hold
-    redis.call('HSET', records .. 'sweep', 'grace_until', grace_until)
+    redis.call('HSET', desk .. 'sweep', 'grace_until', grace_until)
   end
-  if was_away or is_sweep then redis.call('HSET', records .. 'sweep', 'at', now) end
+  if was_away or is_sweep then redis.call('HSET', desk .. 'sweep', 'at', now) end
   return now < grace_until and grace_until
 end
 """
@@ -118,7 +119,7 @@ local function finish(key, outcome, ttl)
 end
 
 local function count_finished(claimed_at)
-  local pace = records .. 'pace:' .. math.floor(now / 10000)
+  local pace = desk .. 'pace:' .. math.floor(now / 10000)
   redis.call('HINCRBY', pace, 'n', 1)
   redis.call('HINCRBY', pace, 'ms', string.format('%.0f', now - (claimed_at or now)))
   redis.call('PEXPIRE', pace, 3700000)
@@ -154,13 +155,13 @@ else
   redis.call('HSET', key, 'token', now, 'attempts', 0, 'takeovers', 0, 'sent', 0, 'handed', 0,
     'envelope', envelope, 'message_id', ARGV[7], 'conversation', ARGV[8])
   tell(key, ARGV[19], true)
-  redis.call('SADD', records .. 'bots', ARGV[21])
+  redis.call('SADD', desk .. 'bots', ARGV[21])
   if ARGV[8] ~= '' then
-    local last = records .. 'conversation:' .. ARGV[8]
+    local last = desk .. 'conversation:' .. ARGV[8]
     redis.call('ZADD', last, now, id)
     redis.call('ZREMRANGEBYRANK', last, 0, -51)
     redis.call('PEXPIRE', last, math.max(ARGV[17], ARGV[24]))
-    local route = records .. 'route:' .. ARGV[8]
+    local route = desk .. 'route:' .. ARGV[8]
     local known_until = tonumber(redis.call('HGET', route, 'until') or 0)
     if tonumber(ARGV[23]) > math.max(now, known_until) then
       redis.call('HSET', route, 'route', ARGV[22], 'until', ARGV[23])
@@ -244,7 +245,7 @@ local how = state == 'running' and 'taken_over' or 'taken'
 tell(key, '[[0,"' .. how .. '",' .. ARGV[20] .. ']]')
 return {'claimed', redis.call('HMGET', key,
   'token', 'envelope', 'answer', 'attempts', 'takeovers', 'sent', 'in_doubt', 'merged',
-  'crowded', 'rerun')}
+  'crowded', 'rerun', 'was', 'facts', 'handled_at')}
 """
 )
 
@@ -334,7 +335,7 @@ local found = redis.call('HMGET', KEYS[1],
   'lane', 'place', 'conversation', 'answer', 'missed_at', 'claimed_at')
 leave(found[1], found[2], KEYS[2], ARGV[4])
 local missed_at = found[5] or string.format('%.0f', now)
-redis.call('HDEL', KEYS[1], 'owner', 'lease_until', 'rerun', 'in_doubt')
+redis.call('HDEL', KEYS[1], 'owner', 'lease_until', 'rerun', 'in_doubt', 'was', 'handled_at')
 if ARGV[10] ~= '' then redis.call('HSET', KEYS[1], 'in_doubt', 1) end
 redis.call('HSET', KEYS[1], 'state', 'missed', 'outcome', ARGV[5], 'facts', ARGV[8],
   'missed_at', missed_at)

@@ -29,9 +29,9 @@ local function take(id, due, owner, lease_until)
   redis.call('ZREM', KEYS[3], id)
   redis.call('ZREM', KEYS[4], id)
   redis.call('ZREM', ARGV[3] .. redis.call('HGET', key, 'conversation'), id)
-  redis.call('HDEL', key, 'outcome', 'handled_at')
+  redis.call('HDEL', key, 'outcome')
   redis.call('HSET', key, 'state', 'running', 'owner', owner, 'lease_until', lease_until,
-    'claimed_at', now)
+    'claimed_at', now, 'was', row[1])
   redis.call('PERSIST', key)
   redis.call('ZADD', due, lease_until, id)
   return {id, token, row}
@@ -71,7 +71,7 @@ SETTLE = (
     + """
 if not is_ours(KEYS[1], ARGV[3]) then return {0} end
 redis.call('ZREM', KEYS[2], ARGV[4])
-redis.call('HDEL', KEYS[1], 'owner', 'lease_until', 'in_doubt', 'rerun')
+redis.call('HDEL', KEYS[1], 'owner', 'lease_until', 'in_doubt', 'rerun', 'was')
 redis.call('HSET', KEYS[1], 'state', 'missed', 'outcome', ARGV[5], 'handled_at', now)
 redis.call('HSETNX', KEYS[1], 'missed_at', now)
 tell(KEYS[1], ARGV[7], true)

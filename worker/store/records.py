@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from worker.store.base import DueMessage, MissedReply, Reason, Step
+from worker.store.base import DueMessage, MissedReply, Reason, Step, Taken
 
 __all__ = [
     "PARK_S",
@@ -26,6 +26,8 @@ __all__ = [
     "plain",
     "read_missed",
     "read_steps",
+    "read_taken",
+    "reason_in",
     "route_of",
     "unpack",
     "with_earlier",
@@ -91,10 +93,23 @@ def pack_facts(*, reason: Reason, errcode: int | None, detail: str) -> str:
     return pack({"reason": reason.value, "errcode": errcode, "detail": detail})
 
 
+def reason_in(facts: str) -> Reason:
+    """Return why a reply was missed."""
+    return Reason(unpack(facts)["reason"])
+
+
 def due_message(task_id: str, envelope: str, *, has_answer: bool, attempts: int = 0) -> DueMessage:
     """Build a due message from its stored parts."""
     content = unpack(envelope)
     return DueMessage(task_id, str(content.get("message_id", "")), has_answer, content, attempts)
+
+
+def read_taken(was: str | None, facts: str | None, *, is_handled: bool) -> Taken | None:
+    """Return what a missed reply was that was taken to be sent; None of what was not."""
+    if was is None or facts is None:
+        return None
+    why = unpack(facts)
+    return Taken(was, Reason(why["reason"]), why["errcode"], why["detail"], is_handled)
 
 
 def pack_steps(steps: Sequence[Step]) -> str:

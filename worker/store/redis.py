@@ -39,6 +39,7 @@ from worker.store.records import (
     pack_facts,
     pack_steps,
     plain,
+    read_taken,
     route_of,
     unpack,
     with_earlier,
@@ -78,6 +79,7 @@ class RedisStore(RedisOperator):
                 f"store has schema version {version}, this release knows up to {VERSION}: "
                 "deploy the newer release"
             )
+        self._learn_bots()
 
     def check(self) -> None:
         """See :meth:`Store.check <worker.store.base.Store.check>`."""
@@ -133,7 +135,8 @@ class RedisStore(RedisOperator):
                 next_ = _next(found[0])
                 assert next_ is not None  # noqa: S101, it was put first by the same step
                 return Merged(next_, tuple((id_, message_id) for id_, message_id in found[1]))
-        token, kept, answer, attempts, takeovers, sent, in_doubt, merged, crowded, rerun = found[0]
+        token, kept, answer, attempts, takeovers, sent, in_doubt, merged, *marks = found[0]
+        crowded, rerun, was, facts, handled_at = marks
         return Claimed(
             Lease(task_id, owner, int(token), lease_s),
             with_earlier(kept, merged),
@@ -144,6 +147,7 @@ class RedisStore(RedisOperator):
             bool(in_doubt),
             bool(crowded),
             bool(rerun),
+            read_taken(was, facts, is_handled=handled_at is not None),
         )
 
     def _turn(self, turn: Turn | None) -> list[str | int]:
@@ -204,11 +208,13 @@ class RedisStore(RedisOperator):
         errcode: int | None,
         detail: str,
         in_doubt: bool = False,
+        by_hand_only: bool = False,
         steps: Sequence[Step] = (),
     ) -> DueMessage | None:
         """See :meth:`Store.miss <worker.store.base.Store.miss>`."""
         facts = pack_facts(reason=reason, errcode=errcode, detail=detail)
-        kept = self._kept if reason.is_lateness and not in_doubt else ""
+        may_be_sent = reason.is_lateness and not in_doubt and not by_hand_only
+        kept = self._kept if may_be_sent else ""
         keys = [self._due, self._missed]
         ttls = (self._missed_ttl, ms(lease.length_s))
         doubt = "1" if in_doubt else ""

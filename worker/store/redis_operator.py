@@ -19,6 +19,7 @@ from worker.store import lua_operator as lua
 from worker.store.base import (
     DueMessage,
     Lease,
+    MissedBriefly,
     MissedReply,
     Note,
     Pace,
@@ -28,6 +29,7 @@ from worker.store.base import (
     Unfinished,
 )
 from worker.store.records import (
+    at_ms,
     conversation_key,
     due_message,
     ms,
@@ -35,6 +37,7 @@ from worker.store.records import (
     plain,
     read_missed,
     read_steps,
+    reason_in,
     unpack,
 )
 
@@ -82,14 +85,32 @@ class RedisOperator:
     ) -> list[MissedReply]:
         """See :meth:`Store.missed <worker.store.base.Store.missed>`."""
         index = self._handled if handled else self._missed
+        return self._read_missed(self._last(index, limit, since_s))
+
+    def missed_briefly(
+        self, *, limit: int = 1000, since_s: float | None = None
+    ) -> list[MissedBriefly]:
+        """See :meth:`Store.missed_briefly <worker.store.base.Store.missed_briefly>`."""
+        rows = self._read_records(
+            self._last(self._missed, limit, since_s), ("state", "facts", "missed_at")
+        )
+        return [
+            MissedBriefly(task_id, reason_in(facts), at_ms(int(missed_at)))
+            for task_id, (state, facts, missed_at) in rows
+            if state == "missed" and facts is not None and missed_at is not None
+        ]
+
+    def _last(self, index: str, limit: int, since_s: float | None) -> list[str]:
+        """Return the newest ids of an index by time."""
         with self._errors():
             since = "-inf" if since_s is None else f"({self._now_ms() - ms(since_s)}"
             ids: Any = self._redis.zrevrangebyscore(index, "+inf", since, start=0, num=limit)
-        return self._read_missed(ids)
+        return list(ids)
 
     def find_missed(self, id_: str) -> MissedReply | None:
         """See :meth:`Store.find_missed <worker.store.base.Store.find_missed>`."""
-        return next(iter(self._read_missed(self._ids(id_))), None)
+        found = self._read_missed(self._ids(id_))
+        return min(found, key=lambda missed: missed.handled_at is not None, default=None)
 
     def take_missed(
         self, bot: str, conversation_id: str, *, owner: str, lease_s: float, limit: int
@@ -131,7 +152,7 @@ class RedisOperator:
 
     def route(self, bot: str, conversation_id: str) -> dict[str, Any] | None:
         """See :meth:`Store.route <worker.store.base.Store.route>`."""
-        key = f"{self._record}route:{conversation_key(bot, conversation_id)}"
+        key = f"{self._prefix}route:{conversation_key(bot, conversation_id)}"
         with self._errors():
             found: Any = self._redis.hmget(key, "route", "until")
             is_alive = found[1] is not None and int(found[1]) > self._now_ms()
@@ -157,8 +178,18 @@ class RedisOperator:
 
     def _bots(self) -> list[str]:
         with self._errors():
-            bots: Any = self._redis.smembers(f"{self._record}bots")
+            bots: Any = self._redis.smembers(f"{self._prefix}bots")
         return sorted(bots)
+
+    def _learn_bots(self) -> None:
+        """Note the bots of missed replies that a release has left which noted none."""
+        with self._errors():
+            if self._redis.exists(f"{self._prefix}bots"):
+                return
+        bots = {missed.bot for missed in self.missed() if missed.bot}
+        if bots:
+            with self._errors():
+                self._redis.sadd(f"{self._prefix}bots", *sorted(bots))
 
     # Stories.
 
@@ -171,7 +202,7 @@ class RedisOperator:
         last: list[tuple[str, float]] = []
         with self._errors():
             for bot in self._bots():
-                key = f"{self._record}conversation:{conversation_key(bot, conversation_id)}"
+                key = f"{self._prefix}conversation:{conversation_key(bot, conversation_id)}"
                 found: Any = self._redis.zrange(key, 0, limit - 1, desc=True, withscores=True)
                 last += found
         last.sort(key=lambda each: each[1], reverse=True)
@@ -201,7 +232,7 @@ class RedisOperator:
         with self._errors(), self._redis.pipeline(transaction=False) as pipeline:
             last = self._now_ms() // 10_000
             for tens in range(last - int(over_s // 10) + 1, last + 1):
-                pipeline.hmget(f"{self._record}pace:{tens}", "n", "ms")
+                pipeline.hmget(f"{self._prefix}pace:{tens}", "n", "ms")
             found = pipeline.execute()
         finished = sum(int(n or 0) for n, _ in found)
         return Pace(finished, sum(int(took or 0) for _, took in found) / 1000, over_s)

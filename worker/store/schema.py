@@ -14,7 +14,7 @@ webhook may carry the answer.
 ``steps`` is its story (see ``records.read_steps``), ``known_at`` when that began, ``claimed_at``
 when it was claimed last and ``work_ms`` how long it took from then on. ``route`` leads to its
 conversation until ``route_until``. ``rerun`` is 1 when an operator had it run anew, ``handled_at``
-when one sent it after all.
+when one sent it after all, ``was`` the outcome of one that is taken to be sent.
 """
 
 from sqlalchemy import (
@@ -97,6 +97,7 @@ messages = Table(
     Column("route_until", BigInteger),
     Column("rerun", Integer, nullable=False, server_default="0"),
     Column("handled_at", BigInteger),
+    Column("was", String),
 )
 
 # What processes say of themselves, by kind and key, until it expires.
@@ -177,12 +178,15 @@ _VERSION_3 = (
             "route_until BIGINT",
             "rerun INTEGER NOT NULL DEFAULT 0",
             "handled_at BIGINT",
+            "was VARCHAR",
         )
     ),
     "DROP INDEX dingtalk_messages_missed_id",
     "CREATE INDEX dingtalk_messages_message_id ON dingtalk_messages (message_id)",
     "CREATE INDEX dingtalk_messages_conversation ON dingtalk_messages (conversation_id, known_at)"
     " WHERE conversation_id IS NOT NULL",
+    "CREATE INDEX dingtalk_messages_route ON dingtalk_messages (route_until)"
+    " WHERE route IS NOT NULL",
     """CREATE TABLE dingtalk_notes (
       kind VARCHAR NOT NULL, key VARCHAR NOT NULL, facts TEXT NOT NULL, noted_at BIGINT NOT NULL,
       expires_at BIGINT NOT NULL, PRIMARY KEY (kind, key))""",

@@ -48,6 +48,7 @@ from worker.store.records import (
     pack_facts,
     pack_steps,
     plain,
+    read_taken,
     route_of,
     unpack,
     with_earlier,
@@ -234,6 +235,7 @@ class SqlStore(SqlOperator):
             bool(row.in_doubt),
             bool(row.crowded),
             bool(row.rerun),
+            read_taken(row.was, row.facts, is_handled=row.handled_at is not None),
         )
 
     def renew(self, leases: Sequence[Lease], *, lease_s: float) -> list[Lease]:
@@ -307,10 +309,11 @@ class SqlStore(SqlOperator):
         errcode: int | None,
         detail: str,
         in_doubt: bool = False,
+        by_hand_only: bool = False,
         steps: Sequence[Step] = (),
     ) -> DueMessage | None:
         """See :meth:`Store.miss <worker.store.base.Store.miss>`."""
-        may_be_sent = reason.is_lateness and not in_doubt
+        may_be_sent = reason.is_lateness and not in_doubt and not by_hand_only
         kept_for = case((_m.answer.is_not(None), _m.conversation)) if may_be_sent else None
         # One that was missed before, and was tried to be sent since, is as old as it was.
         missed_at = func.coalesce(_m.missed_at, self._database.now())
@@ -322,6 +325,7 @@ class SqlStore(SqlOperator):
             outcome=state,
             facts=pack_facts(reason=reason, errcode=errcode, detail=detail),
             missed_at=missed_at,
+            handled_at=None,
             kept_for=kept_for,
             in_doubt=int(in_doubt),
             rerun=0,

@@ -9,9 +9,20 @@ from typing import Any
 from sqlalchemy import Row, Select, Update, delete, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from worker.store.base import DueMessage, Lease, MissedReply, Note, Pace, Step, Story, Unfinished
+from worker.store.base import (
+    DueMessage,
+    Lease,
+    MissedBriefly,
+    MissedReply,
+    Note,
+    Pace,
+    Step,
+    Story,
+    Unfinished,
+)
 from worker.store.database import Database
 from worker.store.records import (
+    at_ms,
     conversation_key,
     due_message,
     ms,
@@ -20,6 +31,7 @@ from worker.store.records import (
     plain,
     read_missed,
     read_steps,
+    reason_in,
     unpack,
 )
 from worker.store.schema import DONE, MISSED, RUNNING, WAITING, messages, notes
@@ -57,12 +69,33 @@ class SqlOperator:
             _m.handled_at.is_not(None) if handled else _m.handled_at.is_(None),
         )
         if since_s is not None:
-            wanted = wanted.where(_m.missed_at > self._database.now() - ms(since_s))
+            wanted = wanted.where(when > self._database.now() - ms(since_s))
         return self._read_missed(wanted.order_by(when.desc()).limit(limit))
+
+    def missed_briefly(
+        self, *, limit: int = 1000, since_s: float | None = None
+    ) -> list[MissedBriefly]:
+        """See :meth:`Store.missed_briefly <worker.store.base.Store.missed_briefly>`."""
+        now = self._database.now()
+        statement = (
+            select(_m.task_id, _m.facts, _m.missed_at)
+            .where(_m.missed_at.is_not(None), _m.handled_at.is_(None))
+            .where(_m.state == MISSED, _m.expires_at > now)
+            .order_by(_m.missed_at.desc())
+            .limit(limit)
+        )
+        if since_s is not None:
+            statement = statement.where(_m.missed_at > now - ms(since_s))
+        with self._database.one() as connection:
+            return [
+                MissedBriefly(row.task_id, reason_in(row.facts), at_ms(row.missed_at))
+                for row in connection.execute(statement)
+            ]
 
     def find_missed(self, id_: str) -> MissedReply | None:
         """See :meth:`Store.find_missed <worker.store.base.Store.find_missed>`."""
-        found = self._read_missed(self._select_missed().where(_has_id(id_)).limit(1))
+        open_first = self._select_missed().order_by(_m.handled_at.is_not(None))
+        found = self._read_missed(open_first.where(_has_id(id_)).limit(1))
         return found[0] if found else None
 
     def take_missed(
@@ -92,8 +125,8 @@ class SqlOperator:
                     .where(_m.task_id == row.task_id)
                     .values(
                         state=RUNNING, owner=owner, token=_m.token + 1, lease_until=until,
-                        due_at=until, outcome=None, expires_at=None, kept_for=None,
-                        handled_at=None, claimed_at=self._database.now(),
+                        due_at=until, outcome=None, was=_m.outcome, expires_at=None,
+                        kept_for=None, claimed_at=self._database.now(),
                     )
                     .returning(_m.token)
                 )  # fmt: skip
@@ -123,7 +156,8 @@ class SqlOperator:
         now = self._database.now()
         statement = _missed_one(task_id).values(
             state=DONE, outcome="DROPPED", envelope=None, answer=None, merged=None, missed_at=None,
-            handled_at=None, kept_for=None, expires_at=now + self._done_ttl,
+            handled_at=None, kept_for=None, route=None, work_ms=None,
+            expires_at=now + self._done_ttl,
             **told(now, _DISCARDED, is_last=True),
         )  # fmt: skip
         with self._database.one() as connection:
@@ -252,6 +286,9 @@ class SqlOperator:
         now = self._database.now()
         with self._database.one() as connection:
             connection.execute(delete(notes).where(_n.expires_at <= now))
+            # A webhook that is over leads nowhere, and is nobody's business any more.
+            over = _m.route.is_not(None), _m.route_until <= now
+            connection.execute(update(messages).where(*over).values(route=None))
             return connection.execute(delete(messages).where(_m.expires_at <= now)).rowcount
 
 

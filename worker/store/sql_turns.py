@@ -91,7 +91,7 @@ def hand_over(
 
 def end_values() -> dict[str, Any]:
     """Return what every finished record has in common."""
-    return {"owner": None, "lease_until": None, "due_at": None, "lane": None}
+    return {"owner": None, "lease_until": None, "due_at": None, "lane": None, "was": None}
 
 
 def merge(

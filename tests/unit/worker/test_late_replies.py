@@ -182,3 +182,42 @@ def test_a_rescue_has_its_own_tries_after_many_of_the_webhook(desk):
     outcome = desk.deliver_when_due(worker, outcome)
 
     assert outcome.state is FinalState.RESCUED
+
+
+@pytest.mark.parametrize("policy", ["drop", "flag", "rescue"])
+@pytest.mark.parametrize("was_posting", [False, True])
+def test_one_whose_operator_died_over_sending_it_is_what_it_was(desk, policy, was_posting):
+    """No policy applies: it may have been sent, and an operator had it in hand."""
+    desk.answer(desk.worker(policy="flag"))
+    kept = desk.missed()
+    taken = desk.store.take_missed_one(kept.task_id, owner="operator", lease_s=5)
+    if was_posting:
+        desk.store.sending(taken[0], sent=0)
+    desk.clock.advance(6)
+    desk.store.due(limit=9, hold_s=0.1)
+    desk.clock.advance(1)
+
+    outcome = desk.worker(policy=policy, owner="worker2").work(kept.task_id, None)
+
+    assert (outcome.state, outcome.reason) == (FinalState.FLAGGED, Reason.EXPIRED_AT_SEND)
+    again = desk.missed()
+    assert (again.answer, again.missed_at) == (kept.answer, kept.missed_at)
+    assert again.in_doubt is was_posting
+    assert desk.proactive.sent == []
+
+
+def test_one_that_was_sent_before_stays_sent_when_its_operator_dies_over_sending_it_again(desk):
+    desk.answer(desk.worker(policy="flag"))
+    id_ = desk.missed().task_id
+    desk.store.settle(desk.store.take_missed_one(id_, owner="o", lease_s=5)[0], "RESCUED")
+    desk.store.take_missed_one(id_, owner="operator", lease_s=5)
+    desk.clock.advance(6)
+    desk.store.due(limit=9, hold_s=0.1)
+    desk.clock.advance(1)
+
+    outcome = desk.worker(owner="worker2").work(id_, None)
+
+    assert outcome.state is FinalState.RESCUED
+    assert desk.store.missed() == []
+    assert [missed.task_id for missed in desk.store.missed(handled=True)] == [id_]
+    assert desk.store.take_missed("robot1", "cid1", owner="w", lease_s=5, limit=9) == []

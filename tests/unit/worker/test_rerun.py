@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from contract.routing import task_id
-from dingwire.errors import OpenApiUnavailableError, WebhookUnreachableError
+from dingwire.errors import OpenApiUnavailableError, WebhookExpiredError, WebhookUnreachableError
 from tests.unit.worker.answering_parts import SECRET_WORDS, Desk, envelope
 from worker.answering import Answering
 from worker.outcome import FinalState, Outcome
@@ -29,6 +29,17 @@ def fail(desk: Desk, **more) -> None:
     outcome = desk.answer(desk.worker(desk.agent(RuntimeError("boom"))), envelope(**more))
     assert outcome.reason is Reason.AGENT_FAILED
     desk.clock.advance(86_000)
+
+
+def worker_ends(desk: Desk) -> None:
+    """Let this process end right after the answer is kept."""
+    kept = desk.store.keep_answer
+
+    def keep_answer(*facts):
+        kept(*facts)
+        raise KeyboardInterrupt
+
+    desk.store.keep_answer = keep_answer  # type: ignore[method-assign]
 
 
 def rerun(desk: Desk, worker: Answering) -> Outcome:
@@ -96,10 +107,11 @@ def test_an_agent_that_fails_again_is_missed_again(desk):
 
 def test_a_worker_that_dies_after_the_agent_leaves_only_the_sending(desk):
     fail(desk)
-    worker = desk.worker(desk.agent("the answer"))
-    desk.proactive.answers = [KeyboardInterrupt()]
+    worker = desk.worker(lambda _: worker_ends(desk) or "the answer")
+    due = desk.store.rerun(ONE, hold_s=15)
+    assert due is not None
     with pytest.raises(KeyboardInterrupt):
-        rerun(desk, worker)
+        worker.work(ONE, due.envelope)
     desk.clock.advance(20)
     desk.store.due(limit=9, hold_s=0.1)
     desk.clock.advance(1)
@@ -107,7 +119,6 @@ def test_a_worker_that_dies_after_the_agent_leaves_only_the_sending(desk):
     outcome = desk.worker(owner="worker2").work(ONE, None)
 
     assert outcome.state is FinalState.RESCUED
-    assert len(desk.agent_calls) == 2
     assert desk.proactive.sent[-1][-1] == f"{MARK}the answer"
 
 
@@ -128,3 +139,40 @@ def test_a_post_that_hangs_is_not_followed_by_another_way(desk):
 
     assert outcome.state is FinalState.FLAGGED
     assert desk.proactive.sent == []
+
+
+def test_one_whose_worker_died_in_the_middle_of_a_post_is_not_sent_again(desk):
+    fail(desk)
+    worker = desk.worker(desk.agent("the answer"))
+
+    def die(*_):
+        raise KeyboardInterrupt
+
+    desk.proactive.send_to_user = die
+    with pytest.raises(KeyboardInterrupt):
+        rerun(desk, worker)
+    del desk.proactive.send_to_user
+    desk.clock.advance(20)
+    desk.store.due(limit=9, hold_s=0.1)
+    desk.clock.advance(1)
+
+    outcome = desk.worker(owner="worker2").work(ONE, None)
+
+    assert outcome.state is FinalState.FLAGGED
+    assert "may have arrived" in outcome.detail
+    assert desk.proactive.sent == []
+    [missed] = desk.store.missed()
+    assert missed.in_doubt
+
+
+def test_it_lends_its_dead_webhook_to_nobody(desk):
+    fail(desk)
+    desk.webhook.answers = [WebhookExpiredError(300001)]
+    other = envelope(message_id="other", deadline=desk.clock.now + timedelta(hours=1))
+    assert desk.answer(desk.worker(), other).state is FinalState.FLAGGED
+    desk.clock.advance(3601)
+    posts = desk.webhook.attempts
+
+    rerun(desk, desk.worker(desk.agent("the answer"), hands_over=True))
+
+    assert desk.webhook.attempts == posts

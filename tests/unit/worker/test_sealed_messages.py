@@ -96,6 +96,26 @@ def test_a_kept_answer_is_handed_over_with_its_question(desk):
     assert desk.webhook.posted == [f"补发 · Late answer to: 「{SECRET_WORDS}」\nthe answer", "new"]
 
 
+def test_an_answer_that_cannot_be_opened_holds_up_no_other(desk):
+    desk.webhook.answers = [WebhookExpiredError(300001), WebhookExpiredError(300001)]
+    work(desk, desk.worker(desk.agent("lost"), sealer=SEALER))
+    desk.clock.advance(60)
+    work(desk, desk.worker(desk.agent("kept")), envelope(message_id="kept"), sealer=IN_CLEAR)
+    deadline = desk.clock.now + timedelta(hours=1)
+    without_key = desk.worker(desk.agent("new"), hands_over=True)
+
+    for number in (1, 2):
+        fresh = envelope(message_id=f"fresh{number}", deadline=deadline)
+        work(desk, without_key, fresh, sealer=IN_CLEAR)
+
+    assert desk.webhook.posted == [
+        f"补发 · Late answer to: 「{SECRET_WORDS}」\nkept",
+        "new",
+        "new",
+    ]
+    assert [missed.task_id for missed in desk.store.missed()] == [ONE]
+
+
 def test_merged_messages_are_opened_all(desk):
     heard: list[str] = []
     merge = Turns(burst=Burst.MERGE)
