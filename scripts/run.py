@@ -25,6 +25,7 @@ from honcho.manager import Manager
 from honcho.printer import Message, Printer
 
 from contract.settings import Settings, SettingsError
+from contract.variables import VARIABLES
 from listener.settings import ListenerSettings
 from worker.settings import WorkerSettings
 
@@ -236,7 +237,8 @@ def make_plan(outer: Mapping[str, str]) -> Plan:
     lines.append(f"Flower      http://127.0.0.1:{flower_port}/   {login}")
     if is_simulated:
         file = settings.data_dir / VARIABLES_FILE
-        _write_variables(file, _simulated(port), environment["PATH"])
+        given = {name: environment[name] for name in sorted(VARIABLES & environment.keys())}
+        _write_variables(file, given)
         lines.append(f"commands    . {file} && celery -A worker doctor")
     return Plan(environment, settings.data_dir, is_simulated, tuple(ports), _framed(lines))
 
@@ -259,11 +261,16 @@ def _simulated(port: int) -> dict[str, str]:
     }
 
 
-def _write_variables(file: Path, variables: Mapping[str, str], path: str) -> None:
+def _write_variables(file: Path, variables: Mapping[str, str]) -> None:
     """Write what an operator's commands in another terminal must know of this run."""
-    known = {**variables, "DATA_DIR": str(file.parent.absolute()), "PATH": path}
-    lines = [f"export {name}={shlex.quote(value)}\n" for name, value in known.items()]
-    file.write_text("".join(lines), encoding="utf-8")
+    known = {**variables, "DATA_DIR": str(file.parent.absolute())}
+    known.pop("LOG_FORMAT", None)  # of the terminal that the processes share
+    lines = [f"export {k}={shlex.quote(v)}\n" for k, v in known.items()]
+    programs = shlex.quote(str(Path(sys.executable).parent))
+    lines.append(f"export PATH={programs}:$PATH\n")
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as out:
+        out.write("".join(lines))
 
 
 def _deny_all() -> str:

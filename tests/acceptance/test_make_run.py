@@ -141,7 +141,9 @@ def test_flower_is_behind_the_password_that_is_printed(tmp_path):
 
 def test_the_printed_command_finds_everything_in_order(tmp_path):
     """A newcomer's first look as an operator: no variable has to be found out."""
-    with running(tmp_path) as run:
+    (tmp_path / "own_agent.py").write_text("def answer(message): return 'hello'\n")
+    path = {"PYTHONPATH": f"{tmp_path / 'clone'}{os.pathsep}{tmp_path}"}
+    with running(tmp_path, AGENT="own_agent:answer", **path) as run:
         run.until(BANNER)
         ask(run, "hello")
         command = re.search(r"commands +(\S.*)", run.output)
@@ -150,14 +152,15 @@ def test_the_printed_command_finds_everything_in_order(tmp_path):
         found = subprocess.run(
             ["/bin/sh", "-c", command[1]],
             cwd=tmp_path / "clone",
-            env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(tmp_path / "clone")},
+            env={"PATH": "/usr/bin:/bin", **path},
             capture_output=True,
             text=True,
             check=False,
         )
 
         assert found.returncode == 0, found.stdout + found.stderr
-        assert "FAIL" not in found.stdout
+        assert not re.search("FAIL|warn", found.stdout), found.stdout
+        assert re.search(r"^agent +ok +own_agent:answer", found.stdout, re.MULTILINE)
         assert re.search(r"^listeners +ok +1 running", found.stdout, re.MULTILINE)
         assert re.search(r"^workers +ok", found.stdout, re.MULTILINE)
 
