@@ -66,12 +66,17 @@ class Timeline:
             "task_id": self._story.task_id,
             "message_id": self._first.get("message_id"),
             "received_at": self._start and self._start.isoformat(timespec="milliseconds"),
-            "state": self._story.state,
+            "state": self._state(),
             "outcome": self._story.outcome,
             "reason": self._reason(),
             "owner": self._story.owner,
             "total_s": self._total_s(),
         }
+
+    def _state(self) -> str:
+        """Return the store's state, where a missed reply that was sent after all stays missed."""
+        is_missed = self._story.outcome in (None, FinalState.FLAGGED, FinalState.FAILURE)
+        return "sent" if self._story.state == "missed" and not is_missed else self._story.state
 
     def row(self) -> tuple[str, ...]:
         """Return what a list of messages shows of this one, for people."""
@@ -112,19 +117,25 @@ class Timeline:
         state, last = self._story.state, self._steps[-1] if self._steps else None
         if state in _FINAL:
             return None
-        since = ""
+        since, ago_s = "", 0.0
         if last is not None and last.at is not None:
-            ago = _number(max(0.0, (self._now - last.at).total_seconds()))
-            since = f", for {ago} s (since {_time(last.at)})"
+            ago_s = max(0.0, (self._now - last.at).total_seconds())
+            since = f", for {_number(ago_s)} s (since {_time(last.at)})"
         if state == "running":
-            return (
-                f"{AT_WORK.get(last.name if last else '', 'worked on')} by {self._story.owner}"
-                f"{since}; should that process be gone, another takes over within "
-                f"{self._lease_s:g} s of its end"
-            )
+            doing = AT_WORK.get(last.name if last else "", "worked on")
+            # A story tells no heartbeats; within a lease even a dead process is no news.
+            gone = self._if_gone() if ago_s > self._lease_s else ""
+            return f"{doing} by {self._story.owner}{since}{gone}"
         if state == "parked":
             return f"waits for its turn in its conversation{since}"
         return f"{WAITING.get(last.name if last else '', 'waits for a worker')}{since}"
+
+    def _if_gone(self) -> str:
+        return (
+            "; if that process died, another worker takes over within LEASE_S "
+            f"({self._lease_s:g} s) of its end; if none does, no worker runs: "
+            "`celery -A worker doctor`"
+        )
 
     def _words(self) -> list[str]:
         """Return each step in words; some need to know those before them."""

@@ -179,12 +179,18 @@ def test_how_long_a_message_waited_for_its_turn_is_told(place):
 def test_who_works_on_a_message_and_since_when_is_told(place, monkeypatch):
     monkeypatch.setenv("LEASE_S", "7")
     place.taken()
+    in_ten_seconds = START + timedelta(seconds=10)
+    monkeypatch.setattr("worker.commands.trace.clock", lambda: in_ten_seconds)
+    long = run("msg1").output.splitlines()[-1]
+    monkeypatch.setattr("worker.commands.trace.clock", lambda: place.clock.now)
+    short = run("msg1").output.splitlines()[-1]
 
-    end = run("msg1").output.splitlines()[-1]
-
-    assert end.startswith("now: with the agent by one:1, for ")
-    assert "(since 2026-03-01 09:00:00.250)" in end
-    assert end.endswith("should that process be gone, another takes over within 7 s of its end")
+    assert long == (
+        "now: with the agent by one:1, for 9.750 s (since 2026-03-01 09:00:00.250); if that "
+        "process died, another worker takes over within LEASE_S (7 s) of its end; if none does, "
+        "no worker runs: `celery -A worker doctor`"
+    )
+    assert short == "now: with the agent by one:1, for 0.000 s (since 2026-03-01 09:00:00.250)"
 
 
 def test_a_worker_that_died_shows_in_the_story(place):
@@ -226,7 +232,9 @@ def test_a_missed_reply_and_what_an_operator_did_with_it_is_one_story(place):
     by = {"route": "webhook", "by_message_id": "msg9", "by": "root@here"}
     place.store.settle(taken[0], "SUCCESS", [Step("sent", by)])
     sent = run("msg1")
+    for_machines = json.loads(run("msg1", "--json").output)
 
+    assert (for_machines["state"], for_machines["outcome"]) == ("sent", "SUCCESS")
     assert missed.endswith(
         "ended as FLAGGED (expired_at_send), 0.250 s after it was received: "
         "`celery -A worker late show msg1`\n"
