@@ -9,8 +9,8 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from urllib.parse import unquote, urlsplit
 
@@ -32,6 +32,7 @@ IDLE_S = 10.0
 SETTLE_EVERY_S = 0.05
 CLOSE_LIMIT_S = 0.5
 OPEN_LIMIT_S = 10.0
+SLOW_S = 5.0  # a broker that takes longer may be one that takes nothing
 
 
 class Enqueuer:
@@ -71,8 +72,8 @@ class Enqueuer:
         )
         self._status: TaskMessage | None = None
         self._stopping = self._given_up = False
-        # Whether the last that was asked of the broker worked; an idle Redis is asked for nothing.
-        self.is_broker_up = False
+        # A RabbitMQ without memory or disk lets in whoever comes, and takes nothing.
+        self._is_connected, self._took_the_last = False, True
         # After :meth:`stop`: how many messages the next process has to send.
         self.left_behind = 0
 
@@ -94,6 +95,14 @@ class Enqueuer:
             work()
         finally:
             self._call_in_loop(ended.set)
+
+    @property
+    def is_broker_up(self) -> bool:
+        """Whether there is a connection, and the broker took the last it was given.
+
+        Of a broker that is given nothing, the connection is all there is to know.
+        """
+        return self._is_connected and self._took_the_last and self._spooling.works_s <= SLOW_S
 
     @property
     def is_spooling(self) -> bool:
@@ -181,7 +190,7 @@ class Enqueuer:
         # Else what is on the disk shows whether it takes messages, too.
         if not self._spool.backlog:
             self._spooling.is_away = False
-        self.is_broker_up = True
+        self._is_connected = True
         logger.info(
             "connected to the broker",
             extra={"action": "connected", "peer": "broker", "broker": self._broker.name},
@@ -211,6 +220,17 @@ class Enqueuer:
             return True
         return not self._spooling.is_writing and (len(self._waiting) > 0 or self._stopping)
 
+    @contextmanager
+    def _giving(self) -> Iterator[None]:
+        """Learn whether the broker takes what it is given."""
+        try:
+            with self._spooling.at_work():
+                yield
+        except Exception:
+            self._took_the_last = False
+            raise
+        self._took_the_last = True
+
     def _publish(self, tasks: list[TaskMessage]) -> None:
         confirmed: list[TaskMessage] = []
         settled_at = time.monotonic()
@@ -224,7 +244,7 @@ class Enqueuer:
                 settled_at = time.monotonic()
 
         try:
-            with self._spooling.at_work():
+            with self._giving():
                 self._publisher.publish(tasks, on_confirm)
         finally:
             self._settle(confirmed)
@@ -249,7 +269,7 @@ class Enqueuer:
         confirmed: list[TaskMessage] = []
         self._stamp(batch.tasks)
         try:
-            with self._spooling.at_work():
+            with self._giving():
                 self._publisher.publish(batch.tasks, confirmed.append)
         finally:
             with spool_errors_said():
@@ -266,15 +286,15 @@ class Enqueuer:
             status, self._status = self._status, None
         if status is None:
             return
-        try:
-            with self._spooling.at_work():
+        with self._giving():
+            try:
                 self._publisher.publish_fleeting(status)
-        except NotConfirmedError as error:  # the queue of the messages may do better
-            logger.debug("status not reported", extra={"reason": str(error)})
+            except NotConfirmedError as error:  # the queue of the messages may do better
+                logger.debug("status not reported", extra={"reason": str(error)})
 
     def _pause(self, error: Exception) -> bool:
         """Say that the broker is away, and wait a while; True when there is nothing to wait for."""
-        self.is_broker_up = False
+        self._is_connected = False
         delay_s = self._backoff.next_s()
         with self._changed:
             self._status = None

@@ -44,11 +44,10 @@ def problems(vitals: Vitals) -> dict[str, str]:
             found["silent"] = "connected to DingTalk, and nothing comes, not even a pong"
         else:
             found["not_connected"] = "no connection to DingTalk is up"
-    if not vitals.enqueuer.is_broker_up:
-        if vitals.enqueuer.is_disk_failing:
-            found["spool_failed"] = "the broker is away, and the disk takes nothing"
-        elif vitals.spool.filled >= SPOOL_LIMIT:
-            found["spool_full"] = "the broker is away, and SPOOL_MAX_MB is used up"
+    if vitals.spool.filled >= SPOOL_LIMIT:
+        found["spool_full"] = "SPOOL_MAX_MB is used up: the broker is away, or takes too little"
+    elif vitals.enqueuer.is_disk_failing and not vitals.enqueuer.is_broker_up:
+        found["spool_failed"] = "the broker takes nothing, and the disk takes nothing"
     return found
 
 

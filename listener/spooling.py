@@ -68,6 +68,12 @@ class Spooling:
         """Whether the disk did not take the last that should have gone there."""
         return self._backoff.attempts > 0
 
+    @property
+    def works_s(self) -> float:
+        """How long the broker has been at what it was asked last; 0 when it is done."""
+        since = self._working_since
+        return 0.0 if since is None else time.monotonic() - since
+
     def nudge(self) -> None:
         """Look whether there is something to do; hold the lock."""
         if self._is_due() or self.is_given_up:
@@ -96,9 +102,7 @@ class Spooling:
 
     def _is_broker_slow(self) -> bool:
         patience_s = STOPPING_PATIENCE_S if self.is_stopping else PATIENCE_S
-        since = self._working_since
-        works_s = 0.0 if since is None else time.monotonic() - since
-        return max(works_s, self._waiting.oldest_s()) > patience_s
+        return max(self.works_s, self._waiting.oldest_s()) > patience_s
 
     # In the thread.
 

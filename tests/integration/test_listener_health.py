@@ -5,16 +5,19 @@ import contextlib
 import logging
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
+from contract.broker import Broker
 from dingwire.simulator import Simulator
 from tests.integration.listener_place import MovableBroker, listener_process, said
-from tests.listening import running_listener, until_away
+from tests.listening import empty, running_listener, until_away
+from tests.rabbitmqctl import rabbitmqctl
 from tests.servers import free_port, wait_for
 
 LIMIT_S = 1.0
@@ -176,6 +179,56 @@ async def test_a_broker_that_is_away_is_no_illness_until_the_disk_is_used_up(
             found = await health.until_metrics(lambda it: it["spool_messages",] == 0)
             assert (found["broker_up",], found["spool_bytes",]) == (1, 0)
             assert found["healthy",] == 1
+
+
+@contextlib.asynccontextmanager
+async def _taking_nothing(url: str) -> AsyncIterator[None]:
+    """Have RabbitMQ think that its memory is full: it lets in, and blocks whoever publishes."""
+    limit = "set_vm_memory_high_watermark"
+    await asyncio.to_thread(rabbitmqctl, url, limit, "absolute", "1MB")
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(rabbitmqctl, url, limit, "0.6")
+
+
+async def test_a_broker_that_lets_in_and_takes_nothing_is_not_up(
+    simulator, tmp_path, health, rabbitmq_url, monkeypatch
+):
+    """Each connection opens at once, and each attempt to publish over it ends in vain."""
+    monkeypatch.setattr("listener.publisher.CONFIRM_LIMIT_S", 1.5)
+    monkeypatch.setattr("listener.enqueue.SLOW_S", 1.0)
+    async with running_listener(
+        simulator, tmp_path, broker_url=rabbitmq_url, health_port=health.port, spool_max_mb=1
+    ):
+        await said(simulator, 1)
+        await simulator.until(lambda s: s.message_acks)
+        await health.until_metrics(lambda it: it["broker_up",])
+        async with _taking_nothing(rabbitmq_url):
+            await said(simulator, 10, start=1)
+            await health.until_metrics(lambda it: not it["broker_up",])
+            assert (await health.seen())[0] == 200, "the disk stands in for it"
+            await said(simulator, 60, start=11, text="x" * 20_000)
+            await health.until(503, "spool_full")
+            end, seen = time.monotonic() + 6, set()
+            while time.monotonic() < end:
+                status, body = await health.seen()
+                seen.add((status, body["broker_up"]))
+            assert seen == {(503, False)}, "whatever comes and goes while it tries again"
+        await health.until(200)
+        await health.until_metrics(lambda it: it["broker_up",] and not it["spool_messages",])
+    empty(Broker.from_url(rabbitmq_url, Path()))
+
+
+async def test_a_spool_that_is_full_is_an_illness_also_while_the_broker_takes_something(
+    simulator, tmp_path, health, monkeypatch
+):
+    """One that takes less than what comes."""
+    async with running_listener(simulator, tmp_path, health_port=health.port):
+        await health.until_metrics(lambda it: it["broker_up",])
+        monkeypatch.setattr("listener.spool.Spool.filled", 0.95)
+        await health.until(503, "spool_full")
+        assert (await health.seen())[1]["broker_up"] is True
 
 
 async def test_neither_broker_nor_disk_is_an_illness(simulator, tmp_path, health, caplog):
