@@ -15,7 +15,17 @@ from dingwire.errors import (
     OpenApiThrottledError,
 )
 
-__all__ = ["Finding", "missing", "no_ticket", "refused", "refused_credentials"]
+__all__ = [
+    "Finding",
+    "is_nameless",
+    "missing",
+    "no_ticket",
+    "not_dingtalk",
+    "refused",
+    "refused_credentials",
+]
+
+_OTHER_SERVER = "look at DINGTALK_OPENAPI_ENDPOINT, or a proxy between"
 
 
 @dataclass(frozen=True)
@@ -41,6 +51,17 @@ def missing(client_id: str, client_secret: str) -> Finding:
         fix += "; `make run` without them uses a simulated DingTalk, which is not looked at here"
     verb = "is" if len(unset) == 1 else "are"
     return Finding.fail(f"{' and '.join(unset)} {verb} not set: no listener can start", fix)
+
+
+def is_nameless(error: OpenApiError) -> bool:
+    """Whether an answer held no name of DingTalk's: it stands for it with ``http`` and a number."""
+    return error.code.startswith("http ")
+
+
+def not_dingtalk(host: str, error: OpenApiError) -> Finding:
+    """Something else answers, as at a wrong address or from a proxy."""
+    status = error.code.upper()
+    return Finding.fail(f"what answers at {host} is not DingTalk ({status})", _OTHER_SERVER)
 
 
 def refused_credentials(error: OpenApiError, client_id: str, client_secret: str) -> Finding:
@@ -84,7 +105,8 @@ def no_ticket(error: GatewayError) -> Finding:
                 "developer console: 机器人 → 消息接收模式 → Stream 模式, then 版本管理与发布",
             )
         case GatewayUnavailableError():
-            return Finding.fail(f"DingTalk gives no ticket: {error.reason}", "try again")
+            fix = _OTHER_SERVER if "without JSON" in error.reason else "try again"
+            return Finding.fail(f"DingTalk gives no ticket: {error.reason}", fix)
         case _:
             return Finding.fail("DingTalk gives no ticket", "try again")
 

@@ -16,9 +16,18 @@ from websockets.sync.client import connect
 from dingwire.errors import (
     GatewayError,
     OpenApiError,
+    OpenApiThrottledError,
     OpenApiUnavailableError,
 )
-from dingwire.findings import Finding, missing, no_ticket, refused, refused_credentials
+from dingwire.findings import (
+    Finding,
+    is_nameless,
+    missing,
+    no_ticket,
+    not_dingtalk,
+    refused,
+    refused_credentials,
+)
 from dingwire.gateway import measured_offset, register
 from dingwire.http import NoAnswer, is_loopback, new_session, post_json
 from dingwire.openapi import OpenApiClient
@@ -158,13 +167,21 @@ def _credentials(bot: Bot, client: OpenApiClient) -> Finding:
     try:
         client.check_token()
     except OpenApiUnavailableError as error:
+        if error.code == "http 200":  # a page where DingTalk sends JSON
+            return not_dingtalk(_host(bot.endpoint), error)
         return Finding.fail(
             f"DingTalk gave no access token: {error.code}, {error.message}".rstrip(", "),
             "try again; a proxy on the way may answer in DingTalk's place",
         )
     except OpenApiError as error:
+        if is_nameless(error) and not isinstance(error, OpenApiThrottledError):
+            return not_dingtalk(_host(bot.endpoint), error)
         return refused_credentials(error, bot.client_id, bot.client_secret)
     return Finding("ok", f"an access token for {bot.client_id}")
+
+
+def _host(address: str) -> str:
+    return address.partition("://")[2].partition("/")[0].rpartition("@")[2]
 
 
 def _clock(bot: Bot) -> Finding:
@@ -206,7 +223,7 @@ def _stream(bot: Bot) -> Finding:
         return no_ticket(error)
     finally:
         session.close()
-    host = registration.endpoint.partition("://")[2].partition("/")[0]
+    host = _host(registration.endpoint)
     try:
         with connect(registration.url, open_timeout=OPEN_LIMIT_S, close_timeout=1):
             pass

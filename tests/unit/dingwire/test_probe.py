@@ -112,6 +112,34 @@ def test_a_code_that_names_one_credential_is_believed(server, code, variable):
 
 
 @pytest.mark.parametrize(
+    ("told", "status"),
+    [
+        (Told(404, "<html>nothing here</html>"), 404),
+        (Told(405, {"error": "method not allowed"}), 405),
+        (Told(401, "who are you?"), 401),
+        (Told(302, ""), 302),
+        (Told(200, "<html>welcome</html>"), 200),
+    ],
+)
+def test_a_server_that_is_not_dingtalk_is_not_taken_for_wrong_credentials(server, told, status):
+    server.default = told
+
+    credentials = findings(bot(server.url))["credentials"]
+
+    host = server.url.removeprefix("http://")
+    assert credentials.status == "FAIL"
+    assert credentials.reason == f"what answers at {host} is not DingTalk (HTTP {status})"
+    assert credentials.fix == "look at DINGTALK_OPENAPI_ENDPOINT, or a proxy between"
+
+
+def test_a_page_instead_of_a_ticket_leads_to_the_address_as_well(server):
+    server.by_path["/v1.0/oauth2/accessToken"] = [Told(200, {"accessToken": "a", "expireIn": 7200})]
+    server.default = Told(404, "<html>nothing here</html>")
+    stream = findings(bot(server.url), deep=True)["stream"]
+    assert "DINGTALK_OPENAPI_ENDPOINT" in stream.fix
+
+
+@pytest.mark.parametrize(
     ("skew_s", "status", "words"),
     [
         (0, "ok", "off DingTalk's"),
