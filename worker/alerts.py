@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Protocol
 
 from dingwire.robot import RobotError
-from worker.store import MissedReply, Note, Store
+from worker.store import MissedBriefly, Note, Store
 
 __all__ = ["KIND", "Alerts", "Robot"]
 
@@ -72,10 +72,10 @@ class Alerts:
     def _begin(self) -> None:
         """What was missed before there were alerts is no news."""
         if self._store.is_first(KIND, "begin", within_s=self._within_s):
-            self._note(self._store.missed(limit=MOST, since_s=_OVERLAP_S))
+            self._note(self._store.missed_briefly(limit=MOST, since_s=_OVERLAP_S))
 
-    def _missed_since(self, told: Note) -> list[MissedReply]:
-        return self._store.missed(limit=MOST, since_s=told.age_s + _OVERLAP_S)
+    def _missed_since(self, told: Note) -> list[MissedBriefly]:
+        return self._store.missed_briefly(limit=MOST, since_s=told.age_s + _OVERLAP_S)
 
     def _tell(self) -> None:
         # Asked again: another worker may have told since.
@@ -96,12 +96,12 @@ class Alerts:
         self._note(missed)
         logger.info("alert sent", extra={"action": "alert_sent", "missed": len(news)})
 
-    def _note(self, told: list[MissedReply]) -> None:
-        """Remember that all up to now were told, those of them that will be seen again by id."""
-        facts = {"told": [reply.task_id for reply in told]}
+    def _note(self, told: list[MissedBriefly]) -> None:
+        """Remember that all up to now were told, those of them that will be seen again by name."""
+        facts = {"told": [_name(reply) for reply in told]}
         self._store.remember(KIND, _KEY, facts, ttl_s=_KEPT_S)
 
-    def _text(self, news: list[MissedReply]) -> str:
+    def _text(self, news: list[MissedBriefly]) -> str:
         many = f"{len(news)} or more" if len(news) >= MOST else str(len(news))
         reasons = Counter(reply.reason.value for reply in news).most_common()
         oldest_s = (self._clock() - min(reply.missed_at for reply in news)).total_seconds()
@@ -115,6 +115,11 @@ class Alerts:
         )
 
 
-def _news(missed: list[MissedReply], told: Note | None) -> list[MissedReply]:
+def _news(missed: list[MissedBriefly], told: Note | None) -> list[MissedBriefly]:
     known = set(told.facts.get("told", ())) if told is not None else set()
-    return [reply for reply in missed if reply.task_id not in known]
+    return [reply for reply in missed if _name(reply) not in known]
+
+
+def _name(reply: MissedBriefly) -> str:
+    """One that is missed again, after a rerun, is another one."""
+    return f"{reply.task_id} {reply.missed_at.isoformat()}"

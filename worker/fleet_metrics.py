@@ -44,7 +44,7 @@ class Told:
 
 def read_store(store: Store) -> Told:
     """Ask the store all that is shown of it."""
-    reasons = Counter(reply.reason.value for reply in store.missed())
+    reasons = Counter(reply.reason.value for reply in store.missed_briefly())
     return Told(ask(store), reasons, store.remembered("listener"))
 
 

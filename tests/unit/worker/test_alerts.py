@@ -119,6 +119,23 @@ def test_the_group_hears_of_it_once_a_minute_at_most(place):
     assert "agent_failed" not in place.robot.said[1]
 
 
+def test_a_reply_that_is_missed_again_after_a_rerun_is_news(place):
+    place.rounds(seconds=120)
+    place.miss(Reason.AGENT_FAILED)
+    place.rounds(seconds=120)
+    assert len(place.robot.said) == 1
+    store = place.stores[0]
+    assert store.rerun("task1", hold_s=15) is not None
+    claim = store.claim("task1", owner="me", lease_s=60, envelope=None)
+    assert isinstance(claim, Claimed)
+    store.miss(claim.lease, state="FAILURE", reason=Reason.AGENT_TIMEOUT, errcode=None, detail="")
+
+    place.rounds(seconds=300)
+
+    assert len(place.robot.said) == 2
+    assert "Missed replies: 1\nagent_timeout: 1" in place.robot.said[1]
+
+
 def test_what_the_robot_did_not_take_is_told_a_minute_later(place, caplog):
     place.rounds(seconds=120)
     place.miss(Reason.AGENT_FAILED)

@@ -5,11 +5,13 @@ import time
 
 import pytest
 
+from tests.unit.worker.answering_parts import envelope
 from tests.unit.worker.fleet_parts import QUEUES, Scrape, listener, told
 from worker.backlog import Known
-from worker.fleet_metrics import Told
+from worker.fleet_metrics import Told, read_store
 from worker.queues import Queue
-from worker.store import Pace
+from worker.store import Claimed, Pace, Reason
+from worker.store.sql import SqlStore
 
 
 def test_everything_that_is_known_is_told():
@@ -30,6 +32,21 @@ def test_everything_that_is_known_is_told():
     assert values["fleet_backlog_work_seconds",] == 50
     assert values["fleet_backlog_workers_needed",] == 1
     assert values["fleet_scrape_error", "broker"] == values["fleet_scrape_error", "store"] == 0
+
+
+def test_missed_replies_are_counted_without_reading_what_was_written(tmp_path, monkeypatch):
+    """A scrape every few seconds, and each of a thousand may be as long as a message is."""
+    store = SqlStore(f"sqlite:///{tmp_path}/store.db")
+    store.prepare()
+    for number in range(3):
+        claim = store.claim(f"task{number}", owner="me", lease_s=60, envelope=envelope().to_wire())
+        assert isinstance(claim, Claimed)
+        reason = Reason.NO_ROUTE if number else Reason.THROTTLED
+        store.miss(claim.lease, state="FLAGGED", reason=reason, errcode=None, detail="")
+    monkeypatch.delattr(SqlStore, "missed")
+
+    assert read_store(store).missed == {"no_route": 2, "throttled": 1}
+    store.close()
 
 
 def test_listeners_are_told_with_the_youngest_frame_of_any():
