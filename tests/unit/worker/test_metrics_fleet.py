@@ -43,7 +43,7 @@ def test_missed_replies_are_counted_without_reading_what_was_written(tmp_path, m
         assert isinstance(claim, Claimed)
         reason = Reason.NO_ROUTE if number else Reason.THROTTLED
         store.miss(claim.lease, state="FLAGGED", reason=reason, errcode=None, detail="")
-    monkeypatch.delattr(SqlStore, "missed")
+    monkeypatch.setattr(SqlStore, "missed", None)
 
     assert read_store(store).missed == {"no_route": 2, "throttled": 1}
     store.close()
