@@ -3,9 +3,14 @@
 import os
 import shutil
 import signal
+import socketserver
 import sqlite3
 import stat
+import struct
+import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -68,6 +73,65 @@ def test_every_call_on_a_file_that_cannot_be_opened_says_so(tmp_path, call):
 
     with pytest.raises(StoreUnavailableError, match=r"store\.db"):
         EVERY_CALL[call](store)
+
+
+def said(url: str) -> str:
+    """Return what a store says instead of its missed replies."""
+    store = open_store(url)
+    with pytest.raises(StoreError) as caught:
+        store.missed()
+    store.close()
+    assert "SECRET" not in f"{caught.value}"
+    assert not str(caught.value).endswith(".")
+    return str(caught.value)
+
+
+REFUSED = "refused the login; correct user and password in STORE_URL, or the add-on's variable"
+
+
+def test_a_wrong_password_is_called_one(redis_url, postgresql_url):
+    at = redis_url.partition("://")[2]
+    assert said(f"redis://nobody:SECRET@{at}").endswith(REFUSED)
+    assert said(postgresql_url.replace("test@", "nobody:SECRET@")).endswith(REFUSED)
+    with refusing_postgresql() as port:
+        assert said(f"postgresql://me:SECRET@127.0.0.1:{port}/db").endswith(REFUSED)
+
+
+@contextmanager
+def refusing_postgresql() -> Iterator[int]:
+    """Answer as PostgreSQL does to a wrong password; ours trusts everybody."""
+    told = b'SFATAL\0C28P01\0Mpassword authentication failed for user "me"\0\0'
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            while len(first := self.request.recv(1024)) == 8:  # asks for TLS, or GSS
+                self.request.sendall(b"N")
+            if first:
+                self.request.sendall(b"E" + struct.pack("!i", len(told) + 4) + told)
+
+    with socketserver.TCPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join()
+
+
+def test_a_file_that_is_no_database_is_called_so(tmp_path):
+    (tmp_path / "notes.txt").write_text("this is no database\n" * 100)
+    assert said(f"sqlite:///{tmp_path}/notes.txt") == (
+        f"store sqlite in {tmp_path}/notes.txt is no SQLite database; name another file in "
+        "STORE_URL"
+    )
+
+
+def test_a_number_that_redis_has_no_database_for_is_called_so(redis_url):
+    words = said(f"{redis_url.rpartition('/')[0]}/9999")
+    assert words.endswith("has no database of this number; correct the end of STORE_URL")
+
+
+def test_the_drivers_full_stop_is_left_out():
+    assert said(f"redis://127.0.0.1:{servers.free_port()}").endswith("Connection refused")
 
 
 def test_a_redis_that_comes_back_is_used_again(tmp_path):

@@ -97,8 +97,12 @@ class Database:
                 or isinstance(error, sql_errors.OperationalError)
                 or error.connection_invalidated
             ):
-                why = str(error.orig).strip().split("\n")[0]
-                raise StoreUnavailableError(f"store {self.name} cannot be used: {why}") from error
+                why = _words(error)
+                raise StoreUnavailableError(f"store {self.name} {why}") from error
+            if "file is not a database" in str(error.orig):
+                raise StoreError(
+                    f"store {self.name} is no SQLite database; name another file in STORE_URL"
+                ) from None
             # Its text may quote the record.
             raise StoreError(f"store {self.name} failed: {type(error.orig).__name__}") from None
         except OSError as error:
@@ -118,6 +122,14 @@ def _state(error: sql_errors.DBAPIError) -> str | None:
 
 def _is_missing_table(error: sql_errors.DBAPIError) -> bool:
     return _state(error) == "42P01" or "no such table" in str(error.orig)
+
+
+def _words(error: sql_errors.DBAPIError) -> str:
+    """Return what goes on after the store's name."""
+    why = str(error.orig).strip().split("\n")[0].rstrip(".")
+    if any(each in why for each in ("authentication failed", "no password supplied", 'role "')):
+        return "refused the login; correct user and password in STORE_URL, or the add-on's variable"
+    return f"cannot be used: {why}"
 
 
 def _parse(url: str) -> URL:

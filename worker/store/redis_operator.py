@@ -277,6 +277,11 @@ class RedisOperator:
     def _errors(self) -> Iterator[None]:
         try:
             yield
+        except redis.AuthenticationError as error:
+            raise StoreUnavailableError(
+                f"store {self._name} refused the login; correct user and password in STORE_URL, "
+                "or the add-on's variable"
+            ) from error
         except (
             redis.ConnectionError,
             redis.TimeoutError,
@@ -285,11 +290,16 @@ class RedisOperator:
             redis.exceptions.ClusterDownError,
             redis.exceptions.TryAgainError,
         ) as error:
-            raise StoreUnavailableError(f"store {self._name} cannot be used: {error}") from error
+            why = str(error).rstrip(".")
+            raise StoreUnavailableError(f"store {self._name} cannot be used: {why}") from error
         except redis.RedisError as error:
-            if _FOR_NOW.search(str(error)):
-                raise StoreUnavailableError(
-                    f"store {self._name} cannot be used: {error}"
+            why = str(error).rstrip(".")
+            if _FOR_NOW.search(why):
+                raise StoreUnavailableError(f"store {self._name} cannot be used: {why}") from error
+            if "DB index" in why:
+                raise StoreError(
+                    f"store {self._name} has no database of this number; correct the end of "
+                    "STORE_URL"
                 ) from error
             raise StoreError(f"store {self._name} failed: {type(error).__name__}") from error
 
