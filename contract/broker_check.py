@@ -118,6 +118,7 @@ def words_of(error: BaseException, broker: Broker) -> tuple[str, str]:
     return reason, f"look at it, and at {WHERE}"
 
 
+_SCHEMES = "redis:// without TLS, rediss:// with, amqp(s):// for RabbitMQ"
 _LOOK = f"is it running, and the address in {WHERE}?"
 # What is found first counts. The needles are of the errors' names and texts, in lower case.
 _SAYINGS = (
@@ -135,6 +136,16 @@ _SAYINGS = (
         ("noperm", "nopermission"),
         "{at} does not let this user run what a worker runs",
         "give the user more rights",
+    ),
+    (
+        ("db index is out of range",),
+        "{at} has no database of this number",
+        f"correct the number at the end of {WHERE}: 0 is always there, most have 0 to 15",
+    ),
+    (
+        ("database is int",),
+        "the database of {at} is no number",
+        f"correct the end of {WHERE}: /0 is always there",
     ),
     (("lost its leader",), "{at} does not answer for a queue", "docs/reliability.md, RabbitMQ"),
     (
@@ -154,7 +165,11 @@ _SAYINGS = (
         "cannot connect to {at}: it does not speak our TLS",
         "is it a port with TLS? rediss:// and amqps:// speak it, redis:// and amqp:// do not",
     ),
-    (("timeout", "timed out"), "cannot connect to {at}: no answer in time", _LOOK),
+    (
+        ("timeout", "timed out"),
+        "cannot connect to {at}: no answer in time",
+        f"{_LOOK} or a wrong scheme: {_SCHEMES}",
+    ),
     (("reset", "closed", "eof"), "cannot connect to {at}: it hung up", _LOOK),
     (("unreachable",), "cannot connect to {at}: the network does not lead there", _LOOK),
 )

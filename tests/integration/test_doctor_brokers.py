@@ -118,6 +118,7 @@ def test_one_that_never_answers_is_given_up(scheme):
     assert time.monotonic() - started < 8  # tried once
     assert check.status is Status.FAIL
     assert check.reason.endswith("no answer in time")
+    assert "redis:// without TLS, rediss:// with, amqp(s):// for RabbitMQ" in check.fix
 
 
 def test_a_name_that_leads_nowhere_is_said():
@@ -147,6 +148,17 @@ def test_the_wrong_password_of_a_redis_is_said(redis_url):
             client.execute_command("ACL", "DELUSER", "doctor", "weak")
     assert "refused the login" in wrong.reason
     assert "does not let this user run what a worker runs" in weak.reason
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [("9999", "has no database of this number"), (MARK, "is no number")],
+)
+def test_a_database_that_redis_does_not_have_is_said(redis_url, number, words):
+    check = check_at(f"{redis_url.rpartition('/')[0]}/{number}")
+    assert check.status is Status.FAIL
+    assert check.reason.endswith(words)
+    assert "BROKER_URL" in check.fix
 
 
 def test_another_kind_of_server_is_no_broker(redis_url):
