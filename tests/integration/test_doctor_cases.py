@@ -144,6 +144,23 @@ def test_replies_whose_webhook_has_expired(here):
     on_the_page(words)
 
 
+def test_replies_that_fail_and_are_tried_again(here):
+    listener = here.listener()
+    try:
+        here.simulator.fail_replies(times=None, status=500)
+        here.simulator.say("again and again", person="gina")
+        words = "the last was put off because: "
+        said = until(here, "deliveries", lambda status, found: words in found)
+        here.simulator.heal_replies()
+        until(here, "deliveries", lambda status, found: status == "ok")
+    finally:
+        here.simulator.heal_replies()
+        listener.terminate(10)
+
+    assert "500" in said
+    on_the_page(words, "wait for another attempt")
+
+
 def test_replies_for_which_the_app_has_no_permission(here, tmp_path):
     here.simulator.switch(proactive="permission")
     rescue = {"LATE_POLICY": "rescue", "STORE_URL": f"sqlite:///{tmp_path}/rescue.db"}

@@ -123,6 +123,7 @@ def test_a_store_that_is_down_is_one_line_and_the_rest_is_checked(doctor, tmp_pa
         assert found["store"][0] == "FAIL"
         assert "127.0.0.1" in found["store"][1]
         assert found["missed replies"][0] == found["workers"][0] == "skip"
+        assert found["deliveries"][0] == "skip"
         assert (found["broker"][0], found["allowed users"][0]) == ("ok", "ok")
         # The workers are asked themselves.
         assert found["queues"][1].startswith("nobody takes messages from messages, turns")

@@ -16,7 +16,7 @@ from dingwire.probe import DINGTALK, Bot, about_dingtalk, about_webhooks, send_t
 from worker.doctor.own import check_agent, check_flower, check_time_limits
 from worker.doctor.processes import PROCESSES, Notes, check_processes
 from worker.doctor.queues import check_queues
-from worker.doctor.remembered import check_missed, check_store
+from worker.doctor.remembered import check_deliveries, check_missed, check_store
 from worker.settings import WorkerSettings
 from worker.store import Store, StoreError
 from worker.wiring import clock, store_of
@@ -24,6 +24,7 @@ from worker.wiring import clock, store_of
 __all__ = ["LIMIT_S", "diagnose"]
 
 LIMIT_S = 20.0
+KEPT = ("missed replies", "deliveries")  # what only the store knows
 
 
 def diagnose(
@@ -48,7 +49,7 @@ def diagnose(
         ),
         Examination(("broker", "queues"), lambda: _broker(settings, notes)),
         Examination(("time limits",), lambda: check_time_limits(settings)),
-        Examination(("store", "missed replies", *PROCESSES), lambda: _store(settings, notes)),
+        Examination(("store", *KEPT, *PROCESSES), lambda: _store(settings, notes)),
         Examination(("flower",), lambda: [check_flower()]),
     ]
     if send_test_to:
@@ -96,7 +97,8 @@ def _store(settings: WorkerSettings, notes: "Future[Notes | None]") -> Iterator[
     yield check
     if check.status is Status.FAIL:
         notes.set_result(None)
-        yield Check.skip("missed replies", "the store cannot be read")
+        for name in KEPT:
+            yield Check.skip(name, "the store cannot be read")
         yield from check_processes(settings, None)
         return
     try:
@@ -111,4 +113,5 @@ def _remembered(
     found = Notes.read(store)
     notes.set_result(found)
     yield check_missed(store)
+    yield check_deliveries(store)
     yield from check_processes(settings, found)

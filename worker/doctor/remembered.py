@@ -1,4 +1,7 @@
-"""The store, and the missed replies in it. Nothing is created: a new schema is the release's."""
+"""The store, and the missed and put off replies in it.
+
+Nothing is created: a new schema is the release's.
+"""
 
 from collections import Counter
 from datetime import UTC, datetime
@@ -6,14 +9,16 @@ from pathlib import Path
 
 from contract.checks import Check
 from worker.commands.words import short_age
-from worker.store import MissedReply, Reason, Store, StoreError, StoreSchemaError
+from worker.store import MissedReply, Reason, Step, Store, StoreError, StoreSchemaError, Unfinished
 
-__all__ = ["check_missed", "check_store"]
+__all__ = ["check_deliveries", "check_missed", "check_store"]
 
 MOST = 1000
 # DingTalk's numbers and names for a permission the app lacks; docs/protocol.md.
 PERMISSION_CODES = {60011, 88}
 PERMISSION_WORD = "permission"
+SESSION_GONE = 300001  # DingTalk's number for a session webhook that it no longer takes
+STORIES = 20  # of those that wait, how many are asked why
 
 
 def check_store(store: Store, address: str) -> Check:
@@ -53,10 +58,58 @@ def check_missed(store: Store) -> Check:
     )
 
 
+def check_deliveries(store: Store) -> Check:
+    """Return the check ``deliveries``: how many wait for another attempt, and why."""
+    name = "deliveries"
+    try:
+        waiting = [each for each in store.unfinished(limit=MOST) if each.state == "waiting"]
+        put_off = _last_put_off(store, waiting[:STORIES])
+    except StoreError as error:
+        return Check.fail(name, str(error))
+    if not waiting:
+        return Check.ok(name, "none waits for another attempt")
+    words = f"{len(waiting)} wait{'s' if len(waiting) == 1 else ''} for another attempt"
+    received = [at for each in waiting if (at := _received_at(each)) is not None]
+    if received:
+        words += f"; the oldest was received {short_age(datetime.now(UTC) - min(received))} ago"
+    if put_off is None:
+        return Check.warn(name, words, f"celery -A worker trace {waiting[0].task_id}")
+    task_id, step = put_off
+    if detail := step.facts.get("detail"):
+        words += f"; the last was put off because: {detail}"
+    return Check.warn(name, words, f"celery -A worker trace {task_id}")
+
+
+def _last_put_off(store: Store, waiting: list[Unfinished]) -> tuple[str, Step] | None:
+    """Return the newest step ``retried``, and whose it is; its facts hold nothing secret."""
+    stories = (store.story(each.task_id) for each in waiting)
+    steps = [
+        (story.task_id, step)
+        for story in stories
+        if story is not None
+        for step in story.steps
+        if step.name == "retried"
+    ]
+    return max(steps, key=_when, default=None)
+
+
+def _when(found: tuple[str, Step]) -> float:
+    return found[1].at.timestamp() if found[1].at is not None else 0.0
+
+
+def _received_at(message: Unfinished) -> datetime | None:
+    try:
+        return datetime.fromisoformat(str(message.envelope.get("received_at")))
+    except ValueError:
+        return None
+
+
 def _causes(missed: list[MissedReply], reasons: Counter[Reason]) -> list[str]:
     """Say in words what the commonest reasons mean."""
     found = []
-    if any(reason.value.startswith("expired_") for reason in reasons):
+    if any(reply.errcode == SESSION_GONE for reply in missed):
+        found.append(f"DingTalk said that the session is gone ({SESSION_GONE})")
+    if any(r.reason.value.startswith("expired_") and r.errcode != SESSION_GONE for r in missed):
         found.append(
             "the webhook expired before the reply was sent: too few workers, or a slow agent"
         )

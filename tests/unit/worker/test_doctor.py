@@ -17,10 +17,10 @@ from tests.unit.worker.answering_parts import SECRET_WORDS, envelope
 from worker.doctor.own import check_agent, check_flower, check_time_limits
 from worker.doctor.processes import PROCESSES, Notes, check_processes
 from worker.doctor.queues import check_queues
-from worker.doctor.remembered import check_missed, check_store
+from worker.doctor.remembered import check_deliveries, check_missed, check_store
 from worker.presence import facts_of
 from worker.settings import WorkerSettings
-from worker.store import Claimed, Reason, Store
+from worker.store import Claimed, Reason, Step, Store
 from worker.store.sql import SqlStore
 
 OK, WARN, FAIL, SKIP = Status.OK, Status.WARN, Status.FAIL, Status.SKIP
@@ -209,9 +209,20 @@ def test_missed_replies_are_counted_by_reason_with_the_command_that_lists_them(s
 
     assert (check.status, check.fix) == (WARN, "celery -A worker late")
     assert check.reason.startswith(
-        "3, the oldest 3h old: 2 expired_at_send, 1 agent_failed; the webhook expired before"
+        "3, the oldest 3h old: 2 expired_at_send, 1 agent_failed; DingTalk said"
     )
     assert SECRET_WORDS not in f"{check}"
+
+
+def test_a_session_that_dingtalk_ended_is_not_put_down_to_too_few_workers(store):
+    miss(store, 1, Reason.EXPIRED_AT_SEND, errcode=300001)
+    gone = check_missed(store).reason
+    miss(store, 2, Reason.EXPIRED_IN_QUEUE)
+    both = check_missed(store).reason
+
+    assert gone.endswith("; DingTalk said that the session is gone (300001)")
+    assert "DingTalk said that the session is gone" in both
+    assert both.endswith("too few workers, or a slow agent")
 
 
 @pytest.mark.parametrize(
@@ -229,6 +240,40 @@ def test_missed_replies_are_counted_by_reason_with_the_command_that_lists_them(s
 def test_what_dingtalk_refused_is_put_into_words(store, facts, words):
     miss(store, 1, **facts)
     assert words in check_missed(store).reason
+
+
+# Replies that wait for another attempt.
+
+
+def put_off(store: Store, number: int, *, age: timedelta, detail: str) -> str:
+    message = envelope(message_id=f"msg{number}", received_at=datetime.now(UTC) - age)
+    identity = task_id(message.bot, message.message_id)
+    claim = store.claim(identity, owner="me", lease_s=60, envelope=message.to_wire())
+    assert isinstance(claim, Claimed)
+    steps = [Step("retried", {"detail": detail, "attempts": 1})]
+    store.release(claim.lease, due_in_s=300, attempts=1, steps=steps)
+    return identity
+
+
+def test_where_no_reply_is_put_off_nothing_waits(store):
+    assert check_deliveries(store) == Check.ok("deliveries", "none waits for another attempt")
+
+
+def test_replies_that_are_tried_again_are_told_with_the_last_reason(store, tmp_path):
+    then_ms = round((datetime.now(UTC) - timedelta(minutes=2)).timestamp() * 1000)
+    past = SqlStore(f"sqlite:///{tmp_path}/store.db", clock_ms=lambda: then_ms)
+    put_off(past, 1, age=timedelta(minutes=4), detail="HTTP 502")
+    past.close()
+    newest = put_off(store, 2, age=timedelta(seconds=30), detail="DingTalk answered HTTP 500")
+
+    check = check_deliveries(store)
+
+    assert (check.status, check.fix) == (WARN, f"celery -A worker trace {newest}")
+    assert check.reason == (
+        "2 wait for another attempt; the oldest was received 4m ago; "
+        "the last was put off because: DingTalk answered HTTP 500"
+    )
+    assert SECRET_WORDS not in f"{check}"
 
 
 # Who is there.
