@@ -84,6 +84,31 @@ def test_every_metric_of_a_worker_and_no_other_is_explained():
     assert named - plain <= of_workers().keys()
 
 
+# Which number is right, only the place knows.
+OWN_NUMBERS = {
+    "dingtalk_listener_last_frame_age_seconds > 600",
+    'increase(dingtalk_listener_frames_total{type="bot"}[2h]) == 0',
+    "min(dingtalk_fleet_last_frame_age_seconds) > 600",
+    "sum(increase(dingtalk_worker_sends_total[30d])) > 8000",
+    "rate(dingtalk_worker_duplicates_total[1h]) > 1",
+    "max(dingtalk_fleet_workers) < 2",
+}
+
+
+def test_the_alerts_of_the_page_are_rules_and_the_rules_are_on_the_page():
+    sections = _section("Listener: health and metrics") + _section("Worker: metrics")
+    cells = [re.split(r"(?<!\\)\|", line) for line in sections.splitlines() if "dingtalk_" in line]
+    on_page = {
+        code.replace("\\|", "|")
+        for cell in cells
+        if len(cell) > 4
+        for code in re.findall(r"`([^`]+)`", cell[3])
+    }
+
+    assert {rule["expr"] for rule in rules()} == on_page - OWN_NUMBERS
+    assert on_page >= OWN_NUMBERS
+
+
 def test_every_alert_says_what_happened_and_how_urgent_it_is():
     for rule in rules():
         assert rule["labels"]["severity"] in {"page", "ticket"}, rule["alert"]
