@@ -24,6 +24,11 @@ INSPECT_AT_ONCE = 2
 # Flower's own choice shows neither which message a task is about nor why it ended as it did.
 DEFAULT_COLUMNS = "state,kwargs,result,received,runtime,retries,worker,uuid"
 
+_SERVICE_LINKS = (
+    ": unset it, PORT is what counts here; on Kubernetes a Service named flower sets it, unless "
+    "the pod has enableServiceLinks: false"
+)
+
 
 class PublicWithoutAuthenticationError(Exception):
     """Flower would be open to everybody who reaches the address."""
@@ -42,10 +47,14 @@ class PublicWithoutAuthenticationError(Exception):
 
 
 class NoPortError(Exception):
-    """What was given is not a port; Flower would say so with a page of options."""
+    """What was given is not a port; Flower would say so with a page of options, or a traceback."""
+
+    def __init__(self, named: str = "PORT, or --port,", hint: str = "") -> None:
+        super().__init__(named, hint)
+        self.named, self.hint = named, hint
 
     def __str__(self) -> str:
-        return "PORT, or --port, must be a number from 1 to 65535"
+        return f"{self.named} must be a number from 1 to 65535{self.hint}"
 
 
 def _is_loopback(address: str) -> bool:
@@ -78,7 +87,7 @@ def flower_arguments(options: Sequence[str], environ: Mapping[str, str]) -> list
 
     Raises:
         PublicWithoutAuthenticationError: Neither loopback nor behind a login.
-        NoPortError: ``PORT`` or ``--port`` is not a port.
+        NoPortError: ``PORT``, ``--port`` or ``FLOWER_PORT`` is not a port.
     """
     platform_port = environ.get("PORT")
     parser = argparse.ArgumentParser(prog="python -m worker.web", allow_abbrev=False)
@@ -95,6 +104,9 @@ def flower_arguments(options: Sequence[str], environ: Mapping[str, str]) -> list
     ours, flowers = parser.parse_known_args(options)
     if not _is_port(ours.port):
         raise NoPortError
+    # Flower reads its own variables whatever its command line says.
+    if not _is_port(environ.get("FLOWER_PORT", DEFAULT_PORT)):
+        raise NoPortError("FLOWER_PORT", _SERVICE_LINKS)
     if not _is_loopback(ours.address) and not has_login(environ):
         raise PublicWithoutAuthenticationError(ours.address)
     return [f"--address={ours.address}", f"--port={ours.port}", *flowers]

@@ -64,6 +64,14 @@ def test_a_port_that_is_none_is_refused_in_words(tmp_path):
     assert said == "PORT, or --port, must be a number from 1 to 65535\n"
 
 
+def test_a_port_that_kubernetes_means_for_others_is_refused_by_name(tmp_path):
+    with running_web(tmp_path, FLOWER_PORT="tcp://10.0.0.7:5555") as process:
+        assert process.wait(20) == 2
+    [said] = (tmp_path / "web.log").read_text().splitlines()
+    assert said.startswith("FLOWER_PORT must be a number from 1 to 65535: ")
+    assert "enableServiceLinks: false" in said
+
+
 @pytest.mark.parametrize("port", ["", "0", "65536", "-1", "80.5", "²"])
 def test_every_other_port_is_refused(port):
     with pytest.raises(NoPortError):

@@ -258,6 +258,12 @@ def test_the_manifests_set_variables_that_exist():
     assert named <= _variables()
 
 
+def test_no_pod_is_given_variables_named_after_services():
+    """``FLOWER_PORT=tcp://…`` of a Service ``flower`` would be taken for a setting."""
+    assert _pods()
+    assert all(pod["enableServiceLinks"] is False for pod in _pods().values())
+
+
 def test_a_port_that_is_probed_is_the_one_that_is_opened():
     for name, variable in [
         ("listener", "HEALTH_PORT"),
