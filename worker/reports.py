@@ -4,7 +4,8 @@ Messages they took in and could not hand on: each becomes a missed reply, which 
 late list`` shows. A message that is known already stays as it is, so a report may come twice, or
 after the message itself.
 
-How a listener does: the last of it is remembered for a while, for ``celery -A worker doctor``.
+How a listener does: the last of it is remembered for a while, for ``celery -A worker doctor``, with
+``age_s``, how old it was by the two clocks when it came.
 """
 
 import logging
@@ -28,8 +29,8 @@ logger = logging.getLogger(__name__)
 
 LISTENER = "listener"  # the kind of the store's note; its key is the listener's id
 
-# Eight reports of a listener: one that is older says nothing of now, and is forgotten.
-_FRESH_S = 120.0
+# Eight reports of a listener; with none for so long it is forgotten.
+_KEPT_S = 120.0
 _LEASE_S = 30.0
 _TRIES, _TRY_AGAIN_S = 10, 0.05
 _DETAIL = "no room left on the listener's disk while the broker was away"
@@ -67,14 +68,17 @@ def record(
 
 
 def _remember(store: PatientStore, status: ListenerStatus, now: datetime) -> bool:
-    """Remember a status, unless it is out of date or the store is away: the next one comes soon."""
-    # Not below zero when the listener's clock is ahead of ours.
-    age_s = max(0.0, (now - status.sent_at).total_seconds())
-    facts = status.to_wire()
+    """Remember a status, unless a later one is there or the store is away: the next comes soon.
+
+    However old it seems: of a listener whose clock is behind ours they all do, and the doctor is
+    to name it.
+    """
+    age_s = round((now - status.sent_at).total_seconds(), 1)
+    facts = status.to_wire() | {"age_s": age_s}
     try:
-        if age_s >= _FRESH_S or _is_overtaken(store, status):
+        if _is_overtaken(store, status):
             return False
-        store.remember(LISTENER, status.listener, facts, ttl_s=_FRESH_S - age_s)
+        store.remember(LISTENER, status.listener, facts, ttl_s=_KEPT_S)
     except StoreError as error:
         logger.debug("a listener's status is not remembered: %s", error)
         return False
