@@ -7,6 +7,7 @@
 import importlib
 import inspect
 import sys
+import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -103,10 +104,19 @@ def _import(spec: str, module_name: str) -> Any:
         else:
             hint = f"it imports {missing}, which is not installed"
         raise AgentLoadError(f"AGENT={spec!r}: cannot import {module_name}: {hint}") from error
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit) as error:  # noqa: BLE001, an agent raises what it likes
+        # Its text is not ours to show: it may hold a secret.
         raise AgentLoadError(
-            f"AGENT={spec!r}: importing {module_name} raised {type(error).__name__}: {error}"
-        ) from error
+            f"AGENT={spec!r}: importing {module_name} raised {type(error).__name__}{_place(error)}"
+        ) from None
+
+
+def _place(error: BaseException) -> str:
+    """Return the line an import failed at, as far as that is known."""
+    if isinstance(error, SyntaxError):
+        return f" at {error.filename}:{error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    return f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
 
 
 def _checked(spec: str, found: Any) -> Agent:

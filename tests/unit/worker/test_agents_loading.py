@@ -1,6 +1,7 @@
 """What ``AGENT`` may name, and what it says about a name that will not do."""
 
 import sys
+import traceback
 from pathlib import Path
 
 import pytest
@@ -76,9 +77,11 @@ def test_a_name_of_the_wrong_form_is_told_the_right_one(spec):
         ("", "no_such_thing:it", "cannot import no_such_thing: put it in the working directory"),
         ("", "no_such.thing:it", "cannot import no_such.thing: put it in the working directory"),
         ("import no_such_thing", "my_test_agent:it", "it imports no_such_thing, which is not inst"),
-        ("1/0", "my_test_agent:it", "importing my_test_agent raised ZeroDivisionError: division"),
-        ("def x(:", "my_test_agent:it", "importing my_test_agent raised SyntaxError"),
-        ("import sys; sys.exit(3)", "my_test_agent:it", "my_test_agent raised SystemExit: 3"),
+        ("1/0", "my_test_agent:it", "importing my_test_agent raised ZeroDivisionError at /"),
+        ("\n\n1/0", "my_test_agent:it", "/my_test_agent.py:3"),
+        ("\ndef x(:", "my_test_agent:it", "importing my_test_agent raised SyntaxError at /"),
+        ("\ndef x(:", "my_test_agent:it", "/my_test_agent.py:2"),
+        ("import sys; sys.exit(3)", "my_test_agent:it", "my_test_agent raised SystemExit at /"),
         ("", "my_test_agent:it", "module my_test_agent has no it"),
         ("class A: ...\na = A()", "my_test_agent:a.b", "module my_test_agent has no a.b"),
         ("it = 'text'", "my_test_agent:it", "is a str, which nobody can call"),
@@ -101,6 +104,16 @@ def test_each_mistake_is_named(module, body, spec, says):
         load_agent(spec)
     assert says in str(caught.value)
     assert str(caught.value).startswith(f"AGENT={spec!r}")
+
+
+def test_what_an_import_says_is_not_repeated(module):
+    """It may hold a secret, as of a client that could not log in."""
+    module("raise RuntimeError('token=SECRET')")
+    with pytest.raises(AgentLoadError) as caught:
+        load_agent("my_test_agent:it")
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "raised RuntimeError at" in shown
+    assert "SECRET" not in shown
 
 
 def test_an_agent_sees_all_but_the_webhook_and_shows_nothing_private():
