@@ -22,6 +22,7 @@ from contract.routing import QUEUES
 from contract.turn import Order
 from worker.backlog import Backlog, Known, ask, estimate
 from worker.metrics import PREFIX
+from worker.presence import are_reports_held_up
 from worker.queues import Queue
 from worker.store import Note, Reason, Store
 
@@ -149,6 +150,11 @@ def _of_store(told: Told) -> Iterator[Metric]:
     states = Counter(each.state for each in told.known.unfinished)
     unfinished = {state: states[state] for state in ("running", "waiting", "parked")}
     yield _labelled("unfinished", "Messages the store has to see done.", "state", unfinished)
+    if told.listeners or not are_reports_held_up(told.known.workers):
+        yield from _of_listeners(told)
+
+
+def _of_listeners(told: Told) -> Iterator[Metric]:
     listeners = [note for note in told.listeners if not note.facts.get("stopped")]
     up = sum(_number(note.facts.get("connections_up")) for note in listeners)
     yield _gauge(f"{FLEET}_listeners", "Listeners that reported lately.", len(listeners))

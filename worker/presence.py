@@ -5,16 +5,17 @@ Kept by the store as a note of kind ``worker`` under the node's name, anew at ea
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 from contract.broker import Broker
+from contract.routing import EVENTS
 from worker.settings import WorkerSettings
-from worker.store import Store
+from worker.store import Note, Store
 
-__all__ = ["KIND", "THREADS", "Presence", "facts_of", "key_fingerprint"]
+__all__ = ["KIND", "THREADS", "Presence", "are_reports_held_up", "facts_of", "key_fingerprint"]
 
 KIND = "worker"
 THREADS = 64  # slots of a worker whose pool is threads, unless WORKER_CONCURRENCY says another
@@ -76,6 +77,14 @@ def facts_of(
         "key": key_fingerprint(settings),
         "started_at": started_at.isoformat(timespec="seconds"),
     }
+
+
+def are_reports_held_up(workers: Sequence[Note]) -> bool:
+    """Whether all workers that would take listeners' reports have no slot left for one."""
+    takers = [note.facts for note in workers if EVENTS in note.facts.get("queues", (EVENTS,))]
+    return bool(takers) and all(
+        facts.get("in_flight", 0) >= facts.get("concurrency", 1) for facts in takers
+    )
 
 
 def key_fingerprint(settings: WorkerSettings) -> str | None:

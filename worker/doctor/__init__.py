@@ -11,12 +11,14 @@ from concurrent.futures import Future
 from contract.broker import Broker
 from contract.broker_check import check_broker
 from contract.checks import Check, Examination, Status, examine
+from contract.routing import EVENTS
 from contract.settings_checks import check_settings
 from dingwire.probe import DINGTALK, Bot, about_dingtalk, about_webhooks, send_test
 from worker.doctor.own import check_agent, check_flower, check_time_limits
 from worker.doctor.processes import PROCESSES, Notes, check_processes
 from worker.doctor.queues import check_queues
 from worker.doctor.remembered import check_deliveries, check_missed, check_store
+from worker.queues import BrokerAwayError, read_queues
 from worker.settings import WorkerSettings
 from worker.store import Store, StoreError
 from worker.wiring import clock, store_of
@@ -114,4 +116,12 @@ def _remembered(
     notes.set_result(found)
     yield check_missed(store)
     yield check_deliveries(store)
-    yield from check_processes(settings, found)
+    yield from check_processes(settings, found, lambda: _reports_waiting(settings))
+
+
+def _reports_waiting(settings: WorkerSettings) -> int | None:
+    try:
+        queues = read_queues(Broker.from_url(settings.broker_url, settings.data_dir), peek=1)
+    except BrokerAwayError:  # said under broker
+        return None
+    return queues[EVENTS].depth

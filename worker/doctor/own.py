@@ -59,7 +59,9 @@ def check_flower(environ: Mapping[str, str] = os.environ) -> Check:
         )
     if has_login(environ):
         return Check.ok("flower", "behind a login")
-    return Check.ok("flower", "without a login, for this machine alone")
+    return Check.ok(
+        "flower", "as these variables have it, `web` is for this machine alone, without a login"
+    )
 
 
 def check_time_limits(settings: WorkerSettings) -> Iterator[Check]:

@@ -3,7 +3,7 @@
 A listener's reports are recorded by workers, so without a worker nothing is known of listeners.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -13,7 +13,7 @@ from contract.checks import Check
 from contract.report import ListenerStatus, ReportError
 from contract.settings import CommaSeparated, Settings, SettingsError
 from contract.settings_checks import EVERYBODY, check_allowed_users
-from worker.presence import KIND, key_fingerprint
+from worker.presence import KIND, are_reports_held_up, key_fingerprint
 from worker.reports import LISTENER
 from worker.settings import WorkerSettings
 from worker.store import Note, Store, StoreError
@@ -27,6 +27,8 @@ PROCESSES = ("workers", "listeners", "allowed users", "group messages", "sealing
 SILENT_S = 120
 # Listeners report every quarter of a minute, and once more when they stop.
 STALE_S = 45
+# Workers say every 10 s that they are there.
+OLD_S, OVERDUE_S = 15, 20
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,18 @@ class _WhoIsAllowed(Settings):
     allowed_users: CommaSeparated = Field(validation_alias="DINGTALK_ALLOWED_USERS", default=())
 
 
-def check_processes(settings: WorkerSettings, notes: Notes | None) -> Iterator[Check]:
-    """Yield the checks of :data:`PROCESSES`; ``notes`` are None when nobody can be asked."""
+def check_processes(
+    settings: WorkerSettings,
+    notes: Notes | None,
+    reports_waiting: Callable[[], int | None] = lambda: None,
+) -> Iterator[Check]:
+    """Yield the checks of :data:`PROCESSES`.
+
+    Args:
+        settings: Our own.
+        notes: None when nobody can be asked.
+        reports_waiting: Asks the broker how much waits on the queue ``events``; None: not known.
+    """
     if notes is None:
         for name in PROCESSES:
             is_own = name == "allowed users"
@@ -80,9 +92,10 @@ def check_processes(settings: WorkerSettings, notes: Notes | None) -> Iterator[C
         return
     heard = [listener for listener in notes.listeners if listener.is_heard]
     yield _workers(settings, notes.workers)
-    yield _listening(notes, heard)
+    held_up = "" if heard else _held_up(notes, reports_waiting())
+    yield _listening(notes, heard, held_up)
     yield _allowed(settings, heard)
-    yield _groups(heard)
+    yield _groups(heard, held_up)
     yield _sealing(settings, notes.workers, heard)
 
 
@@ -100,10 +113,7 @@ def _workers(settings: WorkerSettings, workers: Sequence[Note]) -> Check:
         return Check.fail(
             name, "none has reported within the last minute", "celery -A worker worker"
         )
-    shown = ", ".join(
-        f"{note.key} ({note.facts.get('pool', '?')}, {note.facts.get('concurrency', '?')} at once)"
-        for note in workers
-    )
+    shown = ", ".join(map(_in_words, workers))
     if differences := _differences([note.facts for note in workers], _own(settings)):
         return Check.warn(
             name,
@@ -112,7 +122,19 @@ def _workers(settings: WorkerSettings, workers: Sequence[Note]) -> Check:
         )
     if len({note.facts.get("release") for note in workers}) > 1:
         return Check.warn(name, f"{shown}; they are of several releases", "end the rolling deploy")
+    if overdue := [note.key for note in workers if note.age_s > OVERDUE_S]:
+        return Check.warn(
+            name,
+            f"{shown}; a worker says so every 10 s: {', '.join(overdue)} may be dead",
+            "look whether it runs; others take over what it had",
+        )
     return Check.ok(name, shown)
+
+
+def _in_words(worker: Note) -> str:
+    facts = worker.facts
+    words = f"{worker.key} ({facts.get('pool', '?')}, {facts.get('concurrency', '?')} at once"
+    return words + (f", said so {worker.age_s:.0f} s ago)" if worker.age_s > OLD_S else ")")
 
 
 def _own(settings: WorkerSettings) -> dict[str, Any]:
@@ -135,8 +157,22 @@ def _differences(facts: Sequence[dict[str, Any]], own: dict[str, Any]) -> list[s
     ]
 
 
-def _listening(notes: Notes, heard: Sequence[Listener]) -> Check:
+def _held_up(notes: Notes, waiting: int | None) -> str:
+    """Say why nothing is heard of listeners that may well run; "" when nothing keeps reports."""
+    if not notes.workers:
+        return ""
+    count = f" ({waiting} on the queue events)" if waiting else ""
+    if are_reports_held_up(notes.workers):
+        return (
+            "not known: all slots of the workers are busy, so the listeners' reports wait" + count
+        )
+    return f"not known: the listeners' reports wait for a worker{count}" if waiting else ""
+
+
+def _listening(notes: Notes, heard: Sequence[Listener], held_up: str) -> Check:
     name = "listeners"
+    if held_up:
+        return Check.warn(name, held_up, "see celery -A worker backlog")
     if not heard:
         return _nobody_listens(notes)
     wanted = sum(each.status.connections_wanted for each in heard)
@@ -195,11 +231,11 @@ def _allowed(settings: WorkerSettings, heard: Sequence[Listener]) -> Check:
     return check
 
 
-def _groups(heard: Sequence[Listener]) -> Check:
+def _groups(heard: Sequence[Listener], held_up: str) -> Check:
     """DingTalk says nothing of messages it does not push, so the three causes can only be named."""
     name = "group messages"
     if not heard:
-        return Check.skip(name, "no listener reports")
+        return Check.skip(name, held_up or "no listener reports")
     statuses = [each.status for each in heard]
     seen = sum(status.group_messages for status in statuses)
     if denied := sum(status.denied for status in statuses):
@@ -217,8 +253,10 @@ def _groups(heard: Sequence[Listener]) -> Check:
         "bot is not in that group, or the message did not @-mention it (DingTalk pushes no other)"
     )
     if not any(status.messages for status in statuses):
-        reason += "; as no other message has come, the robot may not be in Stream mode, or the app "
-        reason += "not published"
+        # The hello that somebody writes to try it is in the next report.
+        age_s = min(each.age_s for each in heard)
+        reason += f"; as no other message had come either when it last reported, {age_s:.0f} s ago,"
+        reason += " the robot may not be in Stream mode, or the app not published"
     return Check.skip(
         name,
         reason,

@@ -62,7 +62,7 @@ def test_an_agent_that_cannot_be_called_is_a_failure_with_its_reason(spec):
 @pytest.mark.parametrize(
     ("environ", "status", "words"),
     [
-        ({}, OK, "for this machine alone"),
+        ({}, OK, "as these variables have it, `web` is for this machine alone"),
         ({"PORT": "80", "FLOWER_BASIC_AUTH": "a:SECRET"}, OK, "behind a login"),
         ({"PORT": "80"}, FAIL, "PORT makes Flower public, and it has no login"),
         ({"PORT": "80", "FLOWER_UNAUTHENTICATED_API": "1"}, FAIL, "opens its API to everybody"),
@@ -279,7 +279,9 @@ def test_replies_that_are_tried_again_are_told_with_the_last_reason(store, tmp_p
 # Who is there.
 
 
-def worker(store: Store, node: str = "celery@a", release: str = "1", **settings) -> None:
+def worker(
+    store: Store, node: str = "celery@a", release: str = "1", *, in_flight: int = 0, **settings
+) -> None:
     facts = facts_of(
         WorkerSettings.load(**settings),
         node=node,
@@ -290,7 +292,7 @@ def worker(store: Store, node: str = "celery@a", release: str = "1", **settings)
         queues=list(QUEUES),
         started_at=datetime.now(UTC),
     )
-    store.remember("worker", node, facts, ttl_s=40)
+    store.remember("worker", node, facts | {"in_flight": in_flight}, ttl_s=40)
 
 
 def listener(store: Store, name: str = "host:1", **facts) -> None:
@@ -302,8 +304,10 @@ def listener(store: Store, name: str = "host:1", **facts) -> None:
     store.remember("listener", name, status.to_wire(), ttl_s=120)
 
 
-def processes(store: Store, **settings) -> dict[str, Check]:
-    checks = list(check_processes(WorkerSettings.load(**settings), Notes.read(store)))
+def processes(store: Store, *, reports_waiting=lambda: 0, **settings) -> dict[str, Check]:
+    checks = list(
+        check_processes(WorkerSettings.load(**settings), Notes.read(store), reports_waiting)
+    )
     assert tuple(check.name for check in checks) == PROCESSES
     return {check.name: check for check in checks}
 
@@ -382,6 +386,59 @@ def test_a_listener_that_went_silent_is_not_counted(store, tmp_path):
     assert "the last report came 100 s ago, it says nothing any more" in check.reason
 
 
+def test_a_listener_whose_reports_wait_behind_agents_is_not_called_dead(store):
+    worker(store, in_flight=64)
+    full = processes(store, reports_waiting=lambda: 7)
+    unknown = processes(store, reports_waiting=lambda: None)["listeners"]
+    worker(store, "celery@b")  # has room, so reports would have come through
+    roomy, queued = processes(store), processes(store, reports_waiting=lambda: 2)["listeners"]
+
+    assert (full["listeners"].status, full["listeners"].fix) == (
+        WARN,
+        "see celery -A worker backlog",
+    )
+    assert full["listeners"].reason == (
+        "not known: all slots of the workers are busy, so the listeners' reports wait "
+        "(7 on the queue events)"
+    )
+    assert full["group messages"].status is SKIP
+    assert "the listeners' reports wait" in full["group messages"].reason
+    assert unknown.status is WARN
+    assert "all slots of the workers are busy, so the listeners' reports wait" in unknown.reason
+    assert roomy["listeners"].status is FAIL
+    assert queued.status is WARN
+    assert "reports wait for a worker (2 on the queue events)" in queued.reason
+
+
+def test_the_reports_that_wait_are_only_asked_for_when_no_listener_is_heard(store):
+    worker(store, in_flight=64)
+    listener(store)
+    asked: list[int] = []
+
+    assert processes(store, reports_waiting=lambda: asked.append(1))["listeners"].status is OK
+    assert asked == []
+
+
+@pytest.mark.parametrize(
+    ("age_s", "status", "words"),
+    [
+        (8, OK, "celery@a (threads, 64 at once)"),
+        (17, OK, "celery@a (threads, 64 at once, said so 17 s ago)"),
+        (25, WARN, "said so 25 s ago); a worker says so every 10 s: celery@a may be dead"),
+    ],
+)
+def test_a_worker_that_was_killed_is_not_called_healthy(store, tmp_path, age_s, status, words):
+    then_ms = round((datetime.now(UTC) - timedelta(seconds=age_s)).timestamp() * 1000)
+    past = SqlStore(f"sqlite:///{tmp_path}/store.db", clock_ms=lambda: then_ms)
+    worker(past)
+    past.close()
+
+    check = processes(store)["workers"]
+
+    assert check.status is status
+    assert check.reason.endswith(words)
+
+
 def test_a_note_of_a_later_release_is_passed_over(store):
     worker(store)
     listener(store)
@@ -421,7 +478,10 @@ def test_no_group_message_has_causes_that_only_a_person_can_tell_apart(store):
     assert "Stream mode" not in check.reason
 
     listener(store, messages=0)
-    assert "may not be in Stream mode" in processes(store)["group messages"].reason
+    assert (
+        "as no other message had come either when it last reported, 0 s ago, the robot may not be "
+        "in Stream mode"
+    ) in processes(store)["group messages"].reason
 
 
 def test_denied_senders_are_counted(store):

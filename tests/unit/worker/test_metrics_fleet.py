@@ -10,7 +10,7 @@ from tests.unit.worker.fleet_parts import QUEUES, Scrape, listener, told
 from worker.backlog import Known
 from worker.fleet_metrics import Told, read_store
 from worker.queues import Queue
-from worker.store import Claimed, Pace, Reason
+from worker.store import Claimed, Note, Pace, Reason
 from worker.store.sql import SqlStore
 
 
@@ -69,6 +69,18 @@ def test_without_a_frame_there_is_no_age():
 
     assert values["fleet_listeners",] == 1
     assert ("fleet_last_frame_age_seconds",) not in values
+
+
+@pytest.mark.parametrize(("in_flight", "is_told"), [(4, False), (3, True)])
+def test_listeners_whose_reports_wait_behind_agents_are_not_told_to_be_none(in_flight, is_told):
+    """An alert pages when there are none."""
+    workers = [Note("celery@one", {"concurrency": 4, "in_flight": in_flight}, 1.0)]
+    known = Known([], Pace(0, 0.0, 3600.0), workers)
+    values = Scrape(store=lambda: Told(known, {}, []))()
+
+    assert (("fleet_listeners",) in values) is is_told
+    assert (("fleet_connections",) in values) is is_told
+    assert values["fleet_workers",] == 1
 
 
 def fails() -> Told:
