@@ -13,7 +13,7 @@ from contract.checks import Check
 from contract.report import ListenerStatus, ReportError
 from contract.settings import CommaSeparated, Settings, SettingsError
 from contract.settings_checks import EVERYBODY, check_allowed_users
-from worker.presence import KIND, are_reports_held_up, key_fingerprint
+from worker.presence import KIND, are_reports_held_up
 from worker.reports import LISTENER
 from worker.settings import WorkerSettings
 from worker.store import Note, Store, StoreError
@@ -29,14 +29,22 @@ SILENT_S = 120
 STALE_S = 45
 # Workers say every 10 s that they are there.
 OLD_S, OVERDUE_S = 15, 20
+# By so much a report's age may be off, and the listener's clock is not said to be; what DingTalk
+# says of that clock is measured to a second or so, and a report waits a moment.
+CLOCK_S, EXPLAINED_S = 30, 5
 
 
 @dataclass(frozen=True)
 class Listener:
-    """A listener's last report; ages are as of now."""
+    """A listener's last report.
+
+    ``age_s`` is as of now by the store's clock, ``late_s`` how old the report was when a worker
+    read it, by the worker's clock and the listener's.
+    """
 
     status: ListenerStatus
     age_s: float
+    late_s: float = 0.0
 
     @property
     def frame_age_s(self) -> float | None:
@@ -102,7 +110,8 @@ def check_processes(
 def _listeners(notes: Sequence[Note]) -> Iterator[Listener]:
     for note in notes:
         try:
-            yield Listener(ListenerStatus.from_wire(note.facts), note.age_s)
+            status = ListenerStatus.from_wire(note.facts)
+            yield Listener(status, note.age_s, note.facts.get("age_s", 0.0))
         except ReportError:  # of a later release
             continue
 
@@ -181,15 +190,33 @@ def _listening(notes: Notes, heard: Sequence[Listener], held_up: str) -> Check:
     troubles = sorted({each.status.trouble for each in heard if each.status.trouble})
     if troubles:
         shown += f" ({', '.join(troubles)})"
+    off = "".join(f"; {words}" for each in heard if (words := _clock(each)))
     if not up:
-        return Check.fail(name, shown, _fix_of(troubles))
+        return Check.fail(name, shown + off, _fix_of(troubles))
     ages = [age for each in heard if (age := each.frame_age_s) is not None]
     shown += f"; last frame {min(ages):.0f} s ago" if ages else "; no frame has come yet"
+    shown += off
     if up < wanted:
         return Check.warn(name, shown, _fix_of(troubles))
     if ages and min(ages) > SILENT_S:
         return Check.warn(name, shown, "DingTalk pings more often: look at the listener's log")
+    if off:
+        return Check.warn(name, shown, "set clocks by the network (NTP); see workers and queues")
     return Check.ok(name, shown)
+
+
+def _clock(listener: Listener) -> str:
+    """Say that its reports seem to come from another time; nothing when they do not."""
+    late_s, offset_s = listener.late_s, listener.status.clock_offset_s
+    if abs(late_s) <= CLOCK_S:
+        return ""
+    name = listener.status.listener
+    if late_s < 0:
+        return f"{name}: its clock is {-late_s:.0f} s ahead of the workers'"
+    words = f"{name}: its clock is {late_s:.0f} s behind the workers'"
+    if offset_s is not None and abs(late_s - offset_s) <= EXPLAINED_S:
+        return words
+    return f"{words}, or its reports wait so long in the queue"
 
 
 def _fix_of(troubles: Sequence[str]) -> str:
@@ -273,11 +300,15 @@ def _sealing(settings: WorkerSettings, workers: Sequence[Note], heard: Sequence[
         without = "some have none" if here else "this one has none"
         reason = f"some processes have an ENVELOPE_KEY and {without}: what one seals another cannot"
         return Check.fail(name, f"{reason} open", fix)
-    keys = {note.facts["key"] for note in workers if note.facts.get("key")}
-    if here and keys - {key_fingerprint(settings)}:
+    mine = settings.sealer.fingerprint
+    keys = [(note.key, note.facts.get("key")) for note in workers]
+    keys += [(each.status.listener, each.status.key) for each in heard]
+    # A listener of an earlier release does not tell.
+    if others := [who for who, key in keys if key and key != mine]:
         return Check.warn(
             name,
-            "workers seal with another key than this process would",
-            f"{fix}; while keys are being changed, the old one stays behind the new",
+            f"there are {', '.join(others)} whose newest ENVELOPE_KEY is another one than this "
+            "process's; during a rotation that is meant, else what one seals the other cannot open",
+            f"{fix}; during a rotation the old key stays behind the new",
         )
     return Check.ok(name, "what people wrote is sealed on its way" if here else "off: in clear")
