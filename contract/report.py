@@ -97,6 +97,7 @@ class ListenerStatus(_Reported):
     allowed_users: int = 0
     allows_everybody: bool = False
     sealed: bool = False
+    key: str | None = None  # the newest key's fingerprint
     spooled_messages: int = 0
     spooled_bytes: int = 0
 

@@ -6,6 +6,7 @@ message (``worker/answering.py``). What is needed to route, order and judge a me
 clear. ``ENVELOPE_KEY`` holds the keys; without one nothing is sealed.
 """
 
+import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +34,16 @@ class SealError(ValueError):
 class Sealer:
     """Seals and opens; one for a process, safe to share between threads."""
 
-    def __init__(self, fernet: "MultiFernet | None") -> None:
+    def __init__(self, fernet: "MultiFernet | None", fingerprint: str | None = None) -> None:
+        """Prepare; see :meth:`from_setting`.
+
+        Args:
+            fernet: Of all keys; None seals nothing.
+            fingerprint: Tells whether two processes seal with the same key, and nothing of the
+                key; None without one.
+        """
         self._fernet = fernet
+        self.fingerprint = fingerprint
 
     @classmethod
     def from_setting(cls, keys: str | None) -> "Sealer":
@@ -67,7 +76,7 @@ class Sealer:
                     f"key {number} is not a Fernet key: 32 bytes in URL-safe base64; "
                     f"make one with {MAKE_A_KEY}"
                 ) from None
-        return cls(MultiFernet(fernets))
+        return cls(MultiFernet(fernets), _fingerprint(texts[0]))
 
     @property
     def is_sealing(self) -> bool:
@@ -149,6 +158,10 @@ class Sealer:
 
 IN_CLEAR = Sealer(None)
 """Seals nothing."""
+
+
+def _fingerprint(key: str) -> str:
+    return hashlib.sha256(f"celery-dingtalk envelope key\n{key}".encode()).hexdigest()[:8]
 
 
 def _is_sealed(entry: object) -> bool:

@@ -59,6 +59,7 @@ class Vitals:
             monotonic: The event loop's clock.
         """
         self._settings, self._streams, self._pulse = settings, streams, pulse
+        self._fingerprint = settings.sealer.fingerprint
         self.tally, self.enqueuer, self.spool = tally, enqueuer, spool
         self._clock, self._monotonic = clock, monotonic
         self._started_at, self._began = clock(), monotonic()
@@ -131,6 +132,7 @@ class Vitals:
             allowed_users=len(set(allowed) - {EVERYBODY}),
             allows_everybody=EVERYBODY in allowed,
             sealed=self._settings.envelope_key is not None,
+            key=self._fingerprint,
             spooled_messages=self.spool.backlog,
             spooled_bytes=self.spool.size,
         )

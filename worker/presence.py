@@ -4,7 +4,6 @@ Kept by the store as a note of kind ``worker`` under the node's name, anew at ea
 ``worker/process.py``; a worker that dies is forgotten ``TTL_S`` later. No secret is in it.
 """
 
-import hashlib
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
@@ -15,7 +14,7 @@ from contract.routing import EVENTS
 from worker.settings import WorkerSettings
 from worker.store import Note, Store
 
-__all__ = ["KIND", "THREADS", "Presence", "are_reports_held_up", "facts_of", "key_fingerprint"]
+__all__ = ["KIND", "THREADS", "Presence", "are_reports_held_up", "facts_of"]
 
 KIND = "worker"
 THREADS = 64  # slots of a worker whose pool is threads, unless WORKER_CONCURRENCY says another
@@ -74,7 +73,7 @@ def facts_of(
         "metrics_port": settings.metrics_port,
         "alerts": settings.alert_webhook is not None,
         "sealed": settings.envelope_key is not None,
-        "key": key_fingerprint(settings),
+        "key": settings.sealer.fingerprint,
         "started_at": started_at.isoformat(timespec="seconds"),
     }
 
@@ -85,11 +84,3 @@ def are_reports_held_up(workers: Sequence[Note]) -> bool:
     return bool(takers) and all(
         facts.get("in_flight", 0) >= facts.get("concurrency", 1) for facts in takers
     )
-
-
-def key_fingerprint(settings: WorkerSettings) -> str | None:
-    """Return what tells whether two processes seal with the same key, and nothing of the key."""
-    if settings.envelope_key is None:
-        return None
-    newest = settings.envelope_key.get_secret_value().split(",")[0].strip()
-    return hashlib.sha256(f"celery-dingtalk envelope key\n{newest}".encode()).hexdigest()[:8]

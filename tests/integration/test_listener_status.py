@@ -12,6 +12,7 @@ from cryptography.fernet import Fernet
 
 from contract.broker import Broker
 from contract.report import ListenerStatus, read_report
+from contract.sealing import Sealer
 from contract.routing import EVENTS
 from dingwire.simulator import Simulator
 from listener.publisher import FLEETING_LIMIT, Publisher
@@ -55,13 +56,14 @@ async def _until_told(broker: Broker, connections_up: int) -> ListenerStatus:
 
 
 async def test_workers_are_told_how_it_does_and_that_it_stops(simulator, tmp_path, each_broker):
+    key = Fernet.generate_key().decode()
     async with running_listener(
         simulator,
         tmp_path,
         broker_url=each_broker.url,
         allowed_users=("manager1", "manager2"),
         connections=2,
-        envelope_key=Fernet.generate_key().decode(),
+        envelope_key=key,
     ):
         first = await _until_told(each_broker, 2)
         await simulator.say("xyzzy", senderStaffId="manager1", group="team")
@@ -78,6 +80,7 @@ async def test_workers_are_told_how_it_does_and_that_it_stops(simulator, tmp_pat
     assert first.started_at <= first.sent_at < last.sent_at
     assert (last.connections_wanted, last.connections_up) == (2, 0)
     assert (last.bot, last.sealed) == ("ding1", True)
+    assert last.key == Sealer.from_setting(key).fingerprint
     assert (last.allowed_users, last.allows_everybody) == (2, False)
     assert (last.messages, last.group_messages) == (2, 1)
     assert (last.denied, last.denied_senders) == (3, 2)
@@ -87,7 +90,7 @@ async def test_workers_are_told_how_it_does_and_that_it_stops(simulator, tmp_pat
         assert 0 <= age_s < 20
     assert abs(last.clock_offset_s or 0) < 5
     shown = json.dumps([message.payload for message in left] + [m.headers for m in left])
-    for private in ("xyzzy", "s3cret", "sendBySession", "stranger", *simulator.tickets_seen):
+    for private in ("xyzzy", "s3cret", "sendBySession", "stranger", key, *simulator.tickets_seen):
         assert private not in shown
 
 

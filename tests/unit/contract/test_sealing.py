@@ -167,6 +167,17 @@ def test_the_newest_key_seals_and_the_older_ones_still_open():
         before.unseal(during.seal(wire))
 
 
+def test_a_fingerprint_tells_newest_keys_apart_and_nothing_of_them():
+    newest = Sealer.from_setting(NEW).fingerprint
+
+    assert newest == Sealer.from_setting(f" {NEW}, {OLD}").fingerprint
+    assert newest != Sealer.from_setting(f"{OLD},{NEW}").fingerprint
+    assert newest is not None
+    assert len(newest) == 8
+    assert newest not in NEW
+    assert Sealer.from_setting(None).fingerprint is None
+
+
 @pytest.mark.parametrize(
     ("keys", "says"),
     [(None, "ENVELOPE_KEY is not set"), (OTHERS, "sealed with a key that is not in ENVELOPE_KEY")],

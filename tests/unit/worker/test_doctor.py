@@ -12,6 +12,7 @@ from contract.broker import Broker
 from contract.checks import Check, Status
 from contract.report import ListenerStatus
 from contract.routing import QUEUES, task_id
+from contract.sealing import Sealer
 from contract.variables import VARIABLES
 from tests.unit.worker.answering_parts import SECRET_WORDS, envelope
 from worker.doctor.own import check_agent, check_flower, check_time_limits
@@ -527,6 +528,29 @@ def test_processes_that_seal_and_some_that_do_not_are_a_failure(store):
     check = processes(store, envelope_key=key)["sealing"]
     assert check.status is FAIL
     assert key not in f"{check}{mixed}"
+
+
+def test_processes_whose_newest_keys_differ_are_a_warning(store):
+    old, new = Fernet.generate_key().decode(), Fernet.generate_key().decode()
+    mine = Sealer.from_setting(f"{old},{new}").fingerprint
+    words = "whose newest ENVELOPE_KEY is another one than this process's"
+    worker(store, envelope_key=old)
+    worker(store, "celery@b", envelope_key=f"{old}, {new}")
+    listener(store, sealed=True, key=mine)
+    same = processes(store, envelope_key=old)["sealing"]
+    theirs = processes(store, envelope_key=new)["sealing"]
+    worker(store, "celery@b", envelope_key=new)
+    one_worker = processes(store, envelope_key=old)["sealing"]
+    worker(store, "celery@b", envelope_key=old)
+    listener(store, sealed=True, key=Sealer.from_setting(new).fingerprint)
+    one_listener = processes(store, envelope_key=old)["sealing"]
+
+    assert same.status is OK
+    assert {each.status for each in (theirs, one_worker, one_listener)} == {WARN}
+    assert theirs.reason.startswith(f"there are celery@a, celery@b, host:1 {words}")
+    assert one_worker.reason.startswith(f"there are celery@b {words}")
+    assert one_listener.reason.startswith(f"there are host:1 {words}")
+    assert "else what one seals the other cannot open" in one_listener.reason
 
 
 # Queues, of the embedded broker.
