@@ -14,10 +14,20 @@ from collections.abc import Callable
 from contract.envelope import Envelope, EnvelopeError
 from contract.sealing import Sealer, SealError
 from dingwire.replies import Reply, reply_from_json
+from worker.commands.telling import WAITING
 from worker.leases import Heartbeat
 from worker.outcome import FinalState, Outcome
 from worker.resending import InDoubtError, NotSentError, Resender, Route, Sent
-from worker.store import DueMessage, Lease, MissedReply, Reason, Step, Store, StoreError
+from worker.store import (
+    DueMessage,
+    Lease,
+    MissedReply,
+    Reason,
+    Step,
+    Store,
+    StoreError,
+    Story,
+)
 
 __all__ = ["Handling", "NotDoneError", "kept_reply", "operator"]
 
@@ -129,7 +139,7 @@ class Handling:
             raise NotDoneError("no missed reply has this id: `celery -A worker late` lists them")
         if story.outcome is not None:
             raise NotDoneError(f"it is no missed reply: it ended as {story.outcome}")
-        raise NotDoneError("it is being worked on, or sent: `celery -A worker trace` tells more")
+        raise NotDoneError(f"{_unfinished(story)}: `celery -A worker trace` tells more")
 
     def _check(self, missed: MissedReply, *, again: bool) -> None:
         """Refuse what has no answer, and what would or may be seen twice, unless ``again``."""
@@ -242,6 +252,15 @@ def kept_reply(missed: MissedReply, sealer: Sealer) -> Reply:
         ValueError: There is none, or it is of a later release.
     """
     return reply_from_json(sealer.unseal_text(missed.answer or ""))
+
+
+def _unfinished(story: Story) -> str:
+    if story.state == "running":
+        return "it is being worked on, or sent"
+    if story.state == "parked":
+        return "it is not missed yet, and waits for its turn in its conversation"
+    last = story.steps[-1].name if story.steps else ""
+    return f"it is not missed yet, and {WAITING.get(last, 'waits for a worker')}"
 
 
 def _not_sent(error: NotSentError) -> str:

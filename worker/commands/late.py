@@ -21,6 +21,7 @@ from worker.commands.missed import answer_text, facts_of, listed, sends_of
 from worker.commands.opening import AS_JSON, fail, opened, read_settings
 from worker.commands.words import duration_s
 from worker.leases import Heartbeat
+from worker.presence import KIND
 from worker.resending import Resender, Route, Sent
 from worker.settings import WorkerSettings
 from worker.store import LeaseLostError, MissedReply, Reason, Store, StoreError
@@ -30,6 +31,8 @@ __all__ = ["late"]
 
 # No list is longer. Whoever missed more than this looks at them by --since.
 _MOST = 10_000
+
+_NOBODY_THERE = "no worker has said that it is there: start one"
 
 _SINCE = click.option(
     "--since", type=duration_s, metavar="2h", help="Only those missed in the last 90s, 15m, 2h, 3d."
@@ -157,11 +160,13 @@ def rerun_command(ids: tuple[str, ...]) -> None:
     """Have the agent run anew for messages that have no answer."""
     settings = read_settings()
     with opened(settings) as store, _handling(settings, store) as handling:
+        is_anybody_there = bool(store.remembered(KIND))
 
         def rerun(id_: str) -> str:
-            if handling.rerun(id_):
-                return "queued to run anew"
-            return "to run anew; the broker is away, a worker queues it when that is back"
+            how = "queued to run anew"
+            if not handling.rerun(id_):
+                how = "to run anew; the broker is away, a worker queues it when that is back"
+            return how if is_anybody_there else f"{how}; {_NOBODY_THERE}"
 
         _for_each(ids, rerun)
 
@@ -182,7 +187,9 @@ def discard_command(ids: tuple[str, ...]) -> None:
 
 @contextmanager
 def _handling(settings: WorkerSettings, store: Store) -> Iterator[Handling]:
-    log.configure(settings.log_level, settings.log_format)
+    # What was done is the result, and in the story; who wants it logged as well sets LOG_LEVEL.
+    is_wanted = "log_level" in settings.model_fields_set
+    log.configure(settings.log_level if is_wanted else "WARNING", settings.log_format)
     heartbeat = Heartbeat(store, lease_s=settings.lease_s)
     proactive = proactive_of(settings)
     with closing(WebhookClient(WebhookHosts.parse(settings.webhook_hosts))) as webhook:

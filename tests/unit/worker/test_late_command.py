@@ -27,7 +27,7 @@ from worker.commands.handling import operator
 from worker.commands.late import late
 from worker.outcome import Outcome
 from worker.settings import WorkerSettings
-from worker.store import Claimed, DueMessage, Reason
+from worker.store import Claimed, DueMessage, Parked, Reason, Step, Turn
 from worker.store.sql import SqlStore
 
 PRIVATE = (SECRET_WORDS, SESSION, WEBHOOK, "Alice in secret")
@@ -423,7 +423,15 @@ def test_a_kept_answer_is_sent_and_recorded(store, simulator, told):
         "route": "webhook",
         "parts": 1,
     }
-    line = json.loads(result.stderr)
+    assert result.stderr == ""
+
+
+def test_whoever_wants_the_log_of_what_was_sent_sets_its_level(store, simulator, told, monkeypatch):
+    monkeypatch.setenv("LOG_LEVEL", "INFO")
+    miss(store, **written(simulator))
+
+    line = json.loads(run("send", "msg1").stderr)
+
     assert (line["action"], line["message_id"]) == ("reply_sent_by_operator", "msg1")
     assert line["by"] == operator()
 
@@ -583,6 +591,30 @@ def test_one_that_somebody_else_is_sending_is_left_to_them(store, simulator, tol
     assert arrived(simulator) == []
 
 
+def test_what_one_that_is_not_missed_yet_waits_for_is_said(store, told):
+    """With nobody at work on it, nobody is said to be."""
+
+    def claim(message_id: str, turn: int) -> Any:
+        wire = envelope(message_id=message_id).to_wire()
+        lane = Turn("robot1\ncid1", (turn, turn))
+        id_ = task_id("robot1", message_id)
+        return store.claim(id_, owner="me", lease_s=60, envelope=wire, turn=lane)
+
+    first, parked = claim("msg1", 1), claim("msg2", 2)
+    assert isinstance(parked, Parked)
+    store.release(first.lease, due_in_s=60, steps=[Step("retried")])
+
+    for command in ("send", "discard", "rerun"):
+        result = run(command, "msg1", "msg2")
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert result.stderr.splitlines() == [
+            "msg1: it is not missed yet, and waits for its next attempt: "
+            "`celery -A worker trace` tells more",
+            "msg2: it is not missed yet, and waits for its turn in its conversation: "
+            "`celery -A worker trace` tells more",
+        ]
+
+
 def test_one_that_was_answered_is_no_missed_reply(store):
     claimed = store.claim("id1", owner="me", lease_s=60, envelope=envelope().to_wire())
     assert isinstance(claimed, Claimed)
@@ -650,7 +682,19 @@ def test_on_a_terminal_all_are_sent_only_after_a_yes(store, simulator, told, mon
     assert "[y/N]" not in CliRunner().invoke(late, [*command, "--yes"]).output
 
 
+def test_a_rerun_where_no_worker_is_says_so(store, told, published):
+    miss(store, answer=None)
+
+    result = run("rerun", "msg1")
+
+    assert (result.exit_code, len(published)) == (0, 1)
+    assert result.stdout == (
+        "msg1: queued to run anew; no worker has said that it is there: start one\n"
+    )
+
+
 def test_one_without_an_answer_is_run_anew(store, told, published):
+    store.remember("worker", "celery@here", {}, ttl_s=40)
     id_ = miss(store, answer=None, state="FAILURE", reason=Reason.AGENT_FAILED)
 
     result = run("rerun", "msg1")
