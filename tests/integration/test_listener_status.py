@@ -12,8 +12,8 @@ from cryptography.fernet import Fernet
 
 from contract.broker import Broker
 from contract.report import ListenerStatus, read_report
-from contract.sealing import Sealer
 from contract.routing import EVENTS
+from contract.sealing import Sealer
 from dingwire.simulator import Simulator
 from listener.publisher import FLEETING_LIMIT, Publisher
 from listener.task_message import TaskMessage, status_task
