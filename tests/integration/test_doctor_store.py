@@ -55,4 +55,5 @@ def test_a_wrong_password_of_the_store_is_said_and_not_shown(redis_url, postgres
         store.close()
         assert check.status is Status.FAIL
         assert "127.0.0.1" in check.reason
+        assert check.fix.startswith("correct user and password in STORE_URL")
         assert MARK not in f"{check}"

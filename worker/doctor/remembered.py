@@ -33,7 +33,9 @@ def check_store(store: Store, address: str) -> Check:
     except StoreSchemaError as error:
         return Check.fail("store", str(error), make)
     except StoreError as error:
-        return Check.fail("store", str(error), "is it running, and the address in STORE_URL?")
+        # Some say themselves what to do.
+        what, _, fix = str(error).partition("; ")
+        return Check.fail("store", what, fix or "is it running, and the address in STORE_URL?")
     return Check.ok("store", f"{_kind(address)}: written to and read from")
 
 

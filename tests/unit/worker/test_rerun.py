@@ -107,7 +107,12 @@ def test_an_agent_that_fails_again_is_missed_again(desk):
 
 def test_a_worker_that_dies_after_the_agent_leaves_only_the_sending(desk):
     fail(desk)
-    worker = desk.worker(lambda _: worker_ends(desk) or "the answer")
+
+    def agent(_):
+        worker_ends(desk)
+        return "the answer"
+
+    worker = desk.worker(agent)
     due = desk.store.rerun(ONE, hold_s=15)
     assert due is not None
     with pytest.raises(KeyboardInterrupt):
