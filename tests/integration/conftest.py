@@ -1,12 +1,14 @@
 """Fixtures of the integration tests."""
 
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from tests.integration.store_place import StorePlace, wait_for_postgresql
+from tests.integration.store_place import FakeClock, StorePlace, wait_for_postgresql
+from worker.store import Store
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +30,18 @@ def store_place(request: pytest.FixtureRequest, tmp_path: Path) -> StorePlace:
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(f"CREATE SCHEMA {name}")
     return StorePlace(f"{url}?options=-csearch_path%3D{name}")
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """The clock of ``store``."""
+    return FakeClock()
+
+
+@pytest.fixture
+def store(store_place: StorePlace, clock: FakeClock) -> Iterator[Store]:
+    """An open store whose time passes when it is told to."""
+    store = store_place.open(clock_ms=clock)
+    store.prepare()
+    yield store
+    store.close()

@@ -68,16 +68,21 @@ def on_the_page(*words: str) -> None:
 # The bot does not connect.
 
 
-def test_credentials_that_are_refused(here):
-    here.simulator.switch(registration="auth_failed", token="refused")
+def refused_listener(here):
+    """What the doctor says of a listener that DingTalk refuses, and then of everything."""
     listener = here.start("python -m listener")
     try:
         said = until(
             here, "listeners", lambda status, words: status == "FAIL" and "(refused)" in words
         )
-        found = doctor(here, "--deep")
+        return said, doctor(here, "--deep")
     finally:
         listener.terminate(10)
+
+
+def test_credentials_that_are_refused(here):
+    here.simulator.switch(registration="auth_failed", token="refused")
+    said, found = refused_listener(here)
 
     assert "0 of 1 connections" in said
     assert found["credentials"][0] == "FAIL"
@@ -88,14 +93,7 @@ def test_credentials_that_are_refused(here):
 
 def test_stream_mode_that_is_off(here):
     here.simulator.switch(registration="stream_off")
-    listener = here.start("python -m listener")
-    try:
-        said = until(
-            here, "listeners", lambda status, words: status == "FAIL" and "(refused)" in words
-        )
-        found = doctor(here, "--deep")
-    finally:
-        listener.terminate(10)
+    said, found = refused_listener(here)
 
     assert "is Stream mode on? --deep" in said
     assert found["credentials"][0] == "ok"

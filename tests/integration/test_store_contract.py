@@ -1,14 +1,13 @@
 """Whatever keeps the messages keeps these rules: Redis, PostgreSQL and SQLite alike."""
 
 import logging
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import cast
 
 import pytest
 
 from contract.routing import task_id
-from tests.integration.store_place import FakeClock, StorePlace, envelope
+from tests.integration.store_place import StorePlace, envelope
 from tests.servers import wait_for
 from worker.store import (
     Claimed,
@@ -20,19 +19,6 @@ from worker.store import (
     Store,
     StoreSchemaError,
 )
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def store(store_place: StorePlace, clock: FakeClock) -> Iterator[Store]:
-    store = store_place.open(clock_ms=clock)
-    store.prepare()
-    yield store
-    store.close()
 
 
 def claim(store: Store, task_id: str = "task1", *, owner="me", lease_s=15.0, **more) -> Claimed:

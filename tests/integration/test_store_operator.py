@@ -1,6 +1,5 @@
 """What operators ask a store and processes leave there, on Redis, PostgreSQL and SQLite."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,7 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from contract.routing import task_id
-from tests.integration.store_place import FakeClock, StorePlace, envelope
+from tests.integration.store_place import FakeClock, envelope
 from tests.servers import wait_for
 from worker.store import (
     Claimed,
@@ -23,19 +22,6 @@ from worker.store import (
 )
 
 ONE, TWO, THREE = (task_id("robot", f"msg{n}") for n in (1, 2, 3))
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def store(store_place: StorePlace, clock: FakeClock) -> Iterator[Store]:
-    store = store_place.open(clock_ms=clock)
-    store.prepare()
-    yield store
-    store.close()
 
 
 def at(clock: FakeClock) -> datetime:

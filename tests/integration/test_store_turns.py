@@ -1,26 +1,12 @@
 """One message of a lane at a time, in the order they were written: Redis, PostgreSQL, SQLite."""
 
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.integration.store_place import FakeClock, StorePlace, envelope
+from tests.integration.store_place import envelope
 from worker.store import Claimed, Finished, Held, Merged, Parked, Reason, Store, Turn
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def store(store_place: StorePlace, clock: FakeClock) -> Iterator[Store]:
-    store = store_place.open(clock_ms=clock)
-    store.prepare()
-    yield store
-    store.close()
 
 
 def turn(number: int, *, lane: str = "lane1", **more: Any) -> Turn:
