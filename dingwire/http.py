@@ -1,4 +1,4 @@
-"""One careful POST of JSON, for the gateway, the webhooks and the API.
+"""One careful request with JSON, for the gateway, the webhooks and the API.
 
 Careful means: a time limit, no redirect followed, no netrc, no cookie kept, a bounded answer, and
 no exception of the HTTP library let through, since those hold the whole address.
@@ -18,7 +18,7 @@ from urllib3.util import parse_url
 
 from dingwire.values import without_surrogates
 
-__all__ = ["Answer", "NoAnswer", "is_loopback", "new_session", "post_json"]
+__all__ = ["Answer", "NoAnswer", "is_loopback", "new_session", "post_json", "send_json"]
 
 MAX_ANSWER_BYTES = 64 * 1024
 
@@ -81,15 +81,27 @@ def post_json(
     headers: Mapping[str, str] | None = None,
 ) -> Answer | NoAnswer:
     """Post ``body`` and read the answer; never raises for what a network or a server does."""
+    return send_json(session, "POST", url, body, timeout_s=timeout_s, headers=headers)
+
+
+def send_json(
+    session: requests.Session,
+    method: str,
+    url: str,
+    body: Mapping[str, Any] | None,
+    *,
+    timeout_s: float | tuple[float, float],
+    headers: Mapping[str, str] | None = None,
+) -> Answer | NoAnswer:
+    """As :func:`post_json` by any method; a ``body`` of None sends none."""
+    told = {} if body is None else {"Content-Type": "application/json; charset=utf-8"}
+    content = None if body is None else json.dumps(body, ensure_ascii=False)
     try:
-        with session.post(
+        with session.request(
+            method,
             url,
-            data=json.dumps(body, ensure_ascii=False).encode("utf-8", "replace"),
-            headers={
-                "Content-Type": "application/json; charset=utf-8",
-                "Accept": "application/json",
-                **(headers or {}),
-            },
+            data=None if content is None else content.encode("utf-8", "replace"),
+            headers={**told, "Accept": "application/json", **(headers or {})},
             timeout=timeout_s,
             allow_redirects=False,
             proxies=_proxies(url),

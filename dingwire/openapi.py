@@ -1,45 +1,63 @@
-"""DingTalk's API: messages sent without being asked, for replies that missed their webhook.
+"""DingTalk's API for one bot: messages sent without being asked, and every other call.
 
-The worker's late policy ``rescue`` calls it. One access token is cached per client. Source:
-docs/protocol.md, "Proactive messages".
+The worker's late policy ``rescue`` calls it. The access token is held here and may be shared with
+other processes; before each call a gate may have a say, which is how all workers together stay
+within DingTalk's limits. Source: docs/protocol.md, "Proactive messages".
 """
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import datetime
+from typing import Any, Literal, Protocol, TypeGuard, TypeVar
 
+from dingwire.api_faults import fault_of, hold_s
 from dingwire.errors import (
     OpenApiError,
     OpenApiRefusedError,
     OpenApiThrottledError,
     OpenApiUnavailableError,
-    shown,
 )
-from dingwire.http import Answer, NoAnswer, new_session, post_json
+from dingwire.http import NoAnswer, new_session, send_json
 from dingwire.replies import Reply, Text, proactive_message
+from dingwire.tokens import INVALID_TOKEN, NotShared, Token, TokenCache, good_for
 from dingwire.values import text, whole_number
-from dingwire.verdicts import Verdict, classify_name
 
-__all__ = ["OpenApiClient"]
+__all__ = ["Gate", "Method", "OpenApiClient", "OpenGate"]
 
 TOKEN_PATH = "/v1.0/oauth2/accessToken"  # noqa: S105 - an address, not a token
 TO_USER_PATH = "/v1.0/robot/oToMessages/batchSend"
 TO_GROUP_PATH = "/v1.0/robot/groupMessages/send"
 TOKEN_HEADER = "x-acs-dingtalk-access-token"  # noqa: S105 - a header's name
-INVALID_TOKEN = "InvalidAuthentication"  # noqa: S105 - an error's name
 USER_AGENT = "celery-dingtalk"
 
-REFRESH_EARLY = timedelta(minutes=5)
-DEFAULT_LIFE_S = 7200
-THROTTLE_S = 60.0
+Method = Literal["GET", "POST", "PUT", "DELETE"]
+
+_T = TypeVar("_T")
 
 
-@dataclass(frozen=True)
-class _Token:
-    value: str = field(repr=False)
-    good_until: datetime
+class Gate(Protocol):
+    """What a call has to pass; an API is its path, such as ``/v1.0/card/streaming``."""
+
+    def admit(self, api: str) -> None:
+        """Return when the call may be made now, after a short wait if need be.
+
+        Raises:
+            OpenApiThrottledError: Not now, but after its ``retry_after_s``; nothing was called.
+            OpenApiRefusedError: Not at all.
+        """
+
+    def hold_back(self, api: str, for_s: float) -> None:
+        """Let nobody in for a while: DingTalk said that these calls come too fast."""
+
+
+class OpenGate:
+    """Lets everybody in."""
+
+    def admit(self, api: str) -> None:
+        """Do nothing."""
+
+    def hold_back(self, api: str, for_s: float) -> None:
+        """Do nothing."""
 
 
 class OpenApiClient:
@@ -53,15 +71,30 @@ class OpenApiClient:
         client_secret: str,
         clock: Callable[[], datetime],
         timeout_s: tuple[float, float] = (3.05, 10.0),
+        tokens: TokenCache | None = None,
+        gate: Gate | None = None,
     ) -> None:
+        """Prepare; nothing is called.
+
+        Args:
+            endpoint: Base of the API.
+            client_id: Of the app, and the ``robotCode`` of its bot.
+            client_secret: Of the app.
+            clock: Ours, aware UTC.
+            timeout_s: To connect, and to wait for an answer.
+            tokens: Where the token is shared with other processes; None: nowhere.
+            gate: What every call that counts has to pass; None: nothing.
+        """
         self._endpoint = endpoint.rstrip("/")
         self._client_id = client_id
         self._client_secret = client_secret
         self._clock = clock
         self._timeout_s = timeout_s
         self._session = new_session(USER_AGENT)
+        self._tokens: TokenCache = tokens or NotShared()
+        self._gate: Gate = gate or OpenGate()
         self._lock = threading.Lock()
-        self._token: _Token | None = None
+        self._token: Token | None = None
 
     def send_to_user(self, robot_code: str, staff_id: str, reply: Reply) -> str:
         """Send ``reply`` to one person; return the key of the message.
@@ -73,7 +106,7 @@ class OpenApiClient:
             OpenApiRefusedError: Do not retry; also when the person is not one the bot can reach.
         """
         body = {"robotCode": robot_code, "userIds": [staff_id], **_message(reply)}
-        answer = self._call(TO_USER_PATH, body)
+        answer = self.call("POST", TO_USER_PATH, body)
         # HTTP 200 covers these as well: the call was fine, the person did not get it.
         for name in ("invalidStaffIdList", "filteredStaffIdList"):
             if answer.get(name):
@@ -95,7 +128,7 @@ class OpenApiClient:
             "openConversationId": conversation_id,
             **_message(reply),
         }
-        return _key(self._call(TO_GROUP_PATH, body))
+        return _key(self.call("POST", TO_GROUP_PATH, body))
 
     def send_to_nobody(self, robot_code: str) -> None:
         """Send a message without a receiver, to see whether the bot may send any.
@@ -105,7 +138,63 @@ class OpenApiClient:
                 means that nothing else was wrong.
         """
         body = {"robotCode": robot_code, "userIds": [], **_message(Text(content="test"))}
-        self._call(TO_USER_PATH, body)
+        self.call("POST", TO_USER_PATH, body)
+
+    def call(
+        self,
+        method: Method,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        counts: bool = True,
+    ) -> dict[str, Any]:
+        """Call any API of the new kind; return its answer's JSON object.
+
+        Args:
+            method: As DingTalk documents it for this path; PUT and POST are different APIs.
+            path: From ``/v1.0`` on; a query may follow.
+            body: Sent as JSON; None sends none.
+            counts: Whether the gate has a say. False for what DingTalk does not count either.
+
+        Raises:
+            OpenApiUnavailableError: Retry later; see its ``ambiguous``.
+            OpenApiThrottledError: Retry after its ``retry_after_s``.
+            OpenApiRefusedError: Do not retry.
+        """
+
+        def send(token: str) -> dict[str, Any]:
+            return self._send(method, path, body, {TOKEN_HEADER: token})
+
+        return self.with_token(send, api=path.partition("?")[0] if counts else None)
+
+    def with_token(self, use: Callable[[str], _T], *, api: str | None = None) -> _T:
+        """Run ``use`` with a token; once more with a new one, if the first was not valid.
+
+        For calls that are not made by :meth:`call`, such as uploads, whose token stands in the
+        address. :func:`dingwire.api_faults.fault_of` reads their answers.
+
+        Args:
+            use: Makes the call, and raises an :class:`OpenApiError` when it does not work.
+            api: For the gate; None: it does not count.
+
+        Raises:
+            OpenApiError: The gate's, or what ``use`` raises.
+        """
+        if api is not None:
+            self._gate.admit(api)
+        try:
+            token = self._valid_token()
+            try:
+                return use(token.value)
+            except OpenApiRefusedError as error:
+                if error.code not in INVALID_TOKEN:
+                    raise
+            return use(self._valid_token(instead_of=token).value)
+        except OpenApiError as error:
+            wait_s = hold_s(error)
+            if api is not None and wait_s is not None:
+                self._gate.hold_back(api, wait_s)
+            raise
 
     def check_token(self) -> None:
         """Fetch a new access token, to see whether the credentials work.
@@ -120,43 +209,50 @@ class OpenApiClient:
         """Close the kept connections."""
         self._session.close()
 
-    def _call(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        token = self._valid_token()
-        try:
-            return self._post(path, body, {TOKEN_HEADER: token.value})
-        except OpenApiRefusedError as error:
-            if error.code != INVALID_TOKEN:
-                raise
-        token = self._valid_token(instead_of=token)
-        return self._post(path, body, {TOKEN_HEADER: token.value})
+    def _valid_token(self, instead_of: Token | None = None) -> Token:
+        """Return the token in use, the one others share, or a new one.
 
-    def _valid_token(self, instead_of: _Token | None = None) -> _Token:
-        """Return the cached token, or fetch one when it ends soon or was found invalid."""
+        Args:
+            instead_of: Was found invalid, whoever still shares it.
+        """
         with self._lock:
             token = self._token
-            if token is None or token is instead_of or self._clock() >= token.good_until:
-                token = self._token = self._fetch_token()
+            if not self._is_good(token, instead_of):
+                token = self._tokens.get()
+            if not self._is_good(token, instead_of):
+                token = self._fetch_token()
+                self._tokens.put(token)
+            self._token = token
             return token
 
-    def _fetch_token(self) -> _Token:
+    def _is_good(self, token: Token | None, instead_of: Token | None) -> TypeGuard[Token]:
+        if token is None or (instead_of is not None and token.value == instead_of.value):
+            return False
+        return self._clock() < token.good_until
+
+    def _fetch_token(self) -> Token:
         asked_at = self._clock()
         credentials = {"appKey": self._client_id, "appSecret": self._client_secret}
         try:
-            answer = self._post(TOKEN_PATH, credentials)
+            answer = self._send("POST", TOKEN_PATH, credentials)
         except OpenApiUnavailableError as error:
             # Whatever became of this call, no message was sent.
             raise OpenApiUnavailableError(error.code, error.message) from None
         value = text(answer.get("accessToken"))
         if not value:
             raise OpenApiUnavailableError("no access token", "HTTP 200 without one")
-        life = timedelta(seconds=whole_number(answer.get("expireIn")) or DEFAULT_LIFE_S)
-        return _Token(value, asked_at + max(life - REFRESH_EARLY, life / 2))
+        return Token(value, asked_at + good_for(whole_number(answer.get("expireIn"))))
 
-    def _post(
-        self, path: str, content: Mapping[str, Any], headers: Mapping[str, str] | None = None
+    def _send(
+        self,
+        method: Method,
+        path: str,
+        content: Mapping[str, Any] | None,
+        headers: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
-        answer = post_json(
+        answer = send_json(
             self._session,
+            method,
             self._endpoint + path,
             content,
             timeout_s=self._timeout_s,
@@ -164,10 +260,10 @@ class OpenApiClient:
         )
         if isinstance(answer, NoAnswer):
             raise OpenApiUnavailableError("unreachable", answer.reason, answer.may_have_arrived)
-        body = answer.body
-        if answer.status == 200 and answer.retry_after_s is None and body and "code" not in body:
-            return body
-        raise _fault(answer, self._client_secret, (headers or {}).get(TOKEN_HEADER, ""))
+        fault = fault_of(answer, self._client_secret, (headers or {}).get(TOKEN_HEADER, ""))
+        if fault is not None:
+            raise fault
+        return answer.body or {}
 
 
 def _message(reply: Reply) -> dict[str, str]:
@@ -180,20 +276,3 @@ def _key(answer: Mapping[str, Any]) -> str:
     if not key:
         raise OpenApiUnavailableError("no processQueryKey", "HTTP 200 without one", ambiguous=True)
     return key
-
-
-def _fault(answer: Answer, *secrets: str) -> OpenApiError:
-    status, body = answer.status, answer.body or {}
-    name = text(body.get("code"))
-    code, message = shown(name, *secrets), shown(body.get("message"), *secrets)
-    if status in (400, 401) and name == INVALID_TOKEN:
-        return OpenApiRefusedError(INVALID_TOKEN, message)
-    verdict = classify_name(name)
-    wait_s = answer.retry_after_s
-    if verdict is Verdict.THROTTLED or wait_s or status == 429:
-        return OpenApiThrottledError(
-            code or f"http {status}", message, max(THROTTLE_S, wait_s or 0)
-        )
-    if verdict is Verdict.RETRY or status >= 500 or (status == 200 and not name):
-        return OpenApiUnavailableError(code or f"http {status}", message, ambiguous=status != 403)
-    return OpenApiRefusedError(code or f"http {status}", message)

@@ -25,6 +25,7 @@ class Seen:
     path: str
     headers: dict[str, str]
     body: Any
+    method: str = "POST"
 
 
 class _QuietServer(ThreadingHTTPServer):
@@ -53,9 +54,12 @@ class LocalServer:
                 server.connections += 1
 
             def do_POST(self) -> None:
-                raw = self.rfile.read(int(self.headers["Content-Length"]))
-                server.seen.append(Seen(self.path, dict(self.headers), json.loads(raw)))
+                raw = self.rfile.read(int(self.headers["Content-Length"] or 0))
+                body = json.loads(raw) if raw else None
+                server.seen.append(Seen(self.path, dict(self.headers), body, self.command))
                 self.answer(server.next_answer(self.path))
+
+            do_GET = do_PUT = do_DELETE = do_POST  # noqa: N815, names of the library
 
             def answer(self, told: Told) -> None:
                 if told.hangs:

@@ -5,6 +5,7 @@ import pickle
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from dingwire.errors import (
 )
 from dingwire.openapi import OpenApiClient
 from dingwire.replies import Markdown, Text
+from dingwire.tokens import Token
 from tests.unit.dingwire.local_server import LocalServer, Told
 
 SECRET = "top-secret-of-this-app"
@@ -45,15 +47,20 @@ def client(server: LocalServer, clock: Clock) -> Iterator[OpenApiClient]:
     server.answers_at(TOKEN_PATH, Told(200, {"accessToken": TOKEN, "expireIn": 7200}))
     server.answers_at(USER_PATH, Told(200, SENT))
     server.answers_at(GROUP_PATH, Told(200, {"processQueryKey": "key-2"}))
-    made = OpenApiClient(
+    made = client_of(server, clock)
+    yield made
+    made.close()
+
+
+def client_of(server: LocalServer, clock: Clock, **more: Any) -> OpenApiClient:
+    return OpenApiClient(
         endpoint=server.url,
         client_id="dingsampleapp",
         client_secret=SECRET,
         timeout_s=(1, 1),
         clock=clock,
+        **more,
     )
-    yield made
-    made.close()
 
 
 def failure(client: OpenApiClient, server: LocalServer, *told: Told) -> OpenApiError:
@@ -271,3 +278,158 @@ def test_a_failed_send_may_have_arrived(client, server):
 
     assert isinstance(error, OpenApiUnavailableError)
     assert error.ambiguous
+
+
+CARDS_PATH = "/v1.0/card/instances"
+
+
+class SharedToken:
+    """A cache for the clients of one bot."""
+
+    def __init__(self) -> None:
+        self.token: Token | None = None
+
+    def get(self) -> Token | None:
+        return self.token
+
+    def put(self, token: Token) -> None:
+        self.token = token
+
+
+class RecordingGate:
+    """Remembers who passed and what was held; refuses when told to."""
+
+    def __init__(self) -> None:
+        self.passed: list[str] = []
+        self.held: list[tuple[str, float]] = []
+        self.refusal: OpenApiError | None = None
+
+    def admit(self, api: str) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        self.passed.append(api)
+
+    def hold_back(self, api: str, for_s: float) -> None:
+        self.held.append((api, for_s))
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+def test_any_api_is_called_by_its_method(client, server, method):
+    server.answers_at(CARDS_PATH, Told(200, {"success": True, "result": True}))
+
+    assert client.call(method, CARDS_PATH, {"outTrackId": "t"})["success"] is True
+
+    (seen,) = server.posts_to(CARDS_PATH)
+    assert (seen.method, seen.body) == (method, {"outTrackId": "t"})
+    assert seen.headers["x-acs-dingtalk-access-token"] == TOKEN
+
+
+def test_a_call_without_a_body_sends_none(client, server):
+    server.answers({"sendStatus": "SUCCESS"})
+
+    client.call("GET", "/v1.0/robot/oToMessages/readStatus?robotCode=r")
+
+    seen = server.seen[-1]
+    assert (seen.method, seen.body) == ("GET", None)
+    assert "Content-Type" not in seen.headers
+
+
+def test_two_processes_share_one_token(server, clock):
+    shared, made = SharedToken(), []
+    server.answers_at(TOKEN_PATH, Told(200, {"accessToken": TOKEN, "expireIn": 7200}))
+    server.answers_at(USER_PATH, Told(200, SENT))
+    for _ in range(2):
+        made.append(client_of(server, clock, tokens=shared))
+        made[-1].send_to_user("robot", "u100", HELLO)
+
+    assert len(server.posts_to(TOKEN_PATH)) == 1
+    for client in made:
+        client.close()
+
+
+def test_a_shared_token_found_invalid_is_fetched_once_for_both(server, clock):
+    """The second takes what the first has put there, instead of fetching once more."""
+    shared = SharedToken()
+    shared.put(Token("old", clock.now + timedelta(hours=1)))
+    one, other = (client_of(server, clock, tokens=shared) for _ in range(2))
+    server.answers_at(USER_PATH, Told(200, SENT))
+    one.send_to_user("robot", "u100", HELLO)
+    other.send_to_user("robot", "u100", HELLO)
+    server.answers_at(TOKEN_PATH, Told(200, {"accessToken": TOKEN, "expireIn": 7200}))
+    invalid = Told(400, {"code": "InvalidAuthentication"})
+
+    for client in (one, other):
+        server.answers_at(USER_PATH, invalid, Told(200, SENT))
+        client.send_to_user("robot", "u100", HELLO)
+        client.close()
+
+    assert len(server.posts_to(TOKEN_PATH)) == 1
+    assert server.posts_to(USER_PATH)[-1].headers["x-acs-dingtalk-access-token"] == TOKEN
+
+
+@pytest.mark.parametrize("code", ["InvalidAuthentication", "40014", "42001"])
+def test_what_needs_the_bare_token_gets_a_new_one_once(client, code):
+    used = []
+
+    def upload(token: str) -> str:
+        used.append(token)
+        if len(used) == 1:
+            raise OpenApiRefusedError(code, "")
+        return "@media"
+
+    assert client.with_token(upload) == "@media"
+    assert used == [TOKEN, TOKEN]
+
+
+def test_every_call_that_counts_passes_the_gate(server, clock, client):
+    gate = RecordingGate()
+    gated = client_of(server, clock, gate=gate)
+    server.answers({"success": True})
+
+    gated.send_to_user("robot", "u100", HELLO)
+    gated.call("GET", "/v1.0/robot/read?robotCode=r")
+    gated.call("POST", "/v1.0/free", {}, counts=False)
+    gated.with_token(str, api="/media/upload")
+    gated.close()
+
+    assert gate.passed == [USER_PATH, "/v1.0/robot/read", "/media/upload"]
+
+
+@pytest.mark.parametrize(
+    "refusal", [OpenApiThrottledError("held", "", 3.0), OpenApiRefusedError("budget")]
+)
+def test_what_the_gate_refuses_is_not_called(server, clock, refusal):
+    gate = RecordingGate()
+    gate.refusal = refusal
+    gated = client_of(server, clock, gate=gate)
+
+    with pytest.raises(type(refusal)):
+        gated.send_to_user("robot", "u100", HELLO)
+    gated.close()
+
+    assert server.seen == []
+    assert gate.held == []
+
+
+@pytest.mark.parametrize(
+    ("told", "for_s"),
+    [
+        (Told(403, {"code": "Forbidden.AccessDenied.QpsLimitForAppkeyAndApi"}), 1.0),
+        (Told(403, {"code": "Forbidden.AccessDenied.QpmLimitForAppkeyAndApi"}), 60.0),
+        (Told(400, {"code": "send.too.fast"}), 60.0),
+        (Told(429, {"code": "systemBusy"}, {"Retry-After": "90"}), 90.0),
+        (Told(200, {"status": 1111}), 300.0),
+        (Told(503, "overloaded"), None),
+        (Told(403, {"code": "Forbidden.AccessDenied.AccessTokenPermissionDenied"}), None),
+    ],
+)
+def test_haste_closes_the_gate_for_all(client, server, clock, told, for_s):
+    gate = RecordingGate()
+    gated = client_of(server, clock, gate=gate)
+    server.answers_at(USER_PATH, told)
+
+    with pytest.raises(OpenApiError):
+        gated.send_to_user("robot", "u100", HELLO)
+    gated.close()
+
+    assert gate.held == ([] if for_s is None else [(USER_PATH, for_s)])
