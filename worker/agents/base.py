@@ -8,7 +8,7 @@ import importlib
 import inspect
 import sys
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -18,8 +18,11 @@ from contract.envelope import Envelope
 
 __all__ = ["Agent", "AgentLoadError", "Message", "load_agent"]
 
-Agent = Callable[["Message"], str | Awaitable[str | None] | None]
-"""Plain or async; returning None or an empty text is silence, which is an answer too."""
+Agent = Callable[["Message"], Any]
+"""Plain or async; it returns the reply, or yields it in pieces.
+
+None, an empty text and yielding nothing are silence, which is an answer too.
+"""
 
 
 class AgentLoadError(Exception):
@@ -124,9 +127,6 @@ def _checked(spec: str, found: Any) -> Agent:
         raise AgentLoadError(f"AGENT={spec!r} is a class: name an instance or a function")
     if not callable(found):
         raise AgentLoadError(f"AGENT={spec!r} is a {type(found).__name__}, which nobody can call")
-    for called in (found, getattr(found, "__call__", None)):  # noqa: B004, it may be a method
-        if inspect.isasyncgenfunction(called) or inspect.isgeneratorfunction(called):
-            raise AgentLoadError(f"AGENT={spec!r} yields: return the whole reply instead")
     try:
         inspect.signature(found).bind(object())
     except TypeError:

@@ -6,6 +6,9 @@ be stopped, so it is abandoned: its thread goes on, and what it returns is throw
 
 Async agents of a process share one event loop in a thread of its own, so hundreds wait at once. One
 that blocks the loop is abandoned with it, and the next ones get a new loop.
+
+An agent may yield its reply in pieces, plain or async; it is read where it runs, so its time limit
+and its ends are those of the others. One that is abandoned is closed at the next piece it yields.
 """
 
 import asyncio
@@ -18,19 +21,24 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from types import FrameType
 from typing import Any
 
+from worker.agents import pieces
 from worker.agents.base import Agent, Message
+from worker.agents.pieces import OnPiece, Pieces
 
 __all__ = ["AgentCancelledError", "AgentFailedError", "AgentRunner", "AgentTimeoutError"]
 
 logger = logging.getLogger(__name__)
 
 _INTERRUPT_AGAIN_S = 1.0
+_SHORTEST_S = 0.001  # a timer of nothing would never go off
 # An event loop that does not turn for so long is blocked by an agent.
 _LOOP_TURNS_S = 5.0
+# Left out of what is shown of an agent's failure.
+_OURS = {__file__, pieces.__file__}
 
 
 class AgentTimeoutError(Exception):
@@ -42,7 +50,7 @@ class AgentCancelledError(Exception):
 
 
 class AgentFailedError(Exception):
-    """The agent raised, or returned what is no reply.
+    """The agent raised, or returned or yielded what is no reply.
 
     ``detail`` is safe to show: it never holds the exception's own text, which may quote the
     message. ``frames`` is the way to the line that raised.
@@ -60,7 +68,7 @@ class _InterruptedError(BaseException):
 
 def _described(error: BaseException) -> AgentFailedError:
     frames = traceback.extract_tb(error.__traceback__)
-    ours = max((i for i, frame in enumerate(frames) if frame.filename == __file__), default=-1)
+    ours = max((i for i, frame in enumerate(frames) if frame.filename in _OURS), default=-1)
     return AgentFailedError(
         type(error).__name__, "".join(traceback.format_list(frames[ours + 1 :]))
     )
@@ -84,13 +92,24 @@ def _result_of(future: concurrent.futures.Future[Any], limit_s: float) -> Any:
         raise _described(error) from None
 
 
-async def _awaited(result: Awaitable[Any]) -> Any:
+async def _awaited(result: Any, yielded: Pieces) -> Any:
+    """Return what an async agent returns, or all that it yields."""
     try:
-        return await result
+        if inspect.isawaitable(result):
+            result = await result
+        return await yielded.awaited(result) if isinstance(result, AsyncIterator) else result
     except asyncio.CancelledError:
         raise
     except BaseException as error:  # noqa: BLE001, a SystemExit would end the loop of all agents
         raise _described(error) from None
+
+
+def _is_async(agent: Agent) -> bool:
+    """Whether calling the agent takes no time, because all it does is done by the event loop."""
+    return any(
+        inspect.iscoroutinefunction(called) or inspect.isasyncgenfunction(called)
+        for called in (agent, getattr(agent, "__call__", None))  # noqa: B004, an async method
+    )
 
 
 def _run_for_ever(loop: asyncio.AbstractEventLoop) -> None:
@@ -139,8 +158,16 @@ class AgentRunner:
         self._is_ending = False
         self.abandoned = 0
 
-    def run(self, message: Message, *, limit_s: float) -> str | None:
+    def run(
+        self, message: Message, *, limit_s: float, on_piece: OnPiece = lambda _: None
+    ) -> str | None:
         """Return the reply; None or "" is silence.
+
+        Args:
+            message: For the agent.
+            limit_s: Longest it may take, all that it yields included.
+            on_piece: Called with each piece as it is yielded, in the agent's thread or on the event
+                loop of all agents: it must neither block nor raise.
 
         Raises:
             AgentTimeoutError: ``limit_s`` was over first.
@@ -148,21 +175,26 @@ class AgentRunner:
             AgentCancelledError: The process ends.
         """
         end = time.monotonic() + limit_s
-        if inspect.iscoroutinefunction(self._agent) or inspect.iscoroutinefunction(
-            getattr(self._agent, "__call__", None)  # noqa: B004, an object whose call is async
-        ):
-            result: Any = self._agent(message)
-        elif threading.current_thread() is threading.main_thread():
-            result = self._run_here(message, limit_s)
-        else:
-            result = self._run_beside(message, limit_s)
-        if inspect.isawaitable(result):
-            result = self._wait(result, end - time.monotonic())
+        with Pieces(on_piece) as yielded:
+            if _is_async(self._agent):
+                result: Any = self._agent(message)
+            else:
+                result = self._call(lambda: yielded.of(self._agent(message)), limit_s)
+            if inspect.isawaitable(result) or isinstance(result, AsyncIterator):
+                result = self._wait(_awaited(result, yielded), end - time.monotonic())
+            if isinstance(result, Iterator):  # an async agent returned a plain one
+                made = result
+                result = self._call(lambda: yielded.of(made), end - time.monotonic())
         return _text(result)
 
-    def _run_here(self, message: Message, limit_s: float) -> Any:
+    def _call(self, call: Callable[[], Any], limit_s: float) -> Any:
+        if threading.current_thread() is threading.main_thread():
+            return self._run_here(call, limit_s)
+        return self._run_beside(call, limit_s)
+
+    def _run_here(self, call: Callable[[], Any], limit_s: float) -> Any:
         try:
-            return _interrupted_after(limit_s, lambda: self._agent(message))
+            return _interrupted_after(max(limit_s, _SHORTEST_S), call)
         except _InterruptedError:
             raise AgentTimeoutError from None
         except KeyboardInterrupt:
@@ -170,17 +202,17 @@ class AgentRunner:
         except BaseException as error:  # noqa: BLE001, an agent may raise anything, SystemExit too
             raise _described(error) from None
 
-    def _run_beside(self, message: Message, limit_s: float) -> Any:
+    def _run_beside(self, call: Callable[[], Any], limit_s: float) -> Any:
         future: concurrent.futures.Future[Any] = concurrent.futures.Future()
 
-        def call() -> None:
+        def run() -> None:
             try:
-                future.set_result(self._agent(message))
+                future.set_result(call())
             except BaseException as error:  # noqa: BLE001, an agent may raise anything
                 future.set_exception(error)
 
         name = f"agent-{next(self._numbers)}"
-        threading.Thread(target=call, name=name, daemon=True).start()
+        threading.Thread(target=run, name=name, daemon=True).start()
         try:
             return _result_of(future, limit_s)
         except AgentTimeoutError:
@@ -197,9 +229,9 @@ class AgentRunner:
         )
         self._on_abandoned(count)
 
-    def _wait(self, result: Awaitable[Any], limit_s: float) -> Any:
+    def _wait(self, result: Coroutine[Any, Any, Any], limit_s: float) -> Any:
         loop = self._running_loop()
-        future = asyncio.run_coroutine_threadsafe(_awaited(result), loop)
+        future = asyncio.run_coroutine_threadsafe(result, loop)
         try:
             return _result_of(future, limit_s)
         except AgentTimeoutError:
