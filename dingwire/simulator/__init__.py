@@ -4,12 +4,16 @@
 """
 
 from dingwire.simulator.faults import Faults, FaultsError, ReplyFault
+from dingwire.simulator.filestore import File
+from dingwire.simulator.refusals import ApiFault
 from dingwire.simulator.server import Simulator, WaitedTooLongError
 from dingwire.simulator.thread import SimulatorThread
 
 __all__ = [
+    "ApiFault",
     "Faults",
     "FaultsError",
+    "File",
     "ReplyFault",
     "Simulator",
     "SimulatorThread",

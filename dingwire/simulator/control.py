@@ -3,6 +3,7 @@
 ``server`` mounts it; docs/simulator.md describes it.
 """
 
+import base64
 import json
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from dingwire.simulator.faults import FaultsError
+from dingwire.simulator.filestore import File
 from dingwire.simulator.records import as_json
 from dingwire.simulator.world import SEEDED_PEOPLE
 
@@ -19,7 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["Control"]
 
 LOCAL_NAMES = frozenset({"127.0.0.1", "localhost"})
-RECORDS = ("registrations", "connections", "pushes", "acks", "messages", "replies", "proactive")
+RECORDS = (
+    *("registrations", "connections", "pushes", "acks", "messages", "replies", "proactive"),
+    *("api_calls", "uploads"),
+)
 
 Action = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
@@ -36,6 +41,7 @@ class Control:
             "say": self._say,
             "faults": self._faults,
             "replies": self._replies,
+            "api": self._api,
             "registrations": self._registrations,
             "connections": self._connections,
             "disconnect": self._disconnect,
@@ -112,6 +118,10 @@ class Control:
             str(person),
             group,
             kind=str(body.get("kind", "text")),
+            file=[_file(each) for each in body.get("files", ())],
+            quote=body.get("quote"),
+            mentions=[str(each) for each in body.get("mentions", ())],
+            delegate=body.get("delegate"),
             omit=[str(each) for each in body.get("omit", ())],
             raw_data=body.get("raw_data"),
             to=body.get("to"),
@@ -137,6 +147,13 @@ class Control:
         if body:
             await self._simulator.fail_replies(**body)
         return {"faults": [as_json(each) for each in self._simulator.world.reply_faults]}
+
+    async def _api(self, body: dict[str, Any]) -> dict[str, Any]:
+        if body.pop("heal", False):
+            await self._simulator.heal_api()
+        if body:
+            await self._simulator.fail_api(**body)
+        return {"faults": self._simulator.api_faults()}
 
     async def _registrations(self, body: dict[str, Any]) -> dict[str, Any]:
         await self._simulator.fail_registrations(*body["modes"])
@@ -197,6 +214,16 @@ def _handler(action: Action) -> Callable[[web.Request], Awaitable[web.Response]]
             raise _bad_request(str(wrong)) from wrong
 
     return handle
+
+
+def _file(described: dict[str, Any]) -> File:
+    """A file from its ``name`` and its bytes as ``base64``."""
+    return File(
+        base64.b64decode(str(described["base64"]), validate=True),
+        str(described["name"]),
+        str(described.get("media_type", "")),
+        int(described.get("duration_ms", 4000)),
+    )
 
 
 def _object(raw: str) -> dict[str, Any]:

@@ -17,6 +17,10 @@ CHOICES: dict[str, frozenset[str]] = {
     "distribution": frozenset({"random", "round_robin", "newest"}),
     "token": frozenset({"ok", "refused", "ip_refused", "unavailable"}),
     "proactive": frozenset({"ok", "permission", "qps", "count_limit"}),
+    "storage": frozenset(
+        {"ok", "redirect", "html", "unavailable", "oversize", "slow", "truncated"}
+    ),
+    "upload_token": frozenset({"any", "old", "new"}),
 }
 
 
@@ -81,6 +85,20 @@ class Faults:
     token_ttl_s: float = 7200.0
     proactive: str = "ok"
     flow_controlled: tuple[str, ...] = ()
+
+    api_qps: int = 0  # per app and API; DingTalk's number is 20
+    api_qpm: int = 0
+    api_quota: int = 0  # calls per app
+
+    download_code_ttl_s: float = 3600.0
+    download_url_ttl_s: float = 600.0
+    storage: str = "ok"
+    storage_url: str = ""  # told to bots instead of our own address
+    storage_redirect: str = "http://127.0.0.1:1/"
+    storage_content_type: str = ""  # instead of the file's own
+    storage_oversize_bytes: int = 32 * 1024 * 1024
+    storage_pause_s: float = 1.0
+    upload_token: str = "any"  # noqa: S105 - a mode, not a token
 
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self))

@@ -8,16 +8,18 @@ import time
 from collections.abc import Callable
 from typing import Self
 
+from dingwire.simulator.access import Access
 from dingwire.simulator.faults import Faults
-from dingwire.simulator.openapi import OpenApi
 from dingwire.simulator.records import (
     Ack,
+    ApiCall,
     Connection,
     Message,
     ProactiveSend,
     Push,
     Registration,
     Reply,
+    Upload,
 )
 from dingwire.simulator.stream import Switchboard
 from dingwire.simulator.world import World
@@ -32,10 +34,10 @@ class WaitedTooLongError(AssertionError):
 class Observed:
     """Read-only views of the records, and :meth:`until`."""
 
-    def __init__(self, world: World, switchboard: Switchboard, openapi: OpenApi) -> None:
+    def __init__(self, world: World, switchboard: Switchboard, access: Access) -> None:
         self.world = world
         self._switchboard = switchboard
-        self._openapi = openapi
+        self._access = access
 
     @property
     def faults(self) -> Faults:
@@ -98,6 +100,27 @@ class Observed:
         return self.world.journal.proactive
 
     @property
+    def api_calls(self) -> list[ApiCall]:
+        """Every OpenAPI call except those for a token, refused ones included."""
+        return self.world.journal.api_calls
+
+    @property
+    def uploads(self) -> list[Upload]:
+        """Every file a bot uploaded, refused ones included."""
+        return self.world.journal.uploads
+
+    def uploaded(self, media_id: str) -> bytes:
+        """The bytes behind a media id.
+
+        Raises:
+            KeyError: If nothing was uploaded under it.
+        """
+        file = self.world.files.media(media_id)
+        if file is None:
+            raise KeyError(media_id)
+        return file.content
+
+    @property
     def lost(self) -> list[Message]:
         """Messages nobody was connected for."""
         return [each for each in self.messages if each.state == "lost"]
@@ -105,7 +128,7 @@ class Observed:
     @property
     def token_calls(self) -> int:
         """How often an access token was asked for."""
-        return self._openapi.token_calls
+        return self._access.tokens.calls
 
     async def until(
         self,
@@ -161,4 +184,6 @@ class Observed:
             "accepted": len(self.accepted),
             "proactive": len(self.proactive),
             "token_calls": self.token_calls,
+            "api_calls": len(self.api_calls),
+            "uploads": len(self.uploads),
         }

@@ -8,14 +8,26 @@ import itertools
 import json
 import secrets
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
+from dingwire.simulator.contents import Coded, Quote, body_of, with_quote
 from dingwire.simulator.faults import Faults
+from dingwire.simulator.records import BOT_TOPIC
+from dingwire.simulator.samples import sample
 from dingwire.simulator.world import BOT_ID, CORP_ID, Conversation, Person
 
-__all__ = ["BOT_TOPIC", "frame", "message_data", "new_push_id", "opaque"]
+__all__ = [
+    "BOT_TOPIC",
+    "DELEGATE_TOPIC",
+    "delegate",
+    "frame",
+    "message_data",
+    "new_push_id",
+    "opaque",
+]
 
-BOT_TOPIC = "/v1.0/im/bot/messages/get"
+DELEGATE_TOPIC = "/v1.0/im/bot/messages/delegate"
 APP_ID = str(uuid.uuid5(uuid.NAMESPACE_URL, "https://dingtalk.example/simulated-app"))
 
 _counter = itertools.count(1)
@@ -75,8 +87,26 @@ def message_data(
     session_webhook: str,
     expires_at_ms: int,
     faults: Faults,
+    files: Sequence[Coded] = (),
+    quote: Quote | None = None,
+    mentions: Sequence[Person] = (),
 ) -> dict[str, Any]:
-    """The ``data`` of a bot message, without the robot code, which depends on who gets it."""
+    """The ``data`` of a bot message, without the robot code, which depends on who gets it.
+
+    Args:
+        text: What was written.
+        kind: The wire's ``msgtype``.
+        message_id: The wire's ``msgId``.
+        sender: Who wrote it.
+        conversation: Where.
+        created_at_ms: When, in epoch ms.
+        session_webhook: The bearer URL of the conversation.
+        expires_at_ms: Its end, in epoch ms.
+        faults: The payload switches are applied.
+        files: What is sent along.
+        quote: The message this one answers.
+        mentions: People who are @-mentioned besides the bot.
+    """
     data: dict[str, Any] = {
         "conversationId": conversation.conversation_id,
         "chatbotCorpId": CORP_ID,
@@ -98,39 +128,29 @@ def message_data(
         data["conversationTitle"] = conversation.name
         data["isInAtList"] = True
         data["atUsers"] = [{"dingtalkId": BOT_ID}]
+        data["atUsers"] += [
+            {"dingtalkId": each.sender_id, "staffId": each.staff_id} for each in mentions
+        ]
     shown = f" {text}" if conversation.is_group else text
-    if kind == "text":
-        data["text"] = {"content": shown}
-    else:
-        data["content"] = _content(kind, shown)
+    member, body = body_of(kind, shown, list(files) or [Coded(sample(kind), "unknown")])
+    data[member] = body if quote is None else with_quote(body, quote)
+    if quote is not None:
+        data["originalMsgId"] = quote.message_id
+    if quote is not None and quote.process_query_key:
+        data["originalProcessQueryKey"] = quote.process_query_key
+    if kind == "unknownMsgType":
+        data["ai_robot_sessionid"] = ""
     return _faulty(data, faults)
 
 
-def _content(kind: str, text: str) -> dict[str, Any]:
-    """The ``content`` of a message that is no plain text; ``text`` lands where it can."""
-    code = secrets.token_urlsafe(24)
-    match kind:
-        case "richText":
-            lines = text.split("\n")
-            items = [{"text": line} for line in lines]
-            return {"richText": [*items, {"type": "picture", "downloadCode": code}]}
-        case "picture":
-            return {"downloadCode": code, "pictureDownloadCode": code}
-        case "audio":
-            return {"duration": 4000, "downloadCode": code, "recognition": text}
-        case "video":
-            return {"duration": 4000, "videoType": "mp4", "downloadCode": code}
-        case "file":
-            return {
-                "fileName": text or "a.pdf",
-                "downloadCode": code,
-                "spaceId": "1",
-                "fileId": "2",
-            }
-        case "markdown":
-            return {"text": text}
-        case _:
-            return {"unknownMsgType": text or "this kind of message is not supported"}
+def delegate(data: dict[str, Any], host: Person, sender: Person) -> None:
+    """Turn a bot message into one for a bot that stands in for ``host``, in place."""
+    data.pop("sessionWebhook", None)
+    data.pop("sessionWebhookExpiredTime", None)
+    data["hostingContext"] = {"userId": host.staff_id, "nick": host.nick}
+    data["conversationMsgContext"] = [
+        {"readStatus": "1", "senderUserId": sender.staff_id, "sendTime": str(data["createAt"])}
+    ]
 
 
 def _faulty(data: dict[str, Any], faults: Faults) -> dict[str, Any]:

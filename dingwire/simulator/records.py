@@ -8,7 +8,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 __all__ = [
+    "BOT_TOPIC",
     "Ack",
+    "ApiCall",
     "Connection",
     "Journal",
     "Message",
@@ -16,8 +18,11 @@ __all__ = [
     "Push",
     "Registration",
     "Reply",
+    "Upload",
     "as_json",
 ]
+
+BOT_TOPIC = "/v1.0/im/bot/messages/get"
 
 
 @dataclass
@@ -101,6 +106,10 @@ class Message:
     payload: dict[str, Any] = field(default_factory=dict, repr=False)
     omitted: tuple[str, ...] = ()  # payload members that are not sent
     raw_data: str | None = field(default=None, repr=False)  # sent instead of the payload
+    topic: str = BOT_TOPIC
+    codes: list[str] = field(default_factory=list, repr=False)  # download codes in the payload
+    files: list[str] = field(default_factory=list)  # names of what was sent along
+    quoted: str = ""  # text of the message this one answers
 
     @property
     def msg_id(self) -> str:
@@ -132,10 +141,39 @@ class ProactiveSend:
     at_ms: int
     body: Any
     headers: dict[str, str] = field(repr=False)
+    client_id: str = ""
     conversation_ids: list[str] = field(default_factory=list)
+    process_query_key: str = ""
     text: str = ""
     accepted: bool = False
     code: str = "ok"
+
+
+@dataclass
+class ApiCall:
+    """One call of the OpenAPI, token calls apart; ``client_id`` is empty without a valid token."""
+
+    at_ms: int
+    method: str
+    path: str
+    client_id: str
+    body: Any = field(repr=False)
+    status: int = 200
+    code: str = "ok"
+
+
+@dataclass
+class Upload:
+    """One file a bot uploaded, accepted or not; ``kind`` is its ``type``."""
+
+    at_ms: int
+    client_id: str
+    kind: str
+    name: str
+    size: int
+    media_id: str = ""
+    errcode: int = 0
+    errmsg: str = "ok"
 
 
 class Journal:
@@ -155,6 +193,8 @@ class Journal:
         self.messages: dict[str, Message] = {}
         self.replies: list[Reply] = []
         self.proactive: list[ProactiveSend] = []
+        self.api_calls: list[ApiCall] = []
+        self.uploads: list[Upload] = []
 
     def listen(self, listener: Callable[[str, Any], None]) -> Callable[[], None]:
         """Call ``listener(kind, record)`` after each change; returns how to stop that."""

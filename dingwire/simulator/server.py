@@ -12,22 +12,26 @@ from typing import Any, Self
 
 from aiohttp import web
 
-from dingwire.simulator import payloads
+from dingwire.simulator.access import Access
+from dingwire.simulator.composing import Quotable, Utterance, compose
 from dingwire.simulator.control import Control
 from dingwire.simulator.faults import Faults, ReplyFault
+from dingwire.simulator.filestore import File
 from dingwire.simulator.gateway import Credentials, Gateway
+from dingwire.simulator.media import Media
 from dingwire.simulator.observed import Observed, WaitedTooLongError
 from dingwire.simulator.openapi import OpenApi
 from dingwire.simulator.page import Page
-from dingwire.simulator.records import Message, Push
+from dingwire.simulator.records import Message, Push, as_json
+from dingwire.simulator.refusals import ApiFault
 from dingwire.simulator.robot import GroupRobots
 from dingwire.simulator.stream import Switchboard
 from dingwire.simulator.webhook import Webhooks
-from dingwire.simulator.world import DEFAULT_GROUP, World, new_message_id
+from dingwire.simulator.world import DEFAULT_GROUP, World
 
 __all__ = ["Simulator", "WaitedTooLongError"]
 
-MAX_BODY = 16 * 1024 * 1024
+MAX_BODY = 32 * 1024 * 1024
 
 
 def _system_clock() -> datetime:
@@ -61,7 +65,8 @@ class Simulator(Observed):
         self._gateway = Gateway(world, credentials)
         self._webhooks = Webhooks(world)
         self.robots = GroupRobots(world)
-        super().__init__(world, Switchboard(world, self._gateway), OpenApi(world, credentials))
+        access = Access(world, credentials)
+        super().__init__(world, Switchboard(world, self._gateway), access)
         self._runner: web.AppRunner | None = None
 
     async def __aenter__(self) -> Self:
@@ -115,6 +120,10 @@ class Simulator(Observed):
         group: str | bool | None = None,
         *,
         kind: str = "text",
+        file: File | Sequence[File] = (),
+        quote: Quotable | None = None,
+        mentions: Sequence[str] = (),
+        delegate: str | None = None,
         omit: Sequence[str] = (),
         raw_data: str | None = None,
         to: str | None = None,
@@ -127,6 +136,10 @@ class Simulator(Observed):
             person: Staff id.
             group: Name of a group, ``True`` for the usual one; private when ``None``.
             kind: The wire's ``msgtype``.
+            file: What is sent along, several with ``richText``; a small sample by default.
+            quote: The message or reply this one answers; a message's id or a send's key will do.
+            mentions: Staff ids of people who are @-mentioned besides the bot.
+            delegate: Staff id of the person the bot stands in for; another topic, no webhook.
             omit: Payload members that are left out.
             raw_data: Sent as the frame's ``data`` instead of the payload.
             to: Only to connections of this client id.
@@ -135,9 +148,20 @@ class Simulator(Observed):
         Returns:
             The record of the message, which moves on as things happen to it.
         """
-        name = DEFAULT_GROUP if group is True else group
-        message = self._compose(text, person, name or None, kind, payload)
-        message.omitted, message.raw_data = tuple(omit), raw_data
+        said = Utterance(
+            text=text,
+            person=person,
+            group=(DEFAULT_GROUP if group is True else group) or None,
+            kind=kind,
+            files=[file] if isinstance(file, File) else file,
+            quote=quote,
+            mentions=mentions,
+            delegate=delegate,
+            omit=omit,
+            raw_data=raw_data,
+            payload=payload,
+        )
+        message = compose(self.world, said)
         self.world.add_message(message)
         self._switchboard.push_message(message, to=to)
         await asyncio.sleep(0)
@@ -212,52 +236,57 @@ class Simulator(Observed):
 
     async def invalidate_tokens(self) -> None:
         """Make every access token worthless before its time."""
-        self._openapi.invalidate_tokens()
+        self._access.tokens.invalidate()
+
+    async def fail_api(self, path: str = "*", times: int | None = 1, **fault: Any) -> None:
+        """Let the next OpenAPI calls meet a fault.
+
+        Args:
+            path: The API's path; a final ``*`` stands for any end.
+            times: How many calls; ``None`` for all until :meth:`heal_api`.
+            fault: Members of :class:`~dingwire.simulator.refusals.ApiFault`.
+        """
+        self._access.faults.append(ApiFault(path=path, times=times, **fault))
+
+    def api_faults(self) -> list[dict[str, Any]]:
+        """The scripted API faults and how often each was met."""
+        return [as_json(each) for each in self._access.faults]
+
+    async def heal_api(self) -> None:
+        """Forget all scripted API faults."""
+        self._access.faults.clear()
+
+    async def expire_codes(self) -> None:
+        """End every download code now."""
+        self.world.files.expire_codes()
+
+    def file(
+        self,
+        content: bytes,
+        name: str,
+        *,
+        media_type: str = "",
+        duration_ms: int = 4000,
+    ) -> File:
+        """A file that people can send: ``say("", kind="picture", file=...)``."""
+        return File(content, name, media_type, duration_ms)
+
+    def download_code(self, file: File, robot: str | None = None) -> str:
+        """A download code for a payload of your own, good for one robot code or for any."""
+        robots = None if robot is None else {robot}
+        life_s = self.world.faults.download_code_ttl_s
+        return self.world.files.code(file, robots=robots, life_s=life_s)
 
     async def reset(self) -> None:
         """Forget what happened and set every switch back to its start; live connections stay."""
         self.world.faults = self._first_faults
         self._gateway.scripted.clear()
         self.robots.messages.clear()
+        self._access.reset()
         self._switchboard.forget_waiting()
         self.world.reset()
         self.world.journal.connections.extend(self.live_connections)
         self.world.journal.changed("reset", {})
-
-    def _compose(
-        self, text: str, person: str, group: str | None, kind: str, payload: dict[str, Any]
-    ) -> Message:
-        world = self.world
-        sender = world.person(person)
-        conversation = world.group(group) if group else world.private_chat(person)
-        conversation.members.add(person)
-        created_at_ms = world.now_ms()
-        session = world.open_session(conversation)
-        data = payloads.message_data(
-            text=text,
-            kind=kind,
-            message_id=str(payload.get("msgId") or new_message_id()),
-            sender=sender,
-            conversation=conversation,
-            created_at_ms=created_at_ms,
-            session_webhook=world.webhook_url(session),
-            expires_at_ms=session.expires_at_ms,
-            faults=world.faults,
-        )
-        return Message(
-            message_id=data["msgId"],
-            conversation_id=conversation.conversation_id,
-            conversation=conversation.name,
-            is_group=conversation.is_group,
-            person=person,
-            nick=sender.nick,
-            text=text,
-            kind=kind,
-            created_at_ms=created_at_ms,
-            session_webhook=world.webhook_url(session),
-            expires_at_ms=session.expires_at_ms,
-            payload={**data, **payload},
-        )
 
     def _app(self) -> web.Application:
         app = web.Application(client_max_size=MAX_BODY)
@@ -268,9 +297,9 @@ class Simulator(Observed):
                 web.get("/connect", self._switchboard.accept),
                 web.post("/robot/sendBySession", self._webhooks.post),
                 web.post("/robot/send", self.robots.send),
-                web.post("/v1.0/oauth2/accessToken", self._openapi.access_token),
-                web.post("/v1.0/robot/oToMessages/batchSend", self._openapi.send_to_people),
-                web.post("/v1.0/robot/groupMessages/send", self._openapi.send_to_group),
+                *self._access.tokens.routes(),
+                *OpenApi(self.world, self._access).routes(),
+                *Media(self.world, self._access).routes(),
                 *Control(self).routes(),
                 *Page(self.world.journal).routes(),
             ]

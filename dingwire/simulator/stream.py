@@ -69,7 +69,7 @@ class Switchboard:
         """
         faults = self._world.faults
         is_pushed = faults.pushes == "all" or (faults.pushes == "private" and not message.is_group)
-        line = self._choose(payloads.BOT_TOPIC, to) if is_pushed else None
+        line = self._choose(message.topic, to) if is_pushed else None
         if line is None:
             state = "lost"
             if is_pushed and faults.queue_until_connected:
@@ -77,10 +77,10 @@ class Switchboard:
                 state = "queued"
             self._world.mark(message, state)
             return None
+        for code in message.codes:
+            self._world.files.grant(code, line.record.client_id)
         data = _data_for(line, message)
-        push = self._send(
-            line, "CALLBACK", payloads.BOT_TOPIC, data, kind="message", message=message
-        )
+        push = self._send(line, "CALLBACK", message.topic, data, kind="message", message=message)
         if message.state not in ("acked", "answered"):
             self._world.mark(message, "pushed")
         self._plan_redelivery(message, to)

@@ -6,14 +6,17 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Self, TypeVar
 
 from dingwire.simulator.faults import Faults
+from dingwire.simulator.filestore import File
 from dingwire.simulator.records import (
     Ack,
+    ApiCall,
     Connection,
     Message,
     ProactiveSend,
     Push,
     Registration,
     Reply,
+    Upload,
 )
 from dingwire.simulator.server import Simulator
 
@@ -146,6 +149,28 @@ class SimulatorThread:
         """See :attr:`Simulator.token_calls`."""
         return self.simulator.token_calls
 
+    @property
+    def api_calls(self) -> list[ApiCall]:
+        """See :attr:`Simulator.api_calls`."""
+        return self._look(lambda it: list(it.api_calls))
+
+    @property
+    def uploads(self) -> list[Upload]:
+        """See :attr:`Simulator.uploads`."""
+        return self._look(lambda it: list(it.uploads))
+
+    def uploaded(self, media_id: str) -> bytes:
+        """See :meth:`Simulator.uploaded`."""
+        return self._look(lambda it: it.uploaded(media_id))
+
+    def file(self, content: bytes, name: str, **more: Any) -> File:
+        """See :meth:`Simulator.file`."""
+        return self.simulator.file(content, name, **more)
+
+    def download_code(self, file: File, robot: str | None = None) -> str:
+        """See :meth:`Simulator.download_code`."""
+        return self._look(lambda it: it.download_code(file, robot))
+
     def say(
         self,
         text: str,
@@ -201,6 +226,18 @@ class SimulatorThread:
     def invalidate_tokens(self) -> None:
         """See :meth:`Simulator.invalidate_tokens`."""
         self.call(self.simulator.invalidate_tokens())
+
+    def expire_codes(self) -> None:
+        """See :meth:`Simulator.expire_codes`."""
+        self.call(self.simulator.expire_codes())
+
+    def fail_api(self, path: str = "*", times: int | None = 1, **fault: Any) -> None:
+        """See :meth:`Simulator.fail_api`."""
+        self.call(self.simulator.fail_api(path, times, **fault))
+
+    def heal_api(self) -> None:
+        """See :meth:`Simulator.heal_api`."""
+        self.call(self.simulator.heal_api())
 
     def reset(self) -> None:
         """See :meth:`Simulator.reset`."""

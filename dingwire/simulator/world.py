@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from dingwire.simulator.faults import Faults, ReplyFault
+from dingwire.simulator.filestore import FileStore
 from dingwire.simulator.records import Journal, Message, ProactiveSend, Reply
 
 __all__ = [
@@ -76,12 +77,14 @@ class World:
         self._clock = clock
         self.faults = faults
         self.journal = Journal()
+        self.files = FileStore(self.now_ms)
         self.origin = ""  # http://host:port, known once the server listens
         self.reset()
 
     def reset(self) -> None:
         """Back to the first day: nobody has said anything."""
         self.journal.clear()
+        self.files.clear()
         self.people: dict[str, Person] = {}
         self.conversations: dict[str, Conversation] = {}
         self.sessions: dict[str, Session] = {}

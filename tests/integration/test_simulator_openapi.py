@@ -8,27 +8,14 @@ import aiohttp
 import pytest
 
 from dingwire.simulator import Simulator
+from tests.integration.simulator_caller import Caller
 
 PEOPLE = "/v1.0/robot/oToMessages/batchSend"
 GROUP = "/v1.0/robot/groupMessages/send"
 
 
-class Caller:
-    """Calls the API as a bot does."""
-
-    def __init__(self, http: aiohttp.ClientSession) -> None:
-        self._http = http
-        self.token = ""
-
-    async def post(self, path: str, body: Any, **headers: str) -> tuple[int, Any]:
-        async with self._http.post(path, json=body, headers=headers) as response:
-            return response.status, await response.json()
-
-    async def log_in(self, secret: str = "secret") -> tuple[int, Any]:
-        body = {"appKey": "bot", "appSecret": secret}
-        status, answer = await self.post("/v1.0/oauth2/accessToken", body)
-        self.token = answer.get("accessToken", self.token)
-        return status, answer
+class Sender(Caller):
+    """A caller that sends messages."""
 
     async def send(self, path: str, text: str = "hello", **members: Any) -> tuple[int, Any]:
         body = {
@@ -37,7 +24,7 @@ class Caller:
             "msgParam": json.dumps({"content": text}),
             **members,
         }
-        return await self.post(path, body, **{"x-acs-dingtalk-access-token": self.token})
+        return await self.call(path, **body)
 
 
 @pytest.fixture
@@ -47,9 +34,9 @@ async def simulator() -> AsyncIterator[Simulator]:
 
 
 @pytest.fixture
-async def caller(simulator: Simulator) -> AsyncIterator[Caller]:
+async def caller(simulator: Simulator) -> AsyncIterator[Sender]:
     async with aiohttp.ClientSession(simulator.endpoint) as http:
-        logged_in = Caller(http)
+        logged_in = Sender(http)
         await logged_in.log_in()
         yield logged_in
 
@@ -76,6 +63,73 @@ async def test_an_invalidated_token_is_refused(simulator, caller):
 
     assert (status, answer["code"]) == (400, "InvalidAuthentication")
     assert simulator.proactive[0].code == "InvalidAuthentication"
+
+
+async def test_the_other_ways_to_a_token_work_too(simulator, caller):
+    body = {"client_id": "bot", "client_secret": "secret", "grant_type": "client_credentials"}
+    status, answer = await caller.post("/v1.0/oauth2/dingcorp/token", body)
+    assert (status, answer) == (200, {"access_token": caller.token, "expires_in": 7200})
+    status, answer = await caller.post("/v1.0/oauth2/dingcorp/token", {"client_id": "bot"})
+    assert (status, answer["code"]) == (400, "unsupported.grant.type")
+    async with caller.http.get("/gettoken?appkey=bot&appsecret=wrong") as response:
+        assert (await response.json())["errcode"] == 40089
+    async with caller.http.get("/gettoken?appkey=bot&appsecret=secret") as response:
+        caller.token = (await response.json())["access_token"]
+    assert (await caller.send(PEOPLE, userIds=["alice"]))[0] == 200
+
+
+async def test_calls_are_limited_per_second_and_per_month(simulator, caller):
+    await simulator.switch(api_qps=2)
+    codes = [(await caller.send(PEOPLE, userIds=["alice"]))[1].get("code") for _ in range(3)]
+    assert codes == [None, None, "Forbidden.AccessDenied.QpsLimitForAppkeyAndApi"]
+
+    await simulator.switch(api_qps=0, api_quota=3)
+    codes = [(await caller.send(PEOPLE, userIds=["alice"]))[1].get("code") for _ in range(2)]
+    assert codes == [None, "Forbidden.AccessDenied.ApiCountLimitForOrg"]
+
+    await simulator.switch(api_quota=0, api_qpm=3)
+    _, answer = await caller.send(PEOPLE, userIds=["alice"])
+    assert answer["code"] == "Forbidden.AccessDenied.QpmLimitForAppkeyAndApi"
+    assert [each.code == "ok" for each in simulator.api_calls].count(True) == 3
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "code"),
+    [
+        ("qpm", 403, "Forbidden.AccessDenied.QpmLimitForAppkeyAndApi"),
+        ("ip_refused", 403, "Forbidden.AccessDenied.IpNotInWhiteList"),
+        ("busy", 429, "system.busy"),
+        ("system_error", 500, "system.error"),
+        ("timeout", 504, "service.timeout"),
+    ],
+)
+async def test_each_error_can_be_ordered_for_an_api(simulator, caller, kind, status, code):
+    await simulator.fail_api(GROUP, kind=kind)
+    assert (await caller.send(PEOPLE, userIds=["alice"]))[0] == 200
+    refused, answer = await caller.send(GROUP, openConversationId="cid")
+
+    assert (refused, answer["code"]) == (status, code)
+
+
+async def test_a_token_can_end_before_its_time_for_one_call(simulator, caller):
+    old = caller.token
+    await simulator.fail_api(PEOPLE, kind="token")
+    status, answer = await caller.send(PEOPLE, userIds=["alice"])
+    await caller.log_in()
+
+    assert (status, answer["code"]) == (400, "InvalidAuthentication")
+    assert caller.token != old
+    assert (await caller.send(PEOPLE, userIds=["alice"]))[0] == 200
+
+
+async def test_a_call_may_take_effect_although_its_caller_never_learns(simulator, caller):
+    await simulator.fail_api(PEOPLE, reset=True)
+    with pytest.raises(aiohttp.ClientConnectionError):
+        await caller.send(PEOPLE, userIds=["alice"])
+    await simulator.fail_api(PEOPLE, status=500, code="system.error", accept=True)
+    assert (await caller.send(PEOPLE, userIds=["alice"]))[0] == 500
+
+    assert [each.accepted for each in simulator.proactive] == [True, True]
 
 
 async def test_a_message_to_people_names_who_did_not_get_it(simulator, caller):
