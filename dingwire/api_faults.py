@@ -4,6 +4,9 @@ Used by ``openapi.py``, and by what speaks to the old API beside it (media uploa
 docs/protocol.md, "Proactive messages" and "Throttling".
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from dingwire.errors import (
     OpenApiError,
     OpenApiRefusedError,
@@ -16,7 +19,7 @@ from dingwire.tokens import INVALID_TOKEN
 from dingwire.values import text, whole_number
 from dingwire.verdicts import Verdict, classify, classify_name
 
-__all__ = ["fault_of", "hold_s"]
+__all__ = ["check_success", "fault_of", "hold_s"]
 
 THROTTLE_S = 60.0
 
@@ -80,3 +83,14 @@ def _fault_by_number(answer: Answer, errcode: int, *secrets: str) -> OpenApiErro
             return OpenApiThrottledError(code, message, wait_s)
         case Verdict.EXPIRED | Verdict.REFUSED:
             return OpenApiRefusedError(code, message)
+
+
+def check_success(answer: Mapping[str, Any]) -> None:
+    """Look into an answer with HTTP 200 that says itself whether the call worked.
+
+    Raises:
+        OpenApiRefusedError: It says that it did not.
+    """
+    success = answer.get("success")
+    if success is False or text(success).lower() == "false":
+        raise OpenApiRefusedError("no success", shown(answer.get("errorMsg")))
