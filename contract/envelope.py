@@ -4,11 +4,12 @@ The listener writes it (``listener/translate.py``), the broker carries it as the
 argument, the store keeps it until the message is finished.
 """
 
-from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, Field, ValidationError
+
+from contract.content import Attachment, Mention, Part, Quoted
 
 __all__ = [
     "VERSION",
@@ -44,16 +45,17 @@ class Conversation(StrEnum):
     GROUP = "group"
 
 
-class Earlier(BaseModel):
+class Earlier(Part):
     """A message that became part of a later one's turn."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     message_id: str
     text: str = Field(default="", repr=False)
+    attachments: tuple[Attachment, ...] = Field(default=(), repr=False)
+    quoted: Quoted | None = Field(default=None, repr=False)
+    mentions: tuple[Mention, ...] = Field(default=(), repr=False)
 
 
-class Envelope(BaseModel):
+class Envelope(Part):
     """A chat message, its reply address and its deadline.
 
     Frozen, JSON both ways. Fields that this version does not know survive a round trip, so an
@@ -65,8 +67,6 @@ class Envelope(BaseModel):
     What a person wrote, the webhook, and fields that this version does not know are left out of
     ``repr``, as they must never reach a log, and are what ``contract/sealing.py`` seals.
     """
-
-    model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True)
 
     version: int = VERSION
     bot: str = Field(description="The robot that was spoken to: robotCode, else the client id.")
@@ -82,6 +82,19 @@ class Envelope(BaseModel):
     sender_nick: str = Field(default="", repr=False)
     kind: str = Field(default="text", description="DingTalk's msgtype, unknown ones included.")
     text: str = Field(default="", repr=False)
+    attachments: tuple[Attachment, ...] = Field(default=(), repr=False)
+    quoted: Quoted | None = Field(default=None, repr=False)
+    mentions: tuple[Mention, ...] = Field(default=(), repr=False)
+    raw: dict[str, Any] = Field(
+        default_factory=dict, repr=False, description="What the listener could not read, bounded."
+    )
+    error_code: int | None = Field(
+        default=None, description="DingTalk's reason for a message without content."
+    )
+    is_delegated: bool = Field(
+        default=False, description="Written to a person whom the bot stands in for."
+    )
+    sender_is_admin: bool = False
     previous_message_id: str | None = Field(
         default=None,
         description="The message before it in its turn, as the listener saw them come.",
@@ -106,10 +119,6 @@ class Envelope(BaseModel):
         default=None, description="When the listener began to publish it, the last time it did."
     )
     clock_offset_s: float = 0.0
-
-    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
-        """Leave out what came beside the known fields."""
-        return ((n, v) for n, v in super().__repr_args__() if n in type(self).model_fields)
 
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON object that travels as the task's ``envelope`` argument."""

@@ -10,7 +10,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from contract.envelope import Envelope
+from contract.envelope import Earlier, Envelope
 
 if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet
@@ -131,8 +131,9 @@ class Sealer:
         """Open one message that was merged, of which its whole private half was kept."""
         if not _is_sealed(entry):
             return entry
-        text = self._fields(entry[_SEALED]).get("text", "")
-        return {"message_id": entry.get("message_id"), "text": text}
+        private = self._fields(entry[_SEALED])
+        kept = {name: private[name] for name in Earlier.model_fields if name in private}
+        return {**kept, "message_id": entry.get("message_id")}
 
     def _fields(self, token: object) -> dict[str, Any]:
         fields = self._open(token)

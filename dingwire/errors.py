@@ -15,6 +15,12 @@ __all__ = [
     "GatewayError",
     "GatewayRefusedError",
     "GatewayUnavailableError",
+    "MediaError",
+    "MediaNotAllowedError",
+    "MediaRefusedError",
+    "MediaTooLargeError",
+    "MediaUnavailableError",
+    "MediaWrongTypeError",
     "OpenApiError",
     "OpenApiRefusedError",
     "OpenApiThrottledError",
@@ -236,3 +242,43 @@ class OpenApiThrottledError(OpenApiError):
 
 class OpenApiRefusedError(OpenApiError):
     """DingTalk read the call and said no; calling again changes nothing."""
+
+
+class MediaError(DingTalkError):
+    """A picture, voice message, video or file could not be had.
+
+    Attributes:
+        reason: What happened, in a few words.
+        retryable: Whether the same download may work later.
+    """
+
+    retryable = False
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"media not downloaded: {self.reason}"
+
+
+class MediaUnavailableError(MediaError):
+    """It did not come, or not in time; the same download may work later."""
+
+    retryable = True
+
+
+class MediaRefusedError(MediaError):
+    """DingTalk does not give it out: the code is wrong, too old, missing, or another bot's."""
+
+
+class MediaNotAllowedError(MediaError):
+    """It lies where we do not fetch from; nothing was asked there."""
+
+
+class MediaTooLargeError(MediaError):
+    """It has more bytes than ``MEDIA_MAX_MB`` allows."""
+
+
+class MediaWrongTypeError(MediaError):
+    """What came is not of the kind that was sent."""

@@ -8,14 +8,14 @@ from typing import Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from dingwire.content import AtUser, Content, Media, read_content
+from dingwire.quotes import QuotedMessage, read_quote
+from dingwire.unread import unread
 from dingwire.values import json_object, moment, text, whole_number
 
 __all__ = ["QUOTA_USED_UP", "BotMessage", "parse_bot_message"]
 
 QUOTA_USED_UP = 20001  # the organisation's monthly quota; the message comes without its content
-
-# Where kinds other than text and richText keep words, best first.
-_WORDS = ("recognition", "text", "content", "markdown", "summary")
 
 
 class BotMessage(BaseModel):
@@ -41,11 +41,26 @@ class BotMessage(BaseModel):
     error_code: int | None = Field(default=None, description="QUOTA_USED_UP when the text is cut.")
     error_message: str = Field(default="", repr=False)
     is_in_at_list: bool = False
+    media: tuple[Media, ...] = ()
+    quoted: QuotedMessage | None = None
+    mentioned: tuple[AtUser, ...] = Field(default=(), description="The bot included.")
+    sender_is_admin: bool = False
+    raw: dict[str, Any] = Field(
+        default_factory=dict, repr=False, description="What is not read; bounded, no webhook."
+    )
 
 
 def parse_bot_message(payload: dict[str, Any]) -> BotMessage:
     """Read the payload of a bot push; whatever is missing or odd becomes the field's default."""
     kind = text(payload.get("msgtype")) or ("text" if payload.get("text") else "unknown")
+    is_in_at_list = payload.get("isInAtList") in (True, "true")
+    content = read_content(
+        kind,
+        payload.get("text"),
+        payload.get("content"),
+        bot_id=text(payload.get("chatbotUserId")),
+        is_mentioned=is_in_at_list,
+    )
     return BotMessage(
         message_id=text(payload.get("msgId")),
         conversation_id=text(payload.get("conversationId")),
@@ -56,13 +71,18 @@ def parse_bot_message(payload: dict[str, Any]) -> BotMessage:
         sender_nick=text(payload.get("senderNick")),
         robot_code=text(payload.get("robotCode")),
         kind=kind,
-        text=_words(kind, payload).strip(),
+        text=content.text.strip(),
         session_webhook=text(payload.get("sessionWebhook")).strip() or None,
         webhook_expires_at=moment(payload.get("sessionWebhookExpiredTime")),
         created_at=moment(payload.get("createAt")),
         error_code=whole_number(_either(payload, "errorCode", "errCode")),
         error_message=text(_either(payload, "errorMessage", "errMsg")),
-        is_in_at_list=payload.get("isInAtList") in (True, "true"),
+        is_in_at_list=is_in_at_list,
+        media=tuple(content.media),
+        quoted=read_quote(payload),
+        mentioned=_mentioned(payload, content),
+        sender_is_admin=payload.get("isAdmin") in (True, "true"),
+        raw=unread(payload, content.unread),
     )
 
 
@@ -70,36 +90,31 @@ def _either(payload: dict[str, Any], *names: str) -> object:
     return next((payload[name] for name in names if payload.get(name) is not None), None)
 
 
-def _words(kind: str, payload: dict[str, Any]) -> str:
-    """Return what the person wrote or said; empty for a picture, a file, a card."""
-    content = payload.get("content")
-    if kind == "richText":
-        return _rich_text(json_object(content).get("richText"))
-    return _plain(payload.get("text")) or ("" if kind == "text" else _of_content(content))
+def _mentioned(payload: dict[str, Any], content: Content) -> tuple[AtUser, ...]:
+    """Return who is in ``atUsers``, by the names that only the items of a richText tell."""
+    bot_id, items = text(payload.get("chatbotUserId")), content.mentioned
+    users = payload.get("atUsers")
+    found = list[AtUser]()
+    for user in users if isinstance(users, list) else ():
+        fields = json_object(user)
+        staff_id, dingtalk_id = text(fields.get("staffId")).strip(), text(fields.get("dingtalkId"))
+        if not (staff_id or dingtalk_id):
+            continue
+        named = [each for each in items if _is_same(each, staff_id, dingtalk_id)]
+        items = [each for each in items if each not in named]
+        found.append(
+            AtUser(
+                staff_id=staff_id or None,
+                dingtalk_id=dingtalk_id,
+                name=named[0].name if named else "",
+                is_bot=bool(bot_id) and dingtalk_id == bot_id,
+            )
+        )
+    return (*found, *items)
 
 
-def _plain(value: object) -> str:
-    """Return ``{"content": "..."}``'s words, or the value when it is text already."""
-    return text(value["content"]) if isinstance(value, dict) and "content" in value else text(value)
-
-
-def _rich_text(items: object) -> str:
-    if not isinstance(items, list):
-        return text(items)
-    return "".join(_rich_item(item) for item in items)
-
-
-def _rich_item(item: object) -> str:
-    if not isinstance(item, dict):
-        return text(item)
-    # Inside a quote the same items are spelled msgType and content.
-    return text(item.get("text")) or (
-        text(item.get("content")) if item.get("msgType") == "text" else ""
+def _is_same(user: AtUser, staff_id: str, dingtalk_id: str) -> bool:
+    return bool(
+        (staff_id and user.staff_id == staff_id)
+        or (dingtalk_id and user.dingtalk_id == dingtalk_id)
     )
-
-
-def _of_content(content: object) -> str:
-    fields = json_object(content)
-    if not fields:
-        return ""
-    return next((words for name in _WORDS if (words := text(fields.get(name)))), "")

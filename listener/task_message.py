@@ -38,7 +38,7 @@ class TaskMessage:
     @property
     def size(self) -> int:
         """Roughly its bytes, without the cost of writing it down."""
-        return 1000 + sum(len(v) for v in self.envelope.values() if isinstance(v, str))
+        return 1000 + _length(self.envelope)
 
     def stamp(self, name: Literal["spooled_at", "enqueued_at"], at: datetime | None) -> None:
         """Write a time into the envelope, where these two are in clear; a report has none."""
@@ -85,6 +85,16 @@ def _report_task(report: Report | ListenerStatus, shown: str) -> TaskMessage:
         headers=_headers(REPORT, identity, shown),
         body=[[], {"report": report.to_wire()}, _EMBED],
     )
+
+
+def _length(value: object) -> int:
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(len(name) + _length(inner) for name, inner in value.items())
+    if isinstance(value, list):
+        return sum(_length(inner) for inner in value)
+    return 0
 
 
 _EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}

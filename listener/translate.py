@@ -6,10 +6,14 @@ Used by ``listener/intake.py``. Pure, and never raises: whatever is missing, the
 import hashlib
 from datetime import datetime, timedelta
 
+from contract.content import Attachment, Mention, Quoted
 from contract.deadline import SHORTEST_WEBHOOK_LIFE, promise, reply_deadline
 from contract.envelope import Conversation, Envelope
+from dingwire.content import Media
+from dingwire.frames import BOT_DELEGATE
 from dingwire.messages import BotMessage
 from dingwire.protocol import BotPush
+from dingwire.quotes import QuotedMessage
 
 __all__ = ["to_envelope"]
 
@@ -48,6 +52,13 @@ def to_envelope(
         sender_nick=message.sender_nick,
         kind=message.kind,
         text=message.text,
+        attachments=_attachments(message.media),
+        quoted=message.quoted and _quoted(message.quoted),
+        mentions=tuple(Mention(**dict(each)) for each in message.mentioned),
+        raw=message.raw,
+        error_code=message.error_code,
+        is_delegated=push.frame.topic == BOT_DELEGATE,
+        sender_is_admin=message.sender_is_admin,
         session_webhook=message.session_webhook,
         webhook_expires_at=message.webhook_expires_at,
         deadline=_deadline(message, received_at + clock_offset),
@@ -56,6 +67,15 @@ def to_envelope(
         received_at=received_at,
         clock_offset_s=clock_offset.total_seconds(),
     )
+
+
+def _attachments(media: tuple[Media, ...]) -> tuple[Attachment, ...]:
+    return tuple(Attachment(**dict(each)) for each in media)
+
+
+def _quoted(quoted: QuotedMessage) -> Quoted:
+    fields = dict(quoted)
+    return Quoted(attachments=_attachments(fields.pop("media")), **fields)
 
 
 def _short(identity: str) -> str:

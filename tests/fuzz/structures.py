@@ -35,19 +35,71 @@ def _object(
     return st.fixed_dictionaries({}, optional=mixed)
 
 
-_content = st.one_of(
-    _object(
-        text=_words,
-        content=_words,
-        recognition=_words,
-        richText=st.lists(_object(text=_words, msgType=st.just("text"), content=_words)),
+_codes = {"downloadCode": _words, "duration": _scalars, "fileName": _words, "videoType": _words}
+_item = _object(
+    type=st.sampled_from(["picture", "at", "emoji", "text", "file"]),
+    text=_words,
+    msgType=st.just("text"),
+    content=_words,
+    atName=_words,
+    atUserId=_words,
+    downloadCode=_words,
+)
+_fields = _object(
+    text=_words,
+    content=_words,
+    recognition=_words,
+    title=_words,
+    summary=_words,
+    richText=st.lists(_item, max_size=4),
+    chatRecord=st.one_of(
+        st.lists(_object(senderName=_words, msgType=_words, content=_words), max_size=3),
+        st.lists(_json, max_size=3).map(json.dumps),
     ),
+    **_codes,
+)
+_replied = _object(
+    msgType=st.sampled_from(["text", "richText", "picture", "file", "interactiveCard", "audio"]),
+    msgId=_words,
+    senderId=st.sampled_from(["$:bot", "$:other"]),
+    senderNick=_words,
+    createdAt=_moments,
+    content=_fields,
+)
+_quoting = {
+    "isReplyMsg": st.sampled_from([True, "true", False]),
+    "repliedMsg": st.one_of(_replied, _replied.map(json.dumps)),
+}
+_content = st.one_of(
+    _fields,
+    st.builds(lambda one, other: one | other, _fields, _object(**_quoting)),
+    _fields.map(json.dumps),
     _json.map(json.dumps),
 )
 _payload = _object(
     msgId=_words,
-    msgtype=st.sampled_from(["text", "richText", "picture", "audio", "markdown", "file"]),
-    text=_object(content=_words),
+    msgtype=st.sampled_from(
+        [
+            "text",
+            "richText",
+            "picture",
+            "audio",
+            "video",
+            "markdown",
+            "file",
+            "chatRecord",
+            "interactiveCard",
+            "unknownMsgType",
+        ]
+    ),
+    text=_object(content=_words, **_quoting),
+    chatbotUserId=st.just("$:bot"),
+    atUsers=st.lists(_object(dingtalkId=st.sampled_from(["$:bot", "$:a"]), staffId=_words)),
+    isInAtList=st.booleans(),
+    isAdmin=st.booleans(),
+    quoteMessage=_replied,
+    originalMsgId=_words,
+    hostingContext=_json,
     content=_content,
     conversationId=_words,
     conversationType=st.sampled_from(["1", "2", 1, 2]),
@@ -75,6 +127,13 @@ frames = _encoded(
         data=_payload.map(json.dumps),
     )
 )
+_attachment = _object(kind=_words, download_code=_words, size=st.integers(), duration_ms=_scalars)
+_part = {
+    "text": _words,
+    "attachments": st.lists(_attachment, max_size=2),
+    "quoted": _object(text=_words, attachments=st.lists(_attachment, max_size=2)),
+    "mentions": st.lists(_object(staff_id=_words, is_bot=st.booleans()), max_size=2),
+}
 _dates = st.datetimes().map(lambda moment: f"{moment.isoformat()}Z")
 envelopes = _encoded(
     _object(
@@ -83,9 +142,11 @@ envelopes = _encoded(
         message_id=_words,
         conversation_id=_words,
         conversation=st.sampled_from(["private", "group"]),
-        earlier=st.lists(_object(message_id=_words, text=_words), max_size=3),
+        earlier=st.lists(_object(message_id=_words, **_part), max_size=3),
         previous_message_id=_words,
-        text=_words,
+        raw=_json,
+        error_code=_scalars,
+        **_part,
         session_webhook=_words,
         created_at=_dates,
         received_at=_dates,

@@ -23,6 +23,7 @@ from dingwire.simulator import payloads
 from listener.task_message import answer_task
 from listener.translate import to_envelope
 from tests.fuzz import structures
+from worker.agents.base import Message
 
 __all__ = ["TARGETS", "Target"]
 
@@ -94,9 +95,10 @@ def _translate(raw: bytes) -> None:
             clock_offset=offset,
             reply_within_s=60,
         )
-    # As it travels: the listener writes JSON, the worker reads it.
+    # As it travels: the listener writes JSON, the worker reads it and shows it to an agent.
     carried = json.loads(json.dumps(answer_task(envelope).body))
     assert Envelope.from_wire(carried[1]["envelope"]) == envelope
+    assert Message.of(envelope).text == message.text
     _ask_for_its_turn(envelope)
 
 
@@ -119,7 +121,7 @@ def _envelopes() -> Iterator[bytes]:
             reply_within_s=60,
         )
         wire = envelope.to_wire()
-        wire["earlier"] = [{"message_id": "m0", "text": "before"}]
+        wire["earlier"] = [{"message_id": "m0", "text": "before", "attachments": [{}]}]
         yield json.dumps(wire).encode()
 
 
@@ -133,6 +135,7 @@ def _decode(raw: bytes) -> None:
         str(error)
         return
     _ask_for_its_turn(envelope)
+    repr(Message.of(envelope))
     again = json.loads(json.dumps(envelope.to_wire()))
     Envelope.from_wire(again)
 

@@ -14,9 +14,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from contract.envelope import Envelope
+from contract.content import Mention
+from contract.content import Quoted as QuotedCode
+from contract.envelope import Earlier, Envelope
+from worker.agents.attachments import Attachment, Fetch, not_fetched
 
-__all__ = ["Agent", "AgentLoadError", "Message", "load_agent"]
+__all__ = ["Agent", "AgentLoadError", "Message", "Quoted", "Sender", "load_agent"]
 
 Agent = Callable[["Message"], Any]
 """Plain or async; it returns the reply, or yields it in pieces.
@@ -30,12 +33,57 @@ class AgentLoadError(Exception):
 
 
 @dataclass(frozen=True)
+class Sender:
+    """Who wrote it; ``staff_id`` is None for people outside of the bot's organisation."""
+
+    staff_id: str | None
+    nick: str = field(repr=False)
+    sender_id: str
+    is_admin: bool = False
+
+
+@dataclass(frozen=True)
+class Quoted:
+    """The message that was quoted, as far as DingTalk tells.
+
+    Of a card of the bot's own it tells no content: ``text`` is empty, ``is_from_bot`` true.
+    """
+
+    text: str = field(default="", repr=False)
+    attachments: tuple[Attachment, ...] = ()
+    kind: str = "unknown"
+    message_id: str = ""
+    sender_id: str = ""
+    sender_nick: str = field(default="", repr=False)
+    is_from_bot: bool = False
+    created_at: datetime | None = None
+    process_query_key: str = ""
+
+    @classmethod
+    def of(cls, code: QuotedCode, fetch: Fetch) -> Self:
+        """Return what an envelope carries."""
+        return cls(
+            text=code.text,
+            attachments=tuple(Attachment.of(each, fetch) for each in code.attachments),
+            kind=code.kind,
+            message_id=code.message_id,
+            sender_id=code.sender_id,
+            sender_nick=code.sender_nick,
+            is_from_bot=code.is_from_bot,
+            created_at=code.created_at,
+            process_query_key=code.process_query_key,
+        )
+
+
+@dataclass(frozen=True)
 class Message:
     """What was written to the bot, as an agent sees it.
 
     ``text`` is what a reader would read, with ``BURST=merge`` one line or more for each message of
-    the turn; ``kind`` DingTalk's ``msgtype``. ``deadline`` is the last
-    moment a reply can be posted, aware UTC on DingTalk's clock.
+    the turn, whose ``attachments`` and ``mentions`` are all here; ``quoted`` is kept apart from it.
+    ``kind`` is DingTalk's ``msgtype``, ``raw`` what came with the message and is nowhere else.
+    ``deadline`` is the last moment a reply can be posted, aware UTC on DingTalk's clock. See
+    docs/agents.md.
     """
 
     text: str = field(repr=False)
@@ -50,12 +98,35 @@ class Message:
     sender_nick: str = field(repr=False)
     created_at: datetime | None
     deadline: datetime | None
+    attachments: tuple[Attachment, ...] = ()
+    quoted: Quoted | None = None
+    mentions: tuple[Mention, ...] = ()
+    sender_is_admin: bool = False
+    is_delegated: bool = False
+    raw: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def sender(self) -> Sender:
+        """Who wrote it."""
+        return Sender(
+            staff_id=self.sender_staff_id,
+            nick=self.sender_nick,
+            sender_id=self.sender_id,
+            is_admin=self.sender_is_admin,
+        )
+
+    @property
+    def is_group(self) -> bool:
+        """Whether others read the answer."""
+        return self.conversation == "group"
 
     @classmethod
-    def of(cls, envelope: Envelope) -> Self:
+    def of(cls, envelope: Envelope, fetch: Fetch = not_fetched) -> Self:
         """Return the message an envelope carries; never its webhook."""
+        turn: tuple[Earlier | Envelope, ...] = (*envelope.earlier, envelope)
+        quoted = next((each.quoted for each in reversed(turn) if each.quoted), None)
         return cls(
-            text="\n".join([*(each.text for each in envelope.earlier), envelope.text]),
+            text="\n".join(each.text for each in turn if each.text),
             kind=envelope.kind,
             message_id=envelope.message_id,
             bot=envelope.bot,
@@ -67,6 +138,14 @@ class Message:
             sender_nick=envelope.sender_nick,
             created_at=envelope.created_at,
             deadline=envelope.deadline,
+            attachments=tuple(
+                Attachment.of(code, fetch) for each in turn for code in each.attachments
+            ),
+            quoted=Quoted.of(quoted, fetch) if quoted else None,
+            mentions=tuple(dict.fromkeys(who for each in turn for who in each.mentions)),
+            sender_is_admin=envelope.sender_is_admin,
+            is_delegated=envelope.is_delegated,
+            raw=envelope.raw,
         )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from contract.envelope import Earlier
 from worker.store.base import DueMessage, MissedReply, Reason, Step, Taken
 
 __all__ = [
@@ -41,6 +42,9 @@ STORY_LIMIT = 16_000
 
 # What of an envelope leads to its conversation, and nothing else.
 _OF_ROUTE = ("session_webhook", "sealed", "deadline", "webhook_expires_at", "clock_offset_s")
+
+# What a message keeps that became part of a later one's turn.
+_OF_EARLIER = (*Earlier.model_fields, "sealed")
 
 
 def ms(seconds: float) -> int:
@@ -83,7 +87,7 @@ def with_earlier(envelope: str, merged: str | None) -> dict[str, Any]:
     content: dict[str, Any] = unpack(envelope)
     if merged:
         others = json.loads(f"[{merged}]")
-        earlier = [{k: e[k] for k in ("message_id", "text", "sealed") if k in e} for e in others]
+        earlier = [{k: e[k] for k in _OF_EARLIER if k in e} for e in others]
         content["earlier"] = [*content.get("earlier", ()), *earlier]
     return content
 

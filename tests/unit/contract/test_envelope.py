@@ -17,6 +17,14 @@ from contract.envelope import (
 RECEIVED = datetime(2026, 5, 4, 12, 30, 0, 250_000, tzinfo=UTC)
 WEBHOOK = "https://oapi.dingtalk.com/robot/sendBySession?session=0123456789abcdef"
 
+PARTS: dict[str, object] = {
+    "attachments": [{"kind": "picture", "download_code": "code-1"}],
+    "quoted": {"text": "said before", "attachments": [{"kind": "file", "name": "plan.pdf"}]},
+    "mentions": [{"staff_id": "u300", "name": "Carol"}],
+    "raw": {"senderPlatform": "Mac"},
+    "earlier": [{"message_id": "m0", "attachments": [{"kind": "audio", "duration_ms": 4000}]}],
+}
+
 
 def envelope(**fields: object) -> Envelope:
     values = {
@@ -52,8 +60,26 @@ def test_whatever_people_write_survives_the_broker(text, nick, offset, received)
 
 
 def test_fields_of_a_newer_listener_are_handed_on_by_an_older_worker():
-    data = envelope().to_wire() | {"quoted": {"text": "earlier", "of": ["a", 1]}}
-    assert Envelope.from_wire(data).to_wire()["quoted"] == {"text": "earlier", "of": ["a", 1]}
+    data = envelope(**PARTS).to_wire() | {"translated": {"text": "hello", "of": ["a", 1]}}
+    data["quoted"]["mood"] = "glad"
+    data["attachments"][0]["width"] = 640
+    data["earlier"][0]["mood"] = "sad"
+
+    read = Envelope.from_wire(data)
+
+    assert read.to_wire() == data
+    assert "glad" not in repr(read.quoted)
+    assert "sad" not in repr(read)
+
+
+def test_every_part_of_a_message_survives_the_broker():
+    sent = envelope(**PARTS)
+
+    read = Envelope.from_wire(json.loads(json.dumps(sent.to_wire())))
+
+    assert read == sent
+    assert read.quoted is not None
+    assert read.quoted.attachments[0].name == "plan.pdf"
 
 
 def test_fields_a_listener_left_out_have_defaults():

@@ -7,6 +7,7 @@ import pytest
 from celery import Celery
 from cryptography.fernet import Fernet
 
+from contract.content import Attachment, Quoted
 from contract.envelope import Envelope
 from contract.routing import safe_kwargsrepr, task_id
 from contract.sealing import IN_CLEAR, Sealer
@@ -89,6 +90,13 @@ def test_what_the_disk_did_not_take_is_not_said_to_have_been_there():
 def test_a_sealed_one_is_as_large_as_its_token(sealed):
     """The bound on what waits in memory counts what is really there."""
     assert len(sealed.to_json()) * 0.9 < sealed.size < len(sealed.to_json()) * 1.1
+
+
+def test_its_size_counts_what_came_beside_the_words():
+    quoted = Quoted(text="said before " * 1000, attachments=(Attachment(download_code="c" * 500),))
+    task = answer_task(ENVELOPE.model_copy(update={"quoted": quoted, "raw": {"a": ["b" * 3000]}}))
+
+    assert len(task.to_json()) * 0.8 < task.size < len(task.to_json()) * 1.2
 
 
 def test_the_disk_reports_a_sealed_message_that_did_not_fit(sealed, tmp_path):

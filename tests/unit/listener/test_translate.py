@@ -7,11 +7,14 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contract.content import Attachment, Mention, Quoted
 from contract.envelope import Conversation, Envelope
+from dingwire.frames import BOT_DELEGATE, BOT_MESSAGE
 from dingwire.messages import parse_bot_message
 from dingwire.protocol import BotPush, StreamProtocol
 from listener.task_message import answer_task
 from listener.translate import to_envelope
+from worker.agents import Message
 
 NOW = datetime(2026, 1, 1, 0, 0, 1, tzinfo=UTC)
 CREATED = datetime(2026, 1, 1, tzinfo=UTC)
@@ -33,12 +36,12 @@ MESSAGE = {
 }
 
 
-def _push(payload: object) -> BotPush:
+def _push(payload: object, topic: str = BOT_MESSAGE) -> BotPush:
     received = StreamProtocol().receive(
         json.dumps(
             {
                 "type": "CALLBACK",
-                "headers": {"topic": "/v1.0/im/bot/messages/get", "messageId": "push1"},
+                "headers": {"topic": topic, "messageId": "push1"},
                 "data": json.dumps(payload),
             }
         )
@@ -161,5 +164,43 @@ def test_no_payload_is_too_odd(odd, is_partly_sound):
     task = answer_task(envelope)
     on_the_wire = json.loads(json.dumps(task.body))[1]["envelope"]
     assert Envelope.from_wire(on_the_wire) == envelope
+    assert Message.of(envelope).text == envelope.text
     assert envelope.message_id
     assert json.dumps(task.headers).encode()
+
+
+def test_every_part_of_a_message_arrives():
+    content = {
+        "richText": [{"text": "see"}, {"type": "picture", "downloadCode": "code-1"}],
+        "isReplyMsg": True,
+        "repliedMsg": {"msgType": "file", "msgId": "m0", "content": {"fileName": "plan.pdf"}},
+    }
+    users = [{"dingtalkId": "$:LWCP_v1:$c", "staffId": "u300"}]
+    extra = {"atUsers": users, "isAdmin": True, "senderPlatform": "Mac"}
+
+    envelope = _translated(MESSAGE | {"msgtype": "richText", "content": content} | extra)
+
+    assert envelope.attachments == (Attachment(kind="picture", download_code="code-1"),)
+    assert envelope.quoted == Quoted(
+        message_id="m0", kind="file", attachments=(Attachment(kind="file", name="plan.pdf"),)
+    )
+    assert envelope.mentions == (Mention(staff_id="u300", dingtalk_id="$:LWCP_v1:$c"),)
+    assert envelope.raw == {"senderPlatform": "Mac"}
+    assert envelope.sender_is_admin
+    assert not envelope.is_delegated
+
+
+def test_a_message_to_a_person_the_bot_stands_in_for_is_marked():
+    push = _push(MESSAGE | {"hostingContext": {"userId": "u400"}}, topic=BOT_DELEGATE)
+
+    envelope = to_envelope(
+        parse_bot_message(push.payload),
+        push,
+        client_id="dingclient",
+        received_at=NOW,
+        clock_offset=timedelta(0),
+        reply_within_s=None,
+    )
+
+    assert envelope.is_delegated
+    assert envelope.raw == {"hostingContext": {"userId": "u400"}}
