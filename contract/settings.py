@@ -53,7 +53,7 @@ TOML_KEYS = frozenset(
         *("log_format", "log_level", "allowed_users", "reply_within_s"),
         *("store_url", "webhook_hosts", "agent", "agent_timeout_s", "late_policy", "lease_s"),
         *("shutdown_grace_s", "worker_pool", "worker_concurrency", "keep_missed_days"),
-        *("order", "burst", "max_waiting", "late_handover"),
+        *("order", "burst", "max_waiting", "late_handover", "bot_language"),
         *("connections", "connection_ttl_s", "silence_limit_s", "spool_max_mb"),
         *("envelope_key", "health_port", "metrics_port", "alert_webhook", "alert_secret"),
     }

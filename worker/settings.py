@@ -15,6 +15,7 @@ from pydantic import (
 from contract.settings import CommaSeparated, Settings, check_url, is_local_url
 from dingwire.webhook import WebhookHosts
 from worker.turns import Burst
+from worker.words import Language
 
 __all__ = ["WorkerSettings"]
 
@@ -52,6 +53,11 @@ class WorkerSettings(Settings):
         validation_alias="AGENT",
         default="worker.agents.echo:agent",
         description="module:attribute of the agent, importable from the working directory.",
+    )
+    bot_language: Language = Field(
+        validation_alias="BOT_LANGUAGE",
+        default="both",
+        description="Language of what the bot says of its own accord: zh, en or both.",
     )
     agent_timeout_s: float = Field(
         validation_alias="AGENT_TIMEOUT_S",

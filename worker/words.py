@@ -1,0 +1,31 @@
+"""What the bot says of its own accord, in the language of its people.
+
+``BOT_LANGUAGE`` chooses; with both, Chinese stands first. One line here for each thing it can say.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["AT_MOST_N_MORE", "N_MORE", "STILL_WORKING", "THINKING", "Language", "Phrase"]
+
+Language = Literal["zh", "en", "both"]
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """The same thing in both languages; ``{names}`` in it are filled in."""
+
+    zh: str
+    en: str
+
+    def in_(self, language: Language, **values: object) -> str:
+        """Return it as it is said."""
+        if language == "both":
+            return f"{self.zh} · {self.en}".format(**values)
+        return (self.zh if language == "zh" else self.en).format(**values)
+
+
+THINKING = Phrase("收到，正在思考…", "Got it, thinking…")
+STILL_WORKING = Phrase("还在处理，请稍候", "Still working on it")
+N_MORE = Phrase("还在处理，大约还要{zh}", "Still working on it, about {en} more")
+AT_MOST_N_MORE = Phrase("还在处理，最多还要{zh}", "Still working on it, {en} more at most")
