@@ -4,53 +4,47 @@ The worker's delivery calls it before it posts. Pure, and the same reply is alwa
 that a delivery that failed halfway goes on with the part that is missing.
 """
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dingwire.borders import CLOSING_BYTES, NO_CUT, Cut, Piece, json_bytes, pieces
-from dingwire.replies import (
-    MAX_BODY_BYTES,
-    TITLE_CHARS,
-    Markdown,
-    Reply,
-    Text,
-    webhook_body,
-)
+from dingwire.replies import MAX_BODY_BYTES, TITLE_CHARS, Markdown, Reply, Text
+from dingwire.replies.fields import json_size
 
-__all__ = ["MAX_PROACTIVE_BYTES", "split"]
+__all__ = ["split"]
 
-MAX_PROACTIVE_BYTES = 15_000  # of ``msgParam``; what goes around the words is larger in a webhook
 MSG_UUID_CHARS = 64  # kept free for it; a task id has 36
 LEAST_ROOM_BYTES = 400
 
 
-def split(
-    reply: Reply, *, limit_bytes: int = MAX_BODY_BYTES, at_user_ids: Sequence[str] = ()
-) -> list[Reply]:
+def split(reply: Reply, *, limit_bytes: int = MAX_BODY_BYTES) -> list[Reply]:
     """Return ``reply`` as messages that fit, in the order they are to be sent.
 
-    A reply that fits comes back alone and unchanged. Others are cut between paragraphs, list
-    items, lines, words or characters, the best there is in the second half of a part, and each
-    part begins with its number, as in "(1/3)". A code block that is cut is closed and opened again
-    with its language, a table gets its head again. Blank lines at a cut are left out.
+    A reply that fits comes back alone and unchanged, and so does one that is neither text nor
+    Markdown: those were refused when they were made, had they been too large. Others are cut
+    between paragraphs, list items, lines, words or characters, the best there is in the second half
+    of a part, and each part begins with its number, as in "(1/3)". A code block that is cut is
+    closed and opened again with its language, a table gets its head again. Blank lines at a cut are
+    left out. Only the first part mentions anybody.
 
     Args:
         reply: What to say.
-        limit_bytes: The most that one post may have, JSON and a ``msgUuid`` included.
-        at_user_ids: Staff ids that each post will mention.
+        limit_bytes: The most that one post may have, JSON, mentions and a ``msgUuid`` included,
+            and the most that the parameters of a proactive message may.
 
     Raises:
         ValueError: If ``limit_bytes`` leaves no room for words.
     """
+    if not isinstance(reply, Text | Markdown):
+        return [reply]
     words = _words(reply)
-    room = limit_bytes - _overhead(reply, at_user_ids)
+    room = limit_bytes - _overhead(reply)
     size = json_bytes(words)
     if size <= room:
         return [reply]
     if isinstance(reply, Markdown) and len(reply.title) > TITLE_CHARS:
-        short = Markdown(title=reply.title[:TITLE_CHARS], text=words)
-        return split(short, limit_bytes=limit_bytes, at_user_ids=at_user_ids)
+        short = reply.model_copy(update={"title": reply.title[:TITLE_CHARS]})
+        return split(short, limit_bytes=limit_bytes)
     # There are never more parts than bytes.
     room -= json_bytes(_number(size, size, reply))
     if room < LEAST_ROOM_BYTES:
@@ -58,30 +52,32 @@ def split(
     parts = list(_parts(words, room, is_markdown=isinstance(reply, Markdown)))
     # A message of blanks says nothing, and may be refused.
     parts = [part for part in parts if part.strip()] or parts[:1]
-    count = len(parts)
+    count, rest = len(parts), reply.without_mentions()
     return [
-        _like(reply, _number(number, count, reply) + part if count > 1 else part)
+        _like(
+            reply if number == 1 else rest,
+            _number(number, count, reply) + part if count > 1 else part,
+        )
         for number, part in enumerate(parts, start=1)
     ]
 
 
-def _words(reply: Reply) -> str:
+def _words(reply: Text | Markdown) -> str:
     return reply.content if isinstance(reply, Text) else reply.text
 
 
-def _like(reply: Reply, words: str) -> Reply:
-    if isinstance(reply, Text):
-        return Text(content=words)
-    return Markdown(title=reply.title, text=words)
+def _like(reply: Text | Markdown, words: str) -> Text | Markdown:
+    return reply.model_copy(update={"content" if isinstance(reply, Text) else "text": words})
 
 
-def _overhead(reply: Reply, at_user_ids: Sequence[str]) -> int:
-    """Return the bytes of a post without its words."""
-    body = webhook_body(_like(reply, ""), at_user_ids=at_user_ids, msg_uuid="0" * MSG_UUID_CHARS)
-    return len(json.dumps(body, ensure_ascii=False).encode("utf-8", "replace"))
+def _overhead(reply: Text | Markdown) -> int:
+    """Return the bytes of a post, or of a proactive message's parameters, without its words."""
+    empty = _like(reply, "")
+    posted = {**empty.for_webhook(), "msgUuid": "0" * MSG_UUID_CHARS}
+    return max(json_size(posted), json_size(empty.proactively()[1]))
 
 
-def _number(number: int, count: int, reply: Reply) -> str:
+def _number(number: int, count: int, reply: Text | Markdown) -> str:
     # Markdown needs a blank line, or a heading, list or table after it would not be one.
     return f"({number}/{count})" + ("\n" if isinstance(reply, Text) else "\n\n")
 

@@ -6,7 +6,7 @@ Source: docs/protocol.md, "Session webhooks" and "Answers to a post".
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
@@ -116,14 +116,7 @@ class WebhookClient:
         self._timeout_s = timeout_s
         self._session = new_session(USER_AGENT)
 
-    def post(
-        self,
-        url: str,
-        reply: Reply,
-        *,
-        at_user_ids: Sequence[str] = (),
-        msg_uuid: str | None = None,
-    ) -> None:
+    def post(self, url: str, reply: Reply, *, msg_uuid: str | None = None) -> None:
         """Post ``reply``; returning means that DingTalk took it.
 
         Raises:
@@ -134,7 +127,7 @@ class WebhookClient:
             WebhookRefusedError: The reply is unacceptable.
         """
         self._hosts.check(url)
-        body = webhook_body(reply, at_user_ids=at_user_ids, msg_uuid=msg_uuid)
+        body = webhook_body(reply, msg_uuid=msg_uuid)
         answer = post_json(self._session, url, body, timeout_s=self._timeout_s)
         if isinstance(answer, NoAnswer):
             raise WebhookUnreachableError(answer.reason, answer.may_have_arrived)

@@ -16,7 +16,7 @@ from contract.deadline import Timeliness, judge
 from contract.envelope import Envelope, EnvelopeError
 from contract.sealing import IN_CLEAR, Sealer, SealError
 from dingwire.errors import WebhookNotAllowedError
-from dingwire.replies import Reply, from_agent_text, reply_from_json, reply_to_json
+from dingwire.replies import Reply, from_agent_text, replies_from_json, replies_to_json
 from worker.agents.base import Message
 from worker.agents.runner import AgentCancelledError, AgentFailedError, AgentTimeoutError
 from worker.delivery import Delivery
@@ -206,7 +206,7 @@ class Answering:
 
     def _deliver_kept(self, claim: Claimed, envelope: Envelope, answer: str) -> Outcome:
         try:
-            reply = reply_from_json(self._sealer.unseal_text(answer))
+            (reply,) = replies_from_json(self._sealer.unseal_text(answer))
         except SealError as error:
             return self._sealed(claim, error)
         except ValueError as error:  # kept by a later release
@@ -251,7 +251,7 @@ class Answering:
             self._store.finish(claim.lease, FinalState.SUCCESS, steps)
             return silent
         reply = from_agent_text(text)
-        answer = self._sealer.seal_text(reply_to_json(reply))
+        answer = self._sealer.seal_text(replies_to_json([reply]))
         self._store.keep_answer(claim.lease, answer, agent_steps(agent_s, "answered"))
         if claim.rerun:
             outcome = self._send_after_all(claim, envelope, reply)

@@ -21,7 +21,7 @@ from dingwire.errors import (
     WebhookThrottledError,
     WebhookUnreachableError,
 )
-from dingwire.replies import Reply, Text, prefixed
+from dingwire.replies import Reply, Text, with_note
 from worker.backoff import delay_s
 from worker.late import LateReplies
 from worker.leases import Heartbeat
@@ -131,7 +131,7 @@ class Delivery:
         parts = parts_of(reply)
         self._sending(claimed, len(parts))
         for number in range(claimed.sent, len(parts)):
-            part = prefixed(parts[number], note) if note else parts[number]
+            part = with_note(parts[number], note)[0] if note else parts[number]
             uuid = lease.task_id if len(parts) == 1 else f"{lease.task_id}-{number + 1}"
             try:
                 if not note and self._judge(envelope) is Timeliness.EXPIRED:

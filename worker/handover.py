@@ -13,7 +13,7 @@ from typing import Any
 from contract.envelope import Envelope
 from contract.sealing import IN_CLEAR, Sealer, SealError
 from dingwire.errors import WebhookError
-from dingwire.replies import reply_from_json
+from dingwire.replies import replies_from_json
 from worker.delivery import Delivery
 from worker.leases import Heartbeat
 from worker.outcome import FinalState, Outcome
@@ -101,7 +101,7 @@ class Handover:
         """Send one; False when the webhook takes no more."""
         claimed = Claimed(lease, missed.envelope, missed.answer, sent=missed.sent)
         try:
-            reply = reply_from_json(self._sealer.unseal_text(missed.answer or ""))
+            (reply,) = replies_from_json(self._sealer.unseal_text(missed.answer or ""))
             note = mark_of(self._sealer.unseal(missed.envelope))
         except (SealError, ValueError):  # kept by a later release, or sealed with another key
             # Else it would be the first to be tried at every turn, before all that can be sent.

@@ -3,8 +3,8 @@
 A delivery that began by one way may end by the other, so the cuts must not depend on the way.
 """
 
-from dingwire.parts import MAX_PROACTIVE_BYTES, split
-from dingwire.replies import Reply
+from dingwire.parts import split
+from dingwire.replies import MAX_PROACTIVE_BYTES, Reply
 
 __all__ = ["parts_of"]
 

@@ -14,7 +14,7 @@ from contract.deadline import Timeliness, judge
 from contract.envelope import Conversation, Envelope
 from contract.sealing import Sealer, SealError
 from dingwire.errors import OpenApiError, WebhookError
-from dingwire.replies import Reply, prefixed
+from dingwire.replies import Reply, with_note
 from worker.delivery import Webhook
 from worker.handover import mark_of
 from worker.late import Proactive, send_proactively
@@ -110,7 +110,7 @@ class _Parcel:
     def part(self) -> Reply:
         """The next part; the first one that is sent says what it answers."""
         part = self.parts[self.sent]
-        return prefixed(part, self.note) if self.note else part
+        return with_note(part, self.note)[0] if self.note else part
 
     @property
     def part_uuid(self) -> str:

@@ -154,10 +154,16 @@ envelopes = _encoded(
         clock_offset_s=st.floats(),
     )
 )
+_buttons = st.lists(_object(title=_words, url=_words, picture=_words), max_size=3)
 replies = _encoded(
     st.one_of(
         _object(kind=st.just("text"), content=_words),
         _object(kind=st.just("markdown"), title=_words, text=_words),
+        _object(kind=st.just("link"), title=_words, text=_words, url=_words, picture=_words),
+        _object(kind=st.just("action_card"), title=_words, text=_words, buttons=_buttons),
+        _object(kind=st.just("feed_card"), links=_buttons),
+        _object(kind=st.just("file"), media_id=_words, name=_words),
+        _object(kind=st.just("card"), template_id=_words, text=_words, values=_json),
     )
 )
 _lines = st.one_of(

@@ -141,23 +141,35 @@ def _decode(raw: bytes) -> None:
 
 
 def _kept_replies() -> Iterator[bytes]:
-    for reply in (
+    address = "https://example.com/a"
+    kinds: list[replies.Reply] = [
         replies.Text(content="hello 你好"),
         replies.Markdown(title="# Title", text="**bold**\n```py\nx = 1\n```\n"),
-    ):
-        yield replies.reply_to_json(reply).encode()
+        replies.Link(title="t", text="x", url=address),
+        replies.ActionCard(
+            title="t", text="x", buttons=(replies.Button(title="go", url=address),) * 2
+        ),
+        replies.FeedCard(links=(replies.FeedLink(title="t", url=address, picture=address),)),
+        replies.File(media_id="@lAD", name="a.pdf"),
+        replies.Video(media_id="@lAD", duration_s=3, cover=replies.Image(media_id="@lAD")),
+        replies.Card(template_id="x.schema", values={"a": 1}, text="x"),
+    ]
+    for reply in kinds:
+        yield replies.replies_to_json([reply]).encode()
+    yield replies.replies_to_json(kinds).encode()
 
 
 def _read_reply(raw: bytes) -> None:
     try:
-        reply = replies.reply_from_json(raw)
+        kept = replies.replies_from_json(raw)
     except ValueError:
         return
-    assert replies.reply_from_json(replies.reply_to_json(reply)) == reply
-    for shown in (reply, replies.prefixed(reply, "sorry")):
-        body = replies.webhook_body(shown, at_user_ids=["u1"], msg_uuid="1")
-        json.dumps(body, ensure_ascii=False).encode()
-        replies.proactive_message(shown)
+    assert replies.replies_from_json(replies.replies_to_json(kept)) == kept
+    for reply in kept:
+        for shown in (reply, *replies.with_note(reply, "sorry")):
+            body = replies.webhook_body(shown, msg_uuid="1")
+            json.dumps(body, ensure_ascii=False).encode()
+            replies.proactive_message(shown)[1].encode()
 
 
 def _texts() -> Iterator[bytes]:
@@ -172,11 +184,15 @@ def _texts() -> Iterator[bytes]:
 
 def _split(raw: bytes) -> None:
     words = raw.decode("utf-8", "replace")
+    if not words.strip():
+        return
     for reply in (replies.from_agent_text(words), replies.Text(content=words)):
-        parts = split(reply, limit_bytes=PART_BYTES, at_user_ids=["u1", "u2"])
+        parts = split(
+            reply.model_copy(update={"at_user_ids": ("u1", "u2")}), limit_bytes=PART_BYTES
+        )
         assert parts
         for part in parts:
-            body = replies.webhook_body(part, at_user_ids=["u1", "u2"], msg_uuid="0" * 36)
+            body = replies.webhook_body(part, msg_uuid="0" * 36)
             assert len(json.dumps(body, ensure_ascii=False).encode()) <= PART_BYTES
 
 

@@ -5,7 +5,44 @@ What an agent's author imports is named here; docs/agents.md tells the rest.
 
 from contract.content import Mention
 from dingwire.errors import MediaError
+from dingwire.replies import (
+    ActionCard,
+    Audio,
+    Button,
+    Card,
+    FeedCard,
+    FeedLink,
+    File,
+    Image,
+    InvalidReplyError,
+    Link,
+    Markdown,
+    Reply,
+    Text,
+    Video,
+)
 from worker.agents.attachments import Attachment
 from worker.agents.base import Message, Quoted, Sender
 
-__all__ = ["Attachment", "MediaError", "Mention", "Message", "Quoted", "Sender"]
+__all__ = [
+    "ActionCard",
+    "Attachment",
+    "Audio",
+    "Button",
+    "Card",
+    "FeedCard",
+    "FeedLink",
+    "File",
+    "Image",
+    "InvalidReplyError",
+    "Link",
+    "Markdown",
+    "MediaError",
+    "Mention",
+    "Message",
+    "Quoted",
+    "Reply",
+    "Sender",
+    "Text",
+    "Video",
+]

@@ -25,6 +25,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from types import FrameType
 from typing import Any
 
+from dingwire.replies import InvalidReplyError
 from worker.agents import pieces
 from worker.agents.base import Agent, Message
 from worker.agents.pieces import OnPiece, Pieces
@@ -69,9 +70,9 @@ class _InterruptedError(BaseException):
 def _described(error: BaseException) -> AgentFailedError:
     frames = traceback.extract_tb(error.__traceback__)
     ours = max((i for i, frame in enumerate(frames) if frame.filename in _OURS), default=-1)
-    return AgentFailedError(
-        type(error).__name__, "".join(traceback.format_list(frames[ours + 1 :]))
-    )
+    # Its own words are safe: they name fields and limits.
+    detail = str(error) if isinstance(error, InvalidReplyError) else type(error).__name__
+    return AgentFailedError(detail, "".join(traceback.format_list(frames[ours + 1 :])))
 
 
 def _text(result: Any) -> str | None:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from contract.envelope import Envelope, EnvelopeError
 from contract.sealing import Sealer, SealError
-from dingwire.replies import Reply, reply_from_json
+from dingwire.replies import Reply, replies_from_json
 from worker.commands.telling import WAITING
 from worker.leases import Heartbeat
 from worker.outcome import FinalState, Outcome
@@ -251,7 +251,8 @@ def kept_reply(missed: MissedReply, sealer: Sealer) -> Reply:
         SealError: There is no key for it here.
         ValueError: There is none, or it is of a later release.
     """
-    return reply_from_json(sealer.unseal_text(missed.answer or ""))
+    (reply,) = replies_from_json(sealer.unseal_text(missed.answer or ""))
+    return reply
 
 
 def _unfinished(story: Story) -> str:

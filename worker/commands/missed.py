@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from contract.sealing import Sealer, SealError
-from dingwire.replies import Markdown
+from dingwire.replies import Markdown, Text
 from worker.commands.handling import kept_reply
 from worker.commands.words import short_age, table
 from worker.store import MissedReply, Story
@@ -91,4 +91,6 @@ def answer_text(reply: MissedReply, sealer: Sealer) -> str | None:
         raise
     except ValueError:
         return None
-    return kept.text if isinstance(kept, Markdown) else kept.content
+    if isinstance(kept, Text):
+        return kept.content
+    return kept.text if isinstance(kept, Markdown) else f"[{kept.kind}]"

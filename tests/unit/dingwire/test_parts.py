@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dingwire.borders import json_bytes, pieces
-from dingwire.parts import MAX_PROACTIVE_BYTES, split
+from dingwire.parts import split
 from dingwire.replies import (
     MAX_BODY_BYTES,
+    MAX_PROACTIVE_BYTES,
     Markdown,
     Reply,
     Text,
@@ -23,12 +24,13 @@ from dingwire.replies import (
 LIMIT = 1000
 
 
-def _posted_bytes(reply: Reply, at_user_ids: tuple[str, ...] = ()) -> int:
-    body = webhook_body(reply, at_user_ids=at_user_ids, msg_uuid="0" * 36)
+def _posted_bytes(reply: Reply) -> int:
+    body = webhook_body(reply, msg_uuid="0" * 36)
     return len(json.dumps(body, ensure_ascii=False).encode())
 
 
 def _words(reply: Reply) -> str:
+    assert isinstance(reply, Text | Markdown)
     return reply.content if isinstance(reply, Text) else reply.text
 
 
@@ -90,7 +92,7 @@ def _markdown(draw: st.DrawFn) -> str:
     return "\n\n".join(blocks)
 
 
-@given(_markdown())
+@given(_markdown().filter(str.strip))
 def test_parts_of_markdown_join_to_the_original_and_fit(words):
     reply = Markdown(title="t", text=words)
 
@@ -100,7 +102,7 @@ def test_parts_of_markdown_join_to_the_original_and_fit(words):
     assert _rejoined(parts) == words.replace("\n", "")
 
 
-@given(st.text(st.characters() | st.sampled_from("\n\n\n  你😀"), max_size=3000))
+@given(st.text(st.characters() | st.sampled_from("\n\n\n  你😀"), max_size=3000).filter(str.strip))
 def test_parts_of_any_text_join_to_the_original_and_fit(words):
     reply = Text(content=words)
 
@@ -116,16 +118,31 @@ def test_parts_of_any_text_join_to_the_original_and_fit(words):
 
 
 @given(
-    st.text(st.sampled_from('`~|-#>*. \t\r\nab你😀"\\1)'), max_size=3000),
+    st.text(st.sampled_from('`~|-#>*. \t\r\nab你😀"\\1)'), max_size=3000).filter(str.strip),
     st.lists(st.text("abc123你", min_size=1, max_size=20), max_size=5),
 )
 def test_parts_of_broken_markdown_fit_with_their_mentions(words, mentions):
     limit = LIMIT + 1000
+    reply = Markdown(title="t", text=words, at_user_ids=mentions, addressee='爱丽丝 "Alice"')
 
-    parts = split(Markdown(title="t", text=words), limit_bytes=limit, at_user_ids=mentions)
+    parts = split(reply, limit_bytes=limit)
 
     assert parts
-    assert all(_posted_bytes(part, tuple(mentions)) <= limit for part in parts)
+    assert all(_posted_bytes(part) <= limit for part in parts)
+    assert all(len(proactive_message(part)[1].encode()) <= limit for part in parts)
+
+
+def test_only_the_first_part_mentions_anybody():
+    reply = Text(content="word " * 1000, at_user_ids=["u1"], addressee="Alice")
+
+    first, *others = split(reply, limit_bytes=LIMIT)
+
+    assert webhook_body(first)["text"]["content"].startswith("@u1 (1/")
+    assert webhook_body(first)["at"]["atUserIds"] == ["u1"]
+    assert proactive_message(first)[1].startswith('{"content": "@Alice (1/')
+    for part in others:
+        assert "at" not in webhook_body(part)
+        assert "Alice" not in proactive_message(part)[1]
 
 
 @given(st.text(max_size=2000), st.integers(100, 500), st.booleans())
@@ -145,7 +162,7 @@ def test_the_default_limits_are_those_of_dingtalk(words):
             assert len(proactive_message(part)[1].encode()) <= MAX_PROACTIVE_BYTES
 
 
-@pytest.mark.parametrize("words", ["", "short", "a\n\n\n", "  ", "# heading\n\n```py\nx\n```"])
+@pytest.mark.parametrize("words", ["short", "a\n\n\n", "# heading\n\n```py\nx\n```"])
 def test_a_reply_that_fits_is_left_as_it_is(words):
     reply = from_agent_text(words)
 
@@ -256,10 +273,13 @@ def test_a_sign_of_several_characters_is_not_torn(sign):
 
 
 @pytest.mark.parametrize("blank", ["\n", " ", "\u3000", " \n"])
-def test_a_reply_of_nothing_but_blanks_is_one_part(blank):
-    for reply in (Text(content=blank * 50_000), Markdown(title="t", text=blank * 50_000)):
-        assert len(split(reply)) == 1
-        assert _posted_bytes(split(reply)[0]) <= MAX_BODY_BYTES
+def test_blanks_around_a_word_do_not_become_parts(blank):
+    words = blank * 50_000 + "word" + blank * 50_000
+
+    for reply in (Text(content=words), Markdown(title="t", text=words)):
+        (only,) = split(reply)
+        assert _words(only).strip() == "word"
+        assert _posted_bytes(only) <= MAX_BODY_BYTES
 
 
 def test_a_title_too_long_for_a_post_is_shortened():

@@ -1,4 +1,4 @@
-"""A reply's kinds, titles and forms on the wire."""
+"""A reply's title, its mentions, its note, and the JSON it is kept as."""
 
 import json
 import time
@@ -8,24 +8,33 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dingwire.replies import (
+    ActionCard,
+    Button,
+    FeedCard,
+    FeedLink,
+    File,
+    Image,
+    InvalidReplyError,
+    Link,
     Markdown,
     Reply,
     Text,
     from_agent_text,
-    prefixed,
     proactive_message,
-    reply_from_json,
-    reply_to_json,
+    replies_from_json,
+    replies_to_json,
     webhook_body,
+    with_note,
 )
 
 WRITTEN = "what the agent answered"
+ADDRESS = "https://example.com/a"
 
 
 @pytest.mark.parametrize(
     "words",
     [
-        "hello", "", "two\nlines", "3 * 4 * 5 = 60", "a - b", "#hashtag", "1.5 litres", "x_y_z",
+        "hello", "two\nlines", "3 * 4 * 5 = 60", "a - b", "#hashtag", "1.5 litres", "x_y_z",
         "see https://example.com", "[微笑]", "2 > 1", "a | b", "**", "f(x)[0]", "it's 5 o'clock",
     ],
 )  # fmt: skip
@@ -57,11 +66,11 @@ def test_markup_makes_markdown_with_a_title_free_of_it(words, title):
     assert from_agent_text(words) == Markdown(title=title, text=words)
 
 
-@given(st.text(st.characters()))
+@given(st.text(st.characters()).filter(str.strip))
 def test_any_words_make_a_reply_that_can_be_kept_and_sent(words):
     reply = from_agent_text(words)
 
-    assert reply_from_json(reply_to_json(reply)) == reply
+    assert replies_from_json(replies_to_json([reply])) == [reply]
     json.dumps(webhook_body(reply), ensure_ascii=False).encode()
 
 
@@ -72,61 +81,105 @@ def test_looking_for_markup_takes_no_longer_than_reading(piece):
     """Blank lines, or brackets, once held up every thread of a worker for seconds."""
     started = time.thread_time()
 
-    from_agent_text(piece * 40_000)
+    from_agent_text("x\n" + piece * 40_000)
 
     assert time.thread_time() - started < 1
 
 
-@pytest.mark.parametrize("reply", [Text(content="a\nb"), Markdown(title="t", text="# a")])
-def test_a_kept_reply_comes_back_as_it_was(reply):
-    assert reply_from_json(reply_to_json(reply)) == reply
+def test_kept_replies_come_back_as_they_were():
+    replies: list[Reply] = [
+        Text(content="a\nb", at_user_ids=["u1"], addressee="Alice"),
+        Image(media_id="@lAD"),
+        Markdown(title="t", text="# a"),
+    ]
+
+    assert replies_from_json(replies_to_json(replies)) == replies
+
+
+def test_one_reply_is_kept_as_earlier_releases_read_it():
+    """While a deploy rolls, an older worker may be the one to send it."""
+    kept = json.loads(replies_to_json([Markdown(title="t", text="# a")]))
+
+    assert kept == {"kind": "markdown", "title": "t", "text": "# a"}
+
+
+def test_an_answer_of_an_earlier_release_is_read():
+    assert replies_from_json('{"kind":"text","content":"hi"}') == [Text(content="hi")]
+
+
+def test_fields_that_a_later_release_added_are_left_out():
+    kept = '[{"kind":"link","title":"t","text":"x","url":"https://a.example/","later":1}]'
+
+    (reply,) = replies_from_json(kept)
+
+    assert reply == Link(title="t", text="x", url="https://a.example/")
 
 
 @pytest.mark.parametrize(
-    "raw", ["", "{}", "null", f'{{"kind":"video","content":"{WRITTEN}"}}', f'"{WRITTEN}"']
-)
-def test_what_is_no_kept_reply_is_refused_without_showing_it(raw):
-    with pytest.raises(ValueError, match="not a kept reply") as caught:
-        reply_from_json(raw)
+    "raw",
+    [
+        "", "{}", "null", "[]", f'{{"kind":"later","content":"{WRITTEN}"}}', f'"{WRITTEN}"',
+        f'[{{"kind":"text","content":"{WRITTEN}"}},{{"kind":"text"}}]',
+    ],
+)  # fmt: skip
+def test_what_is_no_kept_answer_is_refused_without_showing_it(raw):
+    with pytest.raises(ValueError, match="not a kept answer") as caught:
+        replies_from_json(raw)
 
     assert WRITTEN not in str(caught.value)
     assert caught.value.__context__ is None
 
 
-def test_repr_does_not_show_what_was_answered():
-    shown = repr(Text(content=WRITTEN)) + repr(Markdown(title=WRITTEN, text=WRITTEN))
+@pytest.mark.parametrize("reply", [Image(data=b"x"), File(path="a.pdf")])
+def test_content_that_was_not_uploaded_is_not_kept(reply):
+    with pytest.raises(ValueError, match="upload it first"):
+        replies_to_json([Text(content="a"), reply])
 
-    assert WRITTEN not in shown
+
+def test_repr_does_not_show_what_was_answered():
+    button = Button(title=WRITTEN, url=f"{ADDRESS}/{WRITTEN.replace(' ', '-')}")
+    shown = repr(
+        [
+            Text(content=WRITTEN, addressee=WRITTEN),
+            Markdown(title=WRITTEN, text=WRITTEN),
+            ActionCard(title=WRITTEN, text=WRITTEN, buttons=[button]),
+            Image(data=WRITTEN.encode()),
+            File(path=f"/tmp/{WRITTEN}.pdf"),
+        ]
+    )
+
+    assert "agent" not in shown
 
 
 def test_a_text_body_has_no_more_than_it_needs():
     assert webhook_body(Text(content="hi")) == {"msgtype": "text", "text": {"content": "hi"}}
 
 
-def test_nobody_is_mentioned_by_an_empty_id():
-    assert "at" not in webhook_body(Text(content="hi"), at_user_ids=["", None])  # type: ignore[list-item]
+def test_a_mention_that_the_words_have_is_not_written_again():
+    reply = Markdown(title="t", text="hello @u1", at_user_ids=["u1", "u2", "u"])
+
+    body = webhook_body(reply)
+
+    assert body["markdown"] == {"title": "t", "text": "@u2 @u\n\nhello @u1"}
+    assert body["at"] == {"atUserIds": ["u1", "u2", "u"], "isAtAll": False}
 
 
-def test_a_mention_in_markdown_is_written_out_once():
-    reply = Markdown(title="t", text="hello @u1")
+def test_a_name_stands_where_nobody_can_be_mentioned():
+    outsider = Text(content="hi", addressee="Alice")
+    colleague = Text(content="hi", addressee="Alice", at_user_ids=["u1"])
 
-    body = webhook_body(reply, at_user_ids=["u1", "u2"])
-
-    assert body["markdown"] == {"title": "t", "text": "hello @u1\n\n@u2"}
-    assert body["at"] == {"atUserIds": ["u1", "u2"], "isAtAll": False}
-
-
-def test_fifty_people_are_mentioned_at_most():
-    body = webhook_body(Text(content="hi"), at_user_ids=[f"u{n}" for n in range(60)])
-
-    assert len(body["at"]["atUserIds"]) == 50
+    assert webhook_body(outsider) == {"msgtype": "text", "text": {"content": "@Alice hi"}}
+    assert webhook_body(colleague)["text"] == {"content": "@u1 hi"}
+    assert json.loads(proactive_message(colleague)[1]) == {"content": "@Alice hi"}
 
 
-def test_markdown_never_goes_without_a_title():
-    reply = Markdown(title="", text="a")
+def test_more_people_than_dingtalk_tells_are_refused():
+    with pytest.raises(InvalidReplyError, match="at_user_ids: tuple should have at most 50 items"):
+        Text(content="hi", at_user_ids=[f"u{n}" for n in range(51)])
 
-    assert webhook_body(reply)["markdown"]["title"]
-    assert json.loads(proactive_message(reply)[1])["title"]
+
+def test_markdown_without_a_title_takes_its_first_line():
+    assert Markdown(text="# Report\n\nall good").title == "Report"
 
 
 def test_a_proactive_message_has_its_parameters_as_json_text():
@@ -135,12 +188,25 @@ def test_a_proactive_message_has_its_parameters_as_json_text():
     assert (key, json.loads(param)) == ("sampleText", {"content": "你好"})
 
 
+CARD = ActionCard(title="t", text="# a", buttons=[Button(title="go", url=ADDRESS)])
+FEED = FeedCard(links=[FeedLink(title="t", url=ADDRESS, picture=ADDRESS)])
+
+
 @pytest.mark.parametrize(
     ("reply", "expected"),
     [
-        (Text(content="a"), Text(content="late\na")),
-        (Markdown(title="t", text="# a"), Markdown(title="t", text="late\n\n# a")),
+        (Text(content="a"), [Text(content="late\na")]),
+        (Markdown(title="t", text="# a"), [Markdown(title="t", text="late\n\n# a")]),
+        (CARD, [CARD.model_copy(update={"text": "late\n\n# a"})]),
+        (FEED, [Text(content="late"), FEED]),
+        (Image(media_id="@lAD"), [Text(content="late"), Image(media_id="@lAD")]),
     ],
 )
-def test_a_note_stands_before_the_reply(reply: Reply, expected: Reply):
-    assert prefixed(reply, "late") == expected
+def test_a_note_stands_before_the_reply(reply: Reply, expected: list[Reply]):
+    assert with_note(reply, "late") == expected
+
+
+def test_a_note_for_which_there_is_no_room_is_a_message_before_it():
+    link = Link(title="t", text="x" * 14_500, url=ADDRESS)
+
+    assert with_note(link, "late " * 200) == [Text(content="late " * 200), link]

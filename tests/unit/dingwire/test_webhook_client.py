@@ -56,13 +56,13 @@ def assert_shows_no_secret(error: DingTalkError) -> None:
 def test_a_delivered_reply_is_posted_as_json_without_any_token(client, server):
     server.answers({"errcode": 0, "errmsg": "ok"})
 
-    client.post(server.url + PATH, Text(content="你好"), at_user_ids=["u100"], msg_uuid="m-1")
+    client.post(server.url + PATH, Text(content="你好", at_user_ids=["u100"]), msg_uuid="m-1")
 
     (post,) = server.seen
     assert post.path == PATH
     assert post.body == {
         "msgtype": "text",
-        "text": {"content": "你好"},
+        "text": {"content": "@u100 你好"},
         "at": {"atUserIds": ["u100"], "isAtAll": False},
         "msgUuid": "m-1",
     }

@@ -15,7 +15,7 @@ from typing import Any
 from contract.envelope import Envelope
 from contract.routing import task_id
 from contract.sealing import IN_CLEAR, Sealer
-from dingwire.replies import Markdown, Reply
+from dingwire.replies import Markdown, Reply, Text
 from dingwire.webhook import WebhookHosts
 from worker.agents.runner import AgentRunner
 from worker.answering import Answering
@@ -84,7 +84,10 @@ def envelope(**more: Any) -> Envelope:
 
 
 def words(reply: Reply) -> str:
-    return reply.text if isinstance(reply, Markdown) else reply.content
+    """What is read of a reply; of one that is more than words, its kind."""
+    if isinstance(reply, Text):
+        return reply.content
+    return reply.text if isinstance(reply, Markdown) else f"[{reply.kind}]"
 
 
 class RecordingWebhook:
