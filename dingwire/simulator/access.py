@@ -19,7 +19,7 @@ from dingwire.simulator.refusals import PARAMETER, ApiFault, RefusedError
 from dingwire.simulator.tokens import Tokens
 from dingwire.simulator.world import World, headers_of
 
-__all__ = ["Access", "Call"]
+__all__ = ["Access", "Call", "Handler", "OnRefused"]
 
 TOKEN_HEADER = "x-acs-dingtalk-access-token"  # noqa: S105 - a header's name
 SECOND_MS, MINUTE_MS = 1000, 60_000

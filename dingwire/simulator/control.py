@@ -23,7 +23,7 @@ __all__ = ["Control"]
 LOCAL_NAMES = frozenset({"127.0.0.1", "localhost"})
 RECORDS = (
     *("registrations", "connections", "pushes", "acks", "messages", "replies", "proactive"),
-    *("api_calls", "uploads"),
+    *("api_calls", "uploads", "reactions"),
 )
 
 Action = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]

@@ -85,6 +85,9 @@ class Faults:
     token_ttl_s: float = 7200.0
     proactive: str = "ok"
     flow_controlled: tuple[str, ...] = ()
+    image_by_media_id: bool = True  # sources disagree whether photoURL may be one
+    emotion_race: int = 0  # calls per message that come before the message is ready for them
+    emotion_names: tuple[str, ...] = ()  # the only ones accepted, when there are any
 
     api_qps: int = 0  # per app and API; DingTalk's number is 20
     api_qpm: int = 0

@@ -17,6 +17,7 @@ from dingwire.simulator.records import (
     Message,
     ProactiveSend,
     Push,
+    Reaction,
     Registration,
     Reply,
     Upload,
@@ -121,6 +122,11 @@ class Observed:
         return file.content
 
     @property
+    def reactions(self) -> list[Reaction]:
+        """Every call for an emotion, refused ones included; a message has those that stand."""
+        return self.world.journal.reactions
+
+    @property
     def lost(self) -> list[Message]:
         """Messages nobody was connected for."""
         return [each for each in self.messages if each.state == "lost"]
@@ -186,4 +192,5 @@ class Observed:
             "token_calls": self.token_calls,
             "api_calls": len(self.api_calls),
             "uploads": len(self.uploads),
+            "reactions": len(self.reactions),
         }

@@ -3,13 +3,13 @@
 ``server`` mounts :class:`OpenApi`.
 """
 
-import json
 import uuid
 from typing import Any
 
 from aiohttp import web
 
 from dingwire.simulator.access import Access, Call
+from dingwire.simulator.msgkeys import check_content, text_of
 from dingwire.simulator.records import ProactiveSend
 from dingwire.simulator.refusals import PARAMETER, RefusedError
 from dingwire.simulator.world import Conversation, World
@@ -17,15 +17,6 @@ from dingwire.simulator.world import Conversation, World
 __all__ = ["OpenApi"]
 
 MAX_USERS = 20
-MAX_PARAM_BYTES = 15_000
-
-REQUIRED: dict[str, tuple[str, ...]] = {
-    "sampleText": ("content",),
-    "sampleMarkdown": ("title", "text"),
-    "sampleImageMsg": ("photoURL",),
-    "sampleLink": ("title", "text", "messageUrl"),
-    "sampleActionCard": ("title", "text", "singleTitle", "singleURL"),
-}
 
 
 class OpenApi:
@@ -67,7 +58,9 @@ class OpenApi:
         if self._world.faults.proactive != "ok":
             raise RefusedError.named(self._world.faults.proactive, path)
         call.check_robot()
-        _check_content(call.body)
+        check_content(
+            call.body, self._world.files, image_by_media_id=self._world.faults.image_by_media_id
+        )
 
     def _group(self, body: dict[str, Any]) -> Conversation:
         conversation_id = body.get("openConversationId")
@@ -82,7 +75,7 @@ class OpenApi:
         send = self._record(call)
         send.process_query_key = str(uuid.uuid4())
         send.conversation_ids = [each.conversation_id for each in reached]
-        send.text = _text_of(call.body)
+        send.text = text_of(call.body)
         send.accepted = True
         self._world.add_proactive(send)
         return send.process_query_key
@@ -103,31 +96,3 @@ def _receivers(body: dict[str, Any]) -> list[str]:
     if len(people) > MAX_USERS:
         raise RefusedError(400, PARAMETER + "userIds.overMax", "userIds has over 100 members")
     return [str(each) for each in people]
-
-
-def _check_content(body: dict[str, Any]) -> None:
-    key, raw = body.get("msgKey"), body.get("msgParam")
-    if not key:
-        raise RefusedError(400, PARAMETER + "msgKey.empty", "msgKey is empty")
-    if key not in REQUIRED:
-        raise RefusedError(400, PARAMETER + "msgKey.invalid", "msgKey is invalid")
-    param = _object(raw)
-    if not param:
-        raise RefusedError(400, PARAMETER + "msgParam.invalid", "msgParam is not JSON text")
-    if len(str(raw).encode()) > MAX_PARAM_BYTES:
-        raise RefusedError(400, PARAMETER + "msgParam.tooLong", "msgParam is over 15000 bytes")
-    if any(not param.get(name) for name in REQUIRED[str(key)]):
-        raise RefusedError(400, PARAMETER + "param.invalid", "msgParam lacks a member")
-
-
-def _text_of(body: dict[str, Any]) -> str:
-    param = _object(body["msgParam"])
-    return str(param.get("content", param.get("text", "")))
-
-
-def _object(raw: object) -> dict[str, Any]:
-    try:
-        body = json.loads(raw) if isinstance(raw, str) else None
-    except ValueError:
-        return {}
-    return body if isinstance(body, dict) else {}

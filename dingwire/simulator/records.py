@@ -16,6 +16,7 @@ __all__ = [
     "Message",
     "ProactiveSend",
     "Push",
+    "Reaction",
     "Registration",
     "Reply",
     "Upload",
@@ -110,6 +111,7 @@ class Message:
     codes: list[str] = field(default_factory=list, repr=False)  # download codes in the payload
     files: list[str] = field(default_factory=list)  # names of what was sent along
     quoted: str = ""  # text of the message this one answers
+    reactions: list[str] = field(default_factory=list)  # emotions of bots that stand now
 
     @property
     def msg_id(self) -> str:
@@ -127,6 +129,7 @@ class Reply:
     body: Any
     headers: dict[str, str] = field(repr=False)
     text: str = ""
+    mentioned: list[str] = field(default_factory=list)  # staff ids the group sees @-mentioned
     accepted: bool = False
     status: int = 200
     errcode: int = 0
@@ -163,6 +166,20 @@ class ApiCall:
 
 
 @dataclass
+class Reaction:
+    """One call for an emotion on a message: ``action`` is reply or recall."""
+
+    at_ms: int
+    action: str
+    client_id: str
+    message_id: str
+    conversation_id: str
+    name: str
+    accepted: bool = False
+    code: str = "ok"
+
+
+@dataclass
 class Upload:
     """One file a bot uploaded, accepted or not; ``kind`` is its ``type``."""
 
@@ -195,6 +212,7 @@ class Journal:
         self.proactive: list[ProactiveSend] = []
         self.api_calls: list[ApiCall] = []
         self.uploads: list[Upload] = []
+        self.reactions: list[Reaction] = []
 
     def listen(self, listener: Callable[[str, Any], None]) -> Callable[[], None]:
         """Call ``listener(kind, record)`` after each change; returns how to stop that."""

@@ -12,20 +12,19 @@ from typing import Any, Self
 
 from aiohttp import web
 
-from dingwire.simulator.access import Access
 from dingwire.simulator.composing import Quotable, Utterance, compose
 from dingwire.simulator.control import Control
-from dingwire.simulator.faults import Faults, ReplyFault
+from dingwire.simulator.emotions import Emotions
+from dingwire.simulator.faults import Faults
 from dingwire.simulator.filestore import File
-from dingwire.simulator.gateway import Credentials, Gateway
+from dingwire.simulator.gateway import Credentials
 from dingwire.simulator.media import Media
-from dingwire.simulator.observed import Observed, WaitedTooLongError
+from dingwire.simulator.observed import WaitedTooLongError
 from dingwire.simulator.openapi import OpenApi
+from dingwire.simulator.orders import Orders
 from dingwire.simulator.page import Page
-from dingwire.simulator.records import Message, Push, as_json
-from dingwire.simulator.refusals import ApiFault
+from dingwire.simulator.records import Message, Push
 from dingwire.simulator.robot import GroupRobots
-from dingwire.simulator.stream import Switchboard
 from dingwire.simulator.webhook import Webhooks
 from dingwire.simulator.world import DEFAULT_GROUP, World
 
@@ -38,7 +37,7 @@ def _system_clock() -> datetime:
     return datetime.now(UTC)
 
 
-class Simulator(Observed):
+class Simulator(Orders):
     """DingTalk on this machine.
 
     Args:
@@ -59,14 +58,11 @@ class Simulator(Observed):
         **switches: Any,
     ) -> None:
         self.port = port
-        credentials = Credentials(client_id, client_secret)
         self._first_faults = Faults(**switches)
         world = World(clock=clock, faults=self._first_faults)
-        self._gateway = Gateway(world, credentials)
+        super().__init__(world, Credentials(client_id, client_secret))
         self._webhooks = Webhooks(world)
         self.robots = GroupRobots(world)
-        access = Access(world, credentials)
-        super().__init__(world, Switchboard(world, self._gateway), access)
         self._runner: web.AppRunner | None = None
 
     async def __aenter__(self) -> Self:
@@ -171,112 +167,6 @@ class Simulator(Observed):
         """Push a frame of another topic or type, with any ``data`` text."""
         return self._switchboard.push(topic, data, kind)
 
-    async def raw(self, frame: str | bytes, connection_id: str | None = None) -> int:
-        """Send a frame as it is to one connection or all; returns to how many."""
-        lines = self._switchboard.select(connection_id)
-        for line in lines:
-            line.send(frame)
-        return len(lines)
-
-    async def disconnect(self, connection_id: str | None = None) -> None:
-        """Recycle one connection, or all: frame, no more pushes, cut later."""
-        for line in self._switchboard.select(connection_id):
-            self._switchboard.disconnect(line)
-
-    async def drop(self, connection_id: str | None = None) -> None:
-        """Cut one connection, or all, without a word."""
-        for line in self._switchboard.select(connection_id):
-            line.kill()
-
-    async def set_connection(self, state: str, connection_id: str | None = None) -> None:
-        """Make connections ``mute``, ``half_open`` or ``open`` again."""
-        if state not in ("open", "mute", "half_open"):
-            raise ValueError(f"a connection is open, mute or half_open, not {state!r}")
-        for line in self._switchboard.select(connection_id):
-            self._switchboard.set_state(line, state)
-
-    async def switch(self, **switches: Any) -> None:
-        """Move switches of :class:`~dingwire.simulator.faults.Faults`."""
-        self.world.faults = self.world.faults.changed(**switches)
-
-    async def fail_registrations(self, *modes: str) -> None:
-        """Let the next registrations meet these values of the ``registration`` switch."""
-        for mode in modes:
-            Faults(registration=mode)
-        self._gateway.scripted.extend(modes)
-
-    async def fail_replies(
-        self, times: int | None = 1, conversation: str | None = None, **fault: Any
-    ) -> None:
-        """Let the next replies meet a fault; see :class:`~dingwire.simulator.faults.ReplyFault`.
-
-        Args:
-            times: How many replies; ``None`` for all until :meth:`heal_replies`.
-            conversation: A conversation's id, a group's name or a staff id; any when ``None``.
-            fault: Members of ``ReplyFault``.
-        """
-        conversation_id = None
-        if conversation is not None:
-            found = self.world.find_conversation(conversation)
-            known = found or self.world.private_chat(conversation)
-            conversation_id = known.conversation_id
-        self.world.reply_faults.append(
-            ReplyFault(times=times, conversation_id=conversation_id, **fault)
-        )
-
-    async def heal_replies(self) -> None:
-        """Forget all scripted reply faults."""
-        self.world.reply_faults.clear()
-
-    async def expire_session(self, conversation: str) -> None:
-        """End a conversation's session now, whatever its webhook's expiry said."""
-        found = self.world.find_conversation(conversation)
-        if found is not None and found.session is not None:
-            found.session.expires_at_ms = self.world.now_ms()
-
-    async def invalidate_tokens(self) -> None:
-        """Make every access token worthless before its time."""
-        self._access.tokens.invalidate()
-
-    async def fail_api(self, path: str = "*", times: int | None = 1, **fault: Any) -> None:
-        """Let the next OpenAPI calls meet a fault.
-
-        Args:
-            path: The API's path; a final ``*`` stands for any end.
-            times: How many calls; ``None`` for all until :meth:`heal_api`.
-            fault: Members of :class:`~dingwire.simulator.refusals.ApiFault`.
-        """
-        self._access.faults.append(ApiFault(path=path, times=times, **fault))
-
-    def api_faults(self) -> list[dict[str, Any]]:
-        """The scripted API faults and how often each was met."""
-        return [as_json(each) for each in self._access.faults]
-
-    async def heal_api(self) -> None:
-        """Forget all scripted API faults."""
-        self._access.faults.clear()
-
-    async def expire_codes(self) -> None:
-        """End every download code now."""
-        self.world.files.expire_codes()
-
-    def file(
-        self,
-        content: bytes,
-        name: str,
-        *,
-        media_type: str = "",
-        duration_ms: int = 4000,
-    ) -> File:
-        """A file that people can send: ``say("", kind="picture", file=...)``."""
-        return File(content, name, media_type, duration_ms)
-
-    def download_code(self, file: File, robot: str | None = None) -> str:
-        """A download code for a payload of your own, good for one robot code or for any."""
-        robots = None if robot is None else {robot}
-        life_s = self.world.faults.download_code_ttl_s
-        return self.world.files.code(file, robots=robots, life_s=life_s)
-
     async def reset(self) -> None:
         """Forget what happened and set every switch back to its start; live connections stay."""
         self.world.faults = self._first_faults
@@ -300,6 +190,7 @@ class Simulator(Observed):
                 *self._access.tokens.routes(),
                 *OpenApi(self.world, self._access).routes(),
                 *Media(self.world, self._access).routes(),
+                *Emotions(self.world, self._access).routes(),
                 *Control(self).routes(),
                 *Page(self.world.journal).routes(),
             ]

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from aiohttp import web
 
 from dingwire.simulator.records import Reply
-from dingwire.simulator.world import Session, World, headers_of
+from dingwire.simulator.world import Conversation, Session, World, headers_of
 
 __all__ = ["Verdict", "Webhooks", "judge", "text_of"]
 
@@ -25,6 +25,11 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     "feedCard": ("links",),
     "empty": (),
 }
+# Members of each item of a list; mind the spelling, which differs from that of ``link``.
+ITEMS = {"actionCard": ("btns", ("title", "actionURL"))} | {
+    "feedCard": ("links", ("title", "messageURL", "picURL"))
+}
+MAX_MENTIONS = 50
 
 
 class Verdict(NamedTuple):
@@ -57,6 +62,8 @@ def judge(
     missing = _missing(kind, body)
     if missing:
         return Verdict(40035, f"缺少参数 {kind}.{missing}")
+    if not _is_mention(body.get("at", {})):
+        return Verdict(40035, "不合法的参数 at")
     shown = json.dumps(body, ensure_ascii=False)
     if any(link in shown for link in unsafe):
         return Verdict(430101, "含有不安全的外链")
@@ -88,7 +95,8 @@ class Webhooks:
         """Take one reply."""
         raw = await request.read()
         session = self._world.sessions.get(request.query.get("session", ""))
-        conversation = session and self._world.conversations.get(session.conversation_id)
+        place = session.conversation_id if session is not None else ""
+        conversation = self._world.conversations.get(place)
         reply = Reply(
             conversation_id=conversation.conversation_id if conversation else None,
             conversation=conversation.name if conversation else None,
@@ -97,6 +105,8 @@ class Webhooks:
             headers=headers_of(request.headers),
         )
         reply.text = text_of(reply.body)
+        if conversation is not None:
+            reply.mentioned = self._mentioned(reply, conversation)
         if self._world.faults.reply_delay_s:
             await asyncio.sleep(self._world.faults.reply_delay_s)
         return await self._answer(request, raw, reply, session)
@@ -129,6 +139,18 @@ class Webhooks:
         if verdict == OK:
             session.uses += 1
             reply.accepted = not self._is_repeat(reply, session)
+
+    def _mentioned(self, reply: Reply, conversation: Conversation) -> list[str]:
+        """Who sees the @: members of the group; in Markdown only those the text names."""
+        at = reply.body.get("at") if isinstance(reply.body, dict) else None
+        if not conversation.is_group or not isinstance(at, dict) or not _is_mention(at):
+            return []
+        by_dingtalk_id = {each.sender_id: each.staff_id for each in self._world.people.values()}
+        ids = [*at.get("atUserIds", []), *map(by_dingtalk_id.get, at.get("atDingtalkIds", []))]
+        is_text = reply.body.get("msgtype") == "text"
+        members = [each for each in ids if each in conversation.members]
+        shown = [each for each in members if is_text or f"@{each}" in reply.text]
+        return ["@all", *shown] if at.get("isAtAll") is True else shown
 
     def _pace(self, session: Session) -> Verdict:
         limit = self._world.faults.reply_rate_limit
@@ -182,6 +204,29 @@ def _missing(kind: str, body: dict[str, Any]) -> str | None:
     if not isinstance(part, dict):
         return "*"
     required = list(REQUIRED[kind])
-    if kind == "actionCard" and "btns" not in part:
+    is_single = kind == "actionCard" and (not part.get("btns") or part.get("singleURL"))
+    if is_single:
         required += ["singleTitle", "singleURL"]
-    return next((name for name in required if not part.get(name)), None)
+    missing = next((name for name in required if not part.get(name)), None)
+    return missing or (None if is_single else _missing_in_items(kind, part))
+
+
+def _missing_in_items(kind: str, part: dict[str, Any]) -> str | None:
+    name, members = ITEMS.get(kind, ("", ()))
+    items = part.get(name, []) if name else []
+    if not isinstance(items, list) or not all(isinstance(each, dict) for each in items):
+        return name
+    absent = (member for each in items for member in members if not each.get(member))
+    return next((f"{name}.{member}" for member in absent), None)
+
+
+def _is_mention(at: Any) -> bool:
+    """Whether ``at`` can be read: lists of ids, 50 people at most."""
+    if not isinstance(at, dict):
+        return False
+    lists = [at.get(name, []) for name in ("atMobiles", "atUserIds", "atDingtalkIds")]
+    are_ids = all(
+        isinstance(each, list) and all(isinstance(one, str) and one for one in each)
+        for each in lists
+    )
+    return are_ids and sum(map(len, lists)) <= MAX_MENTIONS

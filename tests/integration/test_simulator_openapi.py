@@ -172,7 +172,7 @@ async def test_a_rescued_answer_counts_as_the_answer(simulator, caller):
         ({"msgKey": "sampleDance"}, "invalidParameter.msgKey.invalid"),
         ({"msgParam": {"content": "an object"}}, "invalidParameter.msgParam.invalid"),
         ({"msgParam": "not json"}, "invalidParameter.msgParam.invalid"),
-        ({"msgParam": '{"title":"no content"}'}, "invalidParameter.param.invalid"),
+        ({"msgParam": '{"title":"no content"}'}, "miss.param.contentOfText"),
         (
             {"msgParam": json.dumps({"content": "字" * 5001}, ensure_ascii=False)},
             "invalidParameter.msgParam.tooLong",

@@ -43,6 +43,43 @@ async def test_success_is_errcode_zero_and_the_reply_is_recorded(simulator, bot)
     assert reply.after_message_ids == [message.message_id]
 
 
+@pytest.mark.parametrize(
+    ("body", "mentioned"),
+    [
+        ({**HELLO, "at": {"atUserIds": ["bob", "nobody"]}}, ["bob"]),
+        ({**HELLO, "at": {"isAtAll": True}}, ["@all"]),
+        (
+            {
+                "msgtype": "markdown",
+                "markdown": {"title": "t", "text": "hello @bob"},
+                "at": {"atUserIds": ["bob", "alice"]},
+            },
+            ["bob"],
+        ),
+        (HELLO, []),
+    ],
+)
+async def test_a_group_sees_who_is_mentioned(simulator, bot, body, mentioned):
+    message = await simulator.say("hi", group="Ops room")
+    await bot.post(message.session_webhook, body)
+
+    assert simulator.replies[0].mentioned == mentioned
+
+
+async def test_a_private_chat_sees_no_mention(simulator, bot):
+    url = await webhook(simulator)
+    await bot.post(url, {**HELLO, "at": {"atUserIds": ["alice"]}})
+    assert simulator.replies[0].mentioned == []
+
+
+async def test_people_can_be_mentioned_by_their_opaque_id(simulator, bot):
+    message = await simulator.say("hi", group="Ops room")
+    at = {"atDingtalkIds": [message.payload["senderId"], "$:unknown"]}
+    await bot.post(message.session_webhook, {**HELLO, "at": at})
+
+    assert simulator.replies[0].mentioned == ["alice"]
+
+
 async def test_the_errcode_can_be_a_string(simulator, bot):
     await simulator.switch(errcode_as_string=True)
 

@@ -5,6 +5,8 @@ import pytest
 
 from dingwire.simulator.webhook import judge, text_of
 
+BUTTON = {"title": "t", "actionURL": "https://a"}
+LINK = {"title": "t", "messageURL": "https://a", "picURL": "https://b"}
 TEXT = {"msgtype": "text", "text": {"content": "hello"}}
 
 
@@ -25,8 +27,9 @@ def verdict(body: Any, content_type: str = "application/json", **lists: tuple[st
             "msgtype": "actionCard",
             "actionCard": {"title": "t", "text": "x", "singleTitle": "s", "singleURL": "u"},
         },
-        {"msgtype": "actionCard", "actionCard": {"title": "t", "text": "x", "btns": [{}]}},
-        {"msgtype": "feedCard", "feedCard": {"links": [{"title": "t"}]}},
+        {"msgtype": "actionCard", "actionCard": {"title": "t", "text": "x", "btns": [BUTTON]}},
+        {"msgtype": "feedCard", "feedCard": {"links": [LINK, LINK]}},
+        {**TEXT, "at": {"atUserIds": ["u"] * 50, "isAtAll": False}},
     ],
 )
 def test_every_documented_kind_is_welcome(body):
@@ -45,13 +48,45 @@ def test_every_documented_kind_is_welcome(body):
         {"msgtype": "text", "text": "hello"},
         {"msgtype": "markdown", "markdown": {"text": "x"}},
         {"msgtype": "actionCard", "actionCard": {"title": "t", "text": "x"}},
+        {"msgtype": "actionCard", "actionCard": {"title": "t", "text": "x", "btns": []}},
+        {"msgtype": "feedCard", "feedCard": {"links": "many"}},
+        {"msgtype": "feedCard", "feedCard": {"links": [["t"]]}},
     ],
 )
 def test_a_missing_member_is_40035(body):
     assert verdict(body) == 40035
 
 
-@pytest.mark.parametrize("kind", ["image", "file", ["text"]])
+@pytest.mark.parametrize(
+    ("kind", "part"),
+    [
+        ("link", {"title": "t", "text": "x", "messageURL": "https://a"}),
+        ("actionCard", {"title": "t", "text": "x", "singleTitle": "s", "singleUrl": "u"}),
+        ("actionCard", {"title": "t", "text": "x", "btns": [{"title": "t", "actionUrl": "u"}]}),
+        ("actionCard", {"title": "t", "text": "x", "btns": [BUTTON], "singleURL": "u"}),
+        ("feedCard", {"links": [LINK, {**LINK, "messageURL": "", "messageUrl": "u"}]}),
+        ("feedCard", {"links": [{"title": "t", "messageURL": "u", "picUrl": "u"}]}),
+    ],
+)
+def test_a_member_that_is_spelt_as_in_another_kind_is_missing(kind, part):
+    assert verdict({"msgtype": kind, kind: part}) == 40035
+
+
+@pytest.mark.parametrize(
+    "at",
+    [
+        {"atUserIds": ["u"] * 51},
+        {"atUserIds": ["u"] * 25, "atMobiles": ["1"] * 26},
+        {"atUserIds": [None]},
+        {"atUserIds": "u"},
+        "u",
+    ],
+)
+def test_a_mention_that_cannot_be_read_is_40035(at):
+    assert verdict({**TEXT, "at": at}) == 40035
+
+
+@pytest.mark.parametrize("kind", ["image", "file", "audio", "video", ["text"]])
 def test_a_kind_webhooks_do_not_take_is_400105(kind):
     assert verdict({"msgtype": kind, "image": {"a": 1}}) == 400105
 
@@ -78,5 +113,5 @@ def test_banned_words_and_unsafe_links_have_codes_of_their_own():
 def test_the_text_of_a_reply_is_what_people_read():
     assert text_of(TEXT) == "hello"
     assert text_of({"msgtype": "markdown", "markdown": {"title": "t", "text": "x"}}) == "x"
-    assert text_of({"msgtype": "feedCard", "feedCard": {"links": [{"title": "t"}]}}) == "t"
+    assert text_of({"msgtype": "feedCard", "feedCard": {"links": [LINK, LINK]}}) == "t\nt"
     assert text_of("rubbish") == ""
