@@ -31,6 +31,7 @@ from dingwire.simulator.world import DEFAULT_GROUP, World
 __all__ = ["Simulator", "WaitedTooLongError"]
 
 MAX_BODY = 32 * 1024 * 1024
+LATE_ROUNDS = 5  # of the loop, from the kernel's accept to the server's list of connections
 
 
 def _system_clock() -> datetime:
@@ -96,8 +97,14 @@ class Simulator(Orders):
         """Cut every connection and stop listening."""
         if self._runner is not None:
             await self._switchboard.close()
+            server = self._runner.server
             await self._runner.cleanup()
             self._runner = None
+            # A connection that was being accepted meanwhile is nobody's yet.
+            for _ in range(LATE_ROUNDS):
+                await asyncio.sleep(0)
+            if server is not None:
+                await server.shutdown(0)
 
     @property
     def endpoint(self) -> str:
