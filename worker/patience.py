@@ -15,6 +15,7 @@ from worker.store import (
     DueMessage,
     Lease,
     LeaseLostError,
+    Limit,
     MissedReply,
     Note,
     Reason,
@@ -142,9 +143,18 @@ class PatientStore:
         """See :meth:`worker.store.Store.keep_answer`."""
         self._patiently(lambda: self._store.keep_answer(lease, answer, steps))
 
-    def sending(self, lease: Lease, *, sent: int, steps: Sequence[Step] = ()) -> None:
+    def sending(
+        self,
+        lease: Lease,
+        *,
+        sent: int,
+        steps: Sequence[Step] = (),
+        limits: Sequence[Limit] = (),
+    ) -> float:
         """See :meth:`worker.store.Store.sending`."""
-        self._patiently(lambda: self._store.sending(lease, sent=sent, steps=steps))
+        return self._patiently(
+            lambda: self._store.sending(lease, sent=sent, steps=steps, limits=limits)
+        )
 
     def route(self, bot: str, conversation_id: str) -> dict[str, Any] | None:
         """See :meth:`worker.store.Store.route`."""
@@ -225,6 +235,10 @@ class PatientStore:
     def remembered(self, kind: str) -> list[Note]:
         """See :meth:`worker.store.Store.remembered`."""
         return self._store.remembered(kind)
+
+    def hold_back(self, key: str, *, for_s: float, slow_s: float = 0.0) -> None:
+        """See :meth:`worker.store.Store.hold_back`."""
+        self._store.hold_back(key, for_s=for_s, slow_s=slow_s)
 
 
 def _is_away(error: StoreError) -> bool:

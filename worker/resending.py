@@ -19,7 +19,7 @@ from worker.delivery import Webhook
 from worker.handover import mark_of
 from worker.late import Proactive, send_proactively
 from worker.parts import parts_of
-from worker.store import Lease, Step
+from worker.store import Lease, Limit, Step
 
 __all__ = ["InDoubtError", "NotSentError", "Resender", "Route", "RouteStore", "Sent"]
 
@@ -77,8 +77,15 @@ class InDoubtError(NotSentError):
 class RouteStore(Protocol):
     """The part of :class:`worker.store.Store` that sending needs."""
 
-    def sending(self, lease: Lease, *, sent: int, steps: Sequence[Step] = ()) -> None:
-        """Note that a part is about to be posted."""
+    def sending(
+        self,
+        lease: Lease,
+        *,
+        sent: int,
+        steps: Sequence[Step] = (),
+        limits: Sequence[Limit] = (),
+    ) -> float:
+        """Note that a part is about to be posted, if it may be."""
 
     def route(self, bot: str, conversation_id: str) -> dict[str, Any] | None:
         """Return what leads to a conversation."""

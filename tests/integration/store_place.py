@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 
 from tests.servers import wait_for
-from worker.store import Claimed, LeaseLostError, Store
+from worker.store import Claimed, LeaseLostError, Limit, Store
 from worker.store.redis import RedisStore
 from worker.store.sql import SqlStore
 
@@ -16,6 +16,8 @@ __all__ = [
     "FakeClock",
     "StorePlace",
     "claim_all",
+    "come_in",
+    "count_to",
     "drain_due",
     "envelope",
     "prepare",
@@ -93,6 +95,27 @@ def drain_due(place: StorePlace, most: int) -> list[str]:
         taken += [message.task_id for message in batch]
     store.close()
     return taken
+
+
+def come_in(place: StorePlace, limits: list[Limit], times: int) -> list[tuple[float, float]]:
+    """Come in so often, as soon as we may; return between which times each of them was."""
+    store = place.open()
+    came_in: list[tuple[float, float]] = []
+    while len(came_in) < times:
+        before = time.time()
+        wait_s = store.admit(limits)
+        if not wait_s:
+            came_in.append((before, time.time()))
+        time.sleep(wait_s)
+    store.close()
+    return came_in
+
+
+def count_to(place: StorePlace, times: int) -> list[int]:
+    store = place.open()
+    counts = [store.count_up("calls", "one", ttl_s=60) for _ in range(times)]
+    store.close()
+    return counts
 
 
 def wait_for_postgresql(url: str) -> None:

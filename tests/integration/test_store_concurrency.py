@@ -12,9 +12,16 @@ from multiprocessing import get_context
 
 import pytest
 
-from tests.integration.store_place import claim_all, drain_due, envelope, prepare
+from tests.integration.store_place import (
+    claim_all,
+    come_in,
+    count_to,
+    drain_due,
+    envelope,
+    prepare,
+)
 from tests.servers import wait_for
-from worker.store import Claimed, Held
+from worker.store import Claimed, Held, Limit
 
 WORKERS = 8
 MESSAGES = 50
@@ -144,3 +151,31 @@ def test_what_a_killed_process_had_in_hand_is_handed_out(store, store_place):
     claim = store.claim("task1", owner="me", lease_s=15, envelope=None)
     assert isinstance(claim, Claimed)
     assert (taken, claim.answer, claim.takeovers) == ([True], "kept", 1)
+
+
+def test_together_they_never_exceed_a_limit_in_any_window(store, store_place, workers):
+    """Nobody knows when exactly one came in, only between which times; the store does.
+
+    The k-th to come in came between the k-th of the earliest times and the k-th of the latest.
+    """
+    shared, wide = Limit("shared", 4, 0.25), Limit("wide", 1000, 0.25)
+    started = [
+        workers.submit(come_in, store_place, [shared, wide] if n % 2 else [wide, shared], 3)
+        for n in range(WORKERS)
+    ]
+
+    came_in = list(chain.from_iterable(run.result(60) for run in started))
+
+    earliest = sorted(before for before, _ in came_in)
+    latest = sorted(after for _, after in came_in)
+    assert len(came_in) == WORKERS * 3
+    # A clock is read in whole milliseconds.
+    assert all(later - first >= 0.248 for first, later in zip(earliest, latest[4:], strict=False))
+
+
+def test_no_count_is_lost_and_none_is_seen_twice(store, store_place, workers):
+    started = [workers.submit(count_to, store_place, 20) for _ in range(WORKERS)]
+
+    counts = sorted(chain.from_iterable(run.result(60) for run in started))
+
+    assert counts == list(range(1, WORKERS * 20 + 1))

@@ -33,6 +33,7 @@ __all__ = [
     "Held",
     "Lease",
     "LeaseLostError",
+    "Limit",
     "Merged",
     "MissedBriefly",
     "MissedReply",
@@ -332,6 +333,24 @@ class Pace:
     over_s: float
 
 
+@dataclass(frozen=True)
+class Limit:
+    """At most ``count`` come in within any ``per_s`` seconds, in all processes together.
+
+    Args:
+        key: What is limited, such as a bot's calls of one API.
+        count: One or more.
+        per_s: Length of the window; it is exact, no average.
+        is_dormant: Whether it applies only while and after the key was held back, for as long as
+            :meth:`Store.hold_back` says; without that, everybody comes in and nobody is counted.
+    """
+
+    key: str
+    count: int
+    per_s: float
+    is_dormant: bool = False
+
+
 class Store(Protocol):
     """One of ``RedisStore`` and ``SqlStore``; safe to share between threads, not over a fork.
 
@@ -389,11 +408,27 @@ class Store(Protocol):
             LeaseLostError: Another worker took over; do not send.
         """
 
-    def sending(self, lease: Lease, *, sent: int, steps: Sequence[Step] = ()) -> None:
-        """Note that the part after the ``sent`` ones is about to be posted.
+    def sending(
+        self,
+        lease: Lease,
+        *,
+        sent: int,
+        steps: Sequence[Step] = (),
+        limits: Sequence[Limit] = (),
+    ) -> float:
+        """Note that the part after the ``sent`` ones is about to be posted, if it may be.
 
         Should this be the last that is heard of us, the next one to claim the message knows that
         the outcome of one post is not known.
+
+        Args:
+            lease: Ours.
+            sent: How many parts have arrived.
+            steps: As in :meth:`keep_answer`.
+            limits: What the post has to keep to; as in :meth:`admit`, in the same step.
+
+        Returns:
+            0 when it may be posted now; else for how many seconds not: then nothing is noted.
 
         Raises:
             LeaseLostError: Another worker took over; do not send.
@@ -566,6 +601,42 @@ class Store(Protocol):
 
     def is_first(self, kind: str, key: str, *, within_s: float) -> bool:
         """Return whether nobody else was told True within the time; one of many callers is."""
+
+    def recalled(self, kind: str, key: str) -> Note | None:
+        """Return what is kept of this kind under this key."""
+
+    def count_up(self, kind: str, key: str, *, ttl_s: float, by: int = 1) -> int:
+        """Add to a count that all processes share; return what it is now.
+
+        Args:
+            kind: Apart from the kinds of :meth:`remember`.
+            key: Which count of this kind.
+            ttl_s: It begins anew when nobody has added to it for so long.
+            by: 0 only reads it.
+        """
+
+    # What all processes keep to together.
+
+    def admit(self, limits: Sequence[Limit]) -> float:
+        """Let one in, if all of the limits do, in one atomic step.
+
+        Args:
+            limits: Of different keys.
+
+        Returns:
+            0 when it is in, and counts for each of them; else after how many seconds to ask
+            again: then it counts for none. Who asks again sooner does no harm, and who is first
+            then is in.
+        """
+
+    def hold_back(self, key: str, *, for_s: float, slow_s: float = 0.0) -> None:
+        """Let nobody in by limits of this key for ``for_s``; what was said before is not shortened.
+
+        Args:
+            key: As in :class:`Limit`.
+            for_s: From now on.
+            slow_s: For how much longer dormant limits of this key apply.
+        """
 
     def prune(self) -> int:
         """Forget what is past its time; return how many records went, where we do it ourselves."""

@@ -1,4 +1,6 @@
-"""The atomic steps of ``redis.py``, as they run inside Redis; more in ``lua_operator.py``.
+"""The atomic steps of ``redis.py``, as they run inside Redis; see also ``lua_operator.py``.
+
+What limits all processes together is in ``lua_limits.py``.
 
 Each begins with :data:`PRELUDE`; ``ARGV[1]`` is the time in epoch ms, or empty for that of Redis,
 ``ARGV[2]`` the prefix of records.
@@ -30,7 +32,6 @@ __all__ = [
     "PRELUDE",
     "RELEASE",
     "RENEW",
-    "SENDING",
 ]
 
 PRELUDE = """
@@ -274,17 +275,6 @@ KEEP_ANSWER = (
     + """
 if not is_ours(KEYS[1], ARGV[3]) then return {0} end
 redis.call('HSET', KEYS[1], 'answer', ARGV[4])
-tell(KEYS[1], ARGV[5])
-return {1}
-"""
-)
-
-# KEYS: record. ARGV: token, parts that arrived, steps.
-SENDING = (
-    PRELUDE
-    + """
-if not is_ours(KEYS[1], ARGV[3]) then return {0} end
-redis.call('HSET', KEYS[1], 'sent', ARGV[4], 'in_doubt', 1)
 tell(KEYS[1], ARGV[5])
 return {1}
 """

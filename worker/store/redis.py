@@ -5,14 +5,14 @@
 Made by :func:`worker.store.open_store`. Each step is one script, hence atomic, and reads Redis's
 own clock. What is finished expires by itself. Redis must not evict keys
 (``maxmemory-policy noeviction``), else messages are forgotten. What operators ask is in
-``redis_operator.py``.
+``redis_operator.py``, what limits all processes together in ``redis_limits.py``.
 """
 
 import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from worker.store import lua, lua_operator
+from worker.store import lua, lua_limits, lua_operator
 from worker.store.base import (
     Claim,
     Claimed,
@@ -21,6 +21,7 @@ from worker.store.base import (
     Held,
     Lease,
     LeaseLostError,
+    Limit,
     Merged,
     Parked,
     Reason,
@@ -44,14 +45,14 @@ from worker.store.records import (
     unpack,
     with_earlier,
 )
-from worker.store.redis_operator import RedisOperator
+from worker.store.redis_limits import RedisLimits, told_of
 
 __all__ = ["RedisStore"]
 
 VERSION = 1
 
 
-class RedisStore(RedisOperator):
+class RedisStore(RedisLimits):
     """A :class:`~worker.store.base.Store` on Redis 6 or later."""
 
     def __init__(self, url: str, **options: Any) -> None:
@@ -60,7 +61,7 @@ class RedisStore(RedisOperator):
         self._lane = f"{self._prefix}lane:"
         register = self._redis.register_script
         self._claim, self._renew = register(lua.CLAIM), register(lua.RENEW)
-        self._keep_answer, self._sending = register(lua.KEEP_ANSWER), register(lua.SENDING)
+        self._keep_answer, self._sending = register(lua.KEEP_ANSWER), register(lua_limits.SENDING)
         self._release, self._finish = register(lua.RELEASE), register(lua.FINISH)
         self._miss, self._settle = register(lua.MISS), register(lua_operator.SETTLE)
         self._take_due = register(lua.DUE)
@@ -175,9 +176,21 @@ class RedisStore(RedisOperator):
         """See :meth:`Store.keep_answer <worker.store.base.Store.keep_answer>`."""
         self._write(self._keep_answer, lease, [], pack(answer), pack_steps(steps))
 
-    def sending(self, lease: Lease, *, sent: int, steps: Sequence[Step] = ()) -> None:
+    def sending(
+        self,
+        lease: Lease,
+        *,
+        sent: int,
+        steps: Sequence[Step] = (),
+        limits: Sequence[Limit] = (),
+    ) -> float:
         """See :meth:`Store.sending <worker.store.base.Store.sending>`."""
-        self._write(self._sending, lease, [], sent, pack_steps(steps))
+        keys = [self._key(lease.task_id), *self._limit_keys(limits)]
+        values = (lease.token, sent, pack_steps(steps), *told_of(limits))
+        is_ours, wait_ms = self._run(self._sending, keys, *values)
+        if not is_ours:
+            raise LeaseLostError(lease.task_id)
+        return int(wait_ms) / 1000
 
     def release(
         self,

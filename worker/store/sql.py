@@ -2,7 +2,7 @@
 
 Made by :func:`worker.store.open_store`. What concerns a lane happens in one transaction that holds
 the lane's lock; the rest is one statement, hence atomic. What operators ask is in
-``sql_operator.py``.
+``sql_operator.py``, what limits all processes together in ``sql_limits.py``.
 """
 
 import uuid
@@ -32,6 +32,7 @@ from worker.store.base import (
     Held,
     Lease,
     LeaseLostError,
+    Limit,
     Parked,
     Reason,
     Step,
@@ -54,7 +55,7 @@ from worker.store.records import (
     with_earlier,
 )
 from worker.store.schema import DONE, MISSED, PARKED, RUNNING, WAITING, messages, prepare
-from worker.store.sql_operator import SqlOperator
+from worker.store.sql_limits import SqlLimits
 from worker.store.sql_story import begun, told
 from worker.store.sql_sweep import grace_until
 
@@ -68,7 +69,7 @@ _PARKED = pack_steps([Step("parked")])
 _DUE_ROUNDS = 10
 
 
-class SqlStore(SqlOperator):
+class SqlStore(SqlLimits):
     """A :class:`~worker.store.base.Store` on SQLite or PostgreSQL."""
 
     def __repr__(self) -> str:
@@ -258,9 +259,30 @@ class SqlStore(SqlOperator):
         """See :meth:`Store.keep_answer <worker.store.base.Store.keep_answer>`."""
         self._write(lease, steps, answer=pack(answer))
 
-    def sending(self, lease: Lease, *, sent: int, steps: Sequence[Step] = ()) -> None:
+    def sending(
+        self,
+        lease: Lease,
+        *,
+        sent: int,
+        steps: Sequence[Step] = (),
+        limits: Sequence[Limit] = (),
+    ) -> float:
         """See :meth:`Store.sending <worker.store.base.Store.sending>`."""
-        self._write(lease, steps, sent=sent, in_doubt=1)
+        noted = {"sent": sent, "in_doubt": 1, **told(self._database.now(), pack_steps(steps))}
+        post = _ours(lease).values(noted)
+        if all(limit.is_dormant for limit in limits):
+            with self._database.one() as connection:
+                at_once = post.where(~self._is_any_awake(limits)) if limits else post
+                if connection.execute(at_once).rowcount == 1:
+                    return 0.0
+        with self._database.transaction() as connection:
+            is_ours = select(_m.task_id).where(*_is_ours(lease)).with_for_update()
+            if connection.execute(is_ours).first() is None:
+                raise LeaseLostError(lease.task_id)
+            wait_s = self._let_in(connection, limits)
+            if not wait_s:
+                connection.execute(post)
+            return wait_s
 
     def release(
         self,
@@ -417,10 +439,12 @@ def _put_off(connection: Connection, rows: Sequence[Row[Any]], due_at: Any, **va
         connection.execute(update(messages).where(these).values(due_at=due_at, **values))
 
 
+def _is_ours(lease: Lease) -> tuple[ColumnElement[bool], ...]:
+    return _m.task_id == lease.task_id, _m.token == lease.token, _m.state == RUNNING
+
+
 def _ours(lease: Lease) -> Update:
-    return update(messages).where(
-        _m.task_id == lease.task_id, _m.token == lease.token, _m.state == RUNNING
-    )
+    return update(messages).where(*_is_ours(lease))
 
 
 def _unfinished(
