@@ -3,11 +3,14 @@
 Environment over ``.env`` over the table ``[channels_config.dingtalk]`` of the TOML file that
 ``DINGTALK_CONFIG`` names. Each process reads its own subclass once, in its entry module, and
 passes values down. No variable's value is ever part of an error.
+
+With several bots, :attr:`Settings.of_bots` are the settings as each of them has them.
 """
 
 import os
 import tempfile
 import tomllib
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -30,6 +33,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from contract.bots import BotTable, check_apart, tables
 from contract.sealing import Sealer
 from contract.turn import Order
 
@@ -45,11 +49,13 @@ __all__ = [
 
 EMBEDDED_BROKER = "embedded://"
 TABLE = ("channels_config", "dingtalk")
+BOTS = "DINGTALK_BOTS"
 
 # What may stand in the table, for either process: a key that none of them reads is a mistake.
 TOML_KEYS = frozenset(
     {
-        *("client_id", "client_secret", "openapi_endpoint", "broker_url", "data_dir"),
+        *("client_id", "client_secret", "name", "robot_code", "bots"),
+        *("openapi_endpoint", "broker_url", "data_dir"),
         *("log_format", "log_level", "allowed_users", "reply_within_s"),
         *("store_url", "webhook_hosts", "agent", "agent_timeout_s", "late_policy", "lease_s"),
         *("shutdown_grace_s", "worker_pool", "worker_concurrency", "keep_missed_days"),
@@ -106,6 +112,16 @@ def _variable(field: FieldInfo, name: str) -> str:
     return str(choices[0])
 
 
+def _faults(error: ValidationError) -> list[tuple[tuple[int | str, ...], str]]:
+    """Return where it is wrong and why, without the values."""
+    errors = error.errors(include_input=False, include_url=False)
+    return [(each["loc"], each["msg"].removeprefix("Value error, ")) for each in errors]
+
+
+def _table(number: int, table: BotTable) -> str:
+    return f"bot {number} ({table.label})" if table.label else f"bot {number}"
+
+
 class Settings(BaseSettings):
     """What both processes read."""
 
@@ -119,11 +135,29 @@ class Settings(BaseSettings):
         case_sensitive=True,
     )
 
+    # The first field, as what else is needed depends on it.
+    bots: Annotated[tuple[BotTable, ...], NoDecode, BeforeValidator(tables)] = Field(
+        validation_alias=BOTS,
+        default=(),
+        repr=False,
+        description="More bots, beside the one that the other variables describe: see below; "
+        "a JSON array of objects in the environment.",
+    )
     client_id: str | None = Field(
         validation_alias="DINGTALK_CLIENT_ID", default=None, description="The bot's app key."
     )
     client_secret: SecretStr | None = Field(
         validation_alias="DINGTALK_CLIENT_SECRET", default=None, description="The app secret."
+    )
+    name: str | None = Field(
+        validation_alias="DINGTALK_BOT_NAME",
+        default=None,
+        description="What the bot is called where there are several; unset: its client id.",
+    )
+    robot_code: str | None = Field(
+        validation_alias="DINGTALK_ROBOT_CODE",
+        default=None,
+        description="The bot's robotCode, when it is not its client id.",
     )
     openapi_endpoint: str = Field(
         validation_alias="DINGTALK_OPENAPI_ENDPOINT",
@@ -193,6 +227,60 @@ class Settings(BaseSettings):
             raise ValueError("must start with https:// (or http:// for a simulator)")
         return value.rstrip("/")
 
+    @field_validator("bots")
+    @classmethod
+    def _whole(cls, value: tuple[BotTable, ...]) -> tuple[BotTable, ...]:
+        faults = [
+            f"{_table(number, table)}: {fault}"
+            for number, table in enumerate(value, start=1)
+            for fault in table.faults()
+        ]
+        if faults:
+            raise ValueError("; ".join(faults))
+        return value
+
+    @cached_property
+    def of_bots(self) -> tuple[Self, ...]:
+        """The settings of each bot: the process's own, with what the bot's table says instead.
+
+        The bot that the variables describe comes first. Without tables there is no other, even if
+        nothing tells who it is.
+
+        Raises:
+            SettingsError: Naming all that is wrong with the tables.
+        """
+        made, faults = [], []
+        if self.client_id or not self.bots:
+            made.append(self.model_copy(update={"bots": ()}))
+        fields = type(self).model_fields
+        own = {name: getattr(self, name) for name in fields}
+        own |= {"bots": (), "name": None, "robot_code": None}
+        for number, table in enumerate(self.bots, start=1):
+            try:
+                made.append(type(self)(**(own | table.values(fields))))
+            except ValidationError as error:
+                keys = {_variable(field, name): name for name, field in fields.items()}
+                for loc, text in _faults(error):
+                    key = keys.get(str(loc[0]), loc[0]) if loc else "settings"
+                    faults.append(f"{BOTS}: {_table(number, table)}: {key}: {text}")
+        try:
+            check_apart(made)
+        except ValueError as error:
+            faults.append(f"{BOTS}: {error}")
+        if faults:
+            raise SettingsError("\n".join(faults))
+        return tuple(made)
+
+    @property
+    def label(self) -> str:
+        """What the bot is called."""
+        return self.name or self.client_id or ""
+
+    @property
+    def robot(self) -> str | None:
+        """What DingTalk calls the bot in messages: its robot code, mostly the client id."""
+        return self.robot_code or self.client_id
+
     @property
     def sealer(self) -> Sealer:
         """What seals and opens envelopes with ``ENVELOPE_KEY``."""
@@ -212,16 +300,15 @@ class Settings(BaseSettings):
             SettingsError: Naming all that is wrong, one ``VARIABLE: reason`` a line.
         """
         try:
-            return cls(**values)
+            settings = cls(**values)
+            _ = settings.of_bots  # so that what is wrong with a bot is seen now
         except ValidationError as error:
             raise SettingsError(
-                "\n".join(
-                    f"{cls._named(e['loc'])}{e['msg'].removeprefix('Value error, ')}"
-                    for e in error.errors(include_input=False, include_url=False)
-                )
+                "\n".join(f"{cls._named(loc)}{text}" for loc, text in _faults(error))
             ) from None
         except UnicodeDecodeError:
             raise SettingsError(".env: not UTF-8 text") from None
+        return settings
 
     @classmethod
     def _named(cls, loc: tuple[int | str, ...]) -> str:
@@ -229,7 +316,11 @@ class Settings(BaseSettings):
             return ""  # of the settings as a whole, which name the variables themselves
         first = str(loc[0])
         field = cls.model_fields.get(first)
-        return f"{_variable(field, first) if field else first}: "
+        name = _variable(field, first) if field else first
+        if name == BOTS and len(loc) > 1:
+            key = "".join(f": {part}" for part in loc[2:])
+            return f"{BOTS}: bot {int(loc[1]) + 1}{key}: "
+        return f"{name}: "
 
     @classmethod
     def settings_customise_sources(

@@ -16,6 +16,7 @@ __all__ = ["ALIASES", "VARIABLES", "misspelled", "names_set"]
 VARIABLES = frozenset(
     {
         *("DINGTALK_CLIENT_ID", "DINGTALK_CLIENT_SECRET", "DINGTALK_ALLOWED_USERS"),
+        *("DINGTALK_BOTS", "DINGTALK_BOT_NAME", "DINGTALK_ROBOT_CODE"),
         *("DINGTALK_OPENAPI_ENDPOINT", "DINGTALK_WEBHOOK_HOSTS"),
         *("BROKER_URL", "STORE_URL", "CLOUDAMQP_URL", "DATABASE_URL", "REDIS_URL"),
         *("REDIS_TLS_URL", "DATA_DIR", "ENVELOPE_KEY", "LOG_FORMAT", "LOG_LEVEL"),
@@ -76,6 +77,6 @@ def _meant(name: str) -> str | None:
     for candidate in (upper, _PREFIX + upper):
         if candidate in VARIABLES:
             return candidate
-    likeness = 0.75 if upper.startswith(_PREFIX) else _LIKENESS
+    likeness = 0.8 if upper.startswith(_PREFIX) else _LIKENESS
     close = difflib.get_close_matches(upper, VARIABLES, n=1, cutoff=likeness)
     return close[0] if close else None

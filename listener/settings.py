@@ -2,26 +2,29 @@
 
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, SecretStr
+from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
+from contract.bots import strip
 from contract.settings import CommaSeparated, Settings
 
 __all__ = ["ListenerSettings"]
 
 
-def _strip(value: object) -> object:
-    # A space pasted along with a credential is refused by DingTalk with a mere 401.
-    return value.strip() if isinstance(value, str) else value
-
-
 class ListenerSettings(Settings):
     """The listener's settings: the shared ones, and whom it lets in."""
 
-    client_id: Annotated[str, BeforeValidator(_strip)] = Field(
-        validation_alias="DINGTALK_CLIENT_ID", min_length=1, description="The bot's app key."
+    client_id: Annotated[str, BeforeValidator(strip)] = Field(
+        validation_alias="DINGTALK_CLIENT_ID",
+        default="",
+        validate_default=True,
+        description="The bot's app key; required, unless there are tables of bots.",
     )
-    client_secret: Annotated[SecretStr, BeforeValidator(_strip)] = Field(
-        validation_alias="DINGTALK_CLIENT_SECRET", min_length=1, description="The app secret."
+    client_secret: Annotated[SecretStr, BeforeValidator(strip)] = Field(
+        validation_alias="DINGTALK_CLIENT_SECRET",
+        default=SecretStr(""),
+        validate_default=True,
+        description="The app secret; required with the app key.",
     )
     allowed_users: CommaSeparated = Field(
         validation_alias="DINGTALK_ALLOWED_USERS",
@@ -76,3 +79,22 @@ class ListenerSettings(Settings):
         description="Port of the listener's /healthz and /metrics, on all interfaces; unset: "
         "neither.",
     )
+
+    @field_validator("client_id")
+    @classmethod
+    def _some_bot(cls, value: str, info: ValidationInfo) -> str:
+        # Tables that cannot be read are named themselves.
+        if not value and not info.data.get("bots", True):
+            raise PydanticCustomError("missing", "Field required")
+        return value
+
+    @field_validator("client_secret")
+    @classmethod
+    def _both_or_none(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        has_secret = bool(value.get_secret_value())
+        client_id = info.data.get("client_id")
+        if not has_secret and (client_id or client_id is None):
+            raise PydanticCustomError("missing", "Field required")
+        if has_secret and client_id == "":
+            raise ValueError("belongs to DINGTALK_CLIENT_ID, which is not set")
+        return value

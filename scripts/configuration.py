@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import AliasChoices, SecretStr
 from pydantic.fields import FieldInfo
 
+from contract.bots import BOT_KEYS
 from contract.settings import TOML_KEYS, Settings
 from listener.settings import ListenerSettings
 from worker.settings import WorkerSettings
@@ -42,6 +43,35 @@ An empty variable counts as unset. Lists are comma separated in the environment 
 A key of the table that no process knows is an error.
 A process that cannot use its settings names every faulty variable at once, shows no value of any,
 and exits with code 2.
+"""
+
+SEVERAL_BOTS = """
+## Several bots
+
+One listener holds the connections of any number of bots, and one fleet of workers answers for all
+of them. Each bot beside the first is a table of the TOML file:
+
+```toml
+[channels_config.dingtalk]                # what all bots have, and the first bot
+client_id = "dingxxxxxxxxxxxxxxxx"
+client_secret = "the secret of your app"
+
+[[channels_config.dingtalk.bots]]         # one more; any number of these
+name = "sales"
+client_id = "dingyyyyyyyyyyyyyyyy"
+client_secret_env = "SALES_SECRET"        # the variable, or line of .env, that holds the secret
+agent = "sales_agent:answer"
+allowed_users = ["*"]
+```
+
+Without `client_id` above, the tables are all the bots there are. Where there is no file, the
+variable `DINGTALK_BOTS` holds the tables as JSON: `[{"client_id": "…", "client_secret_env": "…"}]`.
+Listener and workers read the same tables.
+
+The keys of a table are {keys}. They mean what the rows above say; what a table leaves
+out is as it is for the process. In addition `client_secret_env`, the name of a variable that holds
+the secret, in place of `client_secret`. A name, a client id or a robot code that two bots have is
+an error, and so is any other key.
 """
 
 REST = """
@@ -101,6 +131,7 @@ def document() -> str:
         *_rows(ListenerSettings, besides=Settings),
         "\n## The worker\n",
         *_rows(WorkerSettings, besides=Settings),
+        SEVERAL_BOTS.rstrip().replace("{keys}", ", ".join(f"`{key}`" for key in sorted(BOT_KEYS))),
         REST.rstrip(),
     ]
     return "\n".join(parts) + "\n"
