@@ -70,6 +70,9 @@ class Envelope(Part):
 
     version: int = VERSION
     bot: str = Field(description="The robot that was spoken to: robotCode, else the client id.")
+    client_id: str = Field(
+        default="", description="The app it came by; empty when an earlier release wrote it."
+    )
     message_id: str = Field(description="The chat's msgId, the same over redeliveries.")
     push_id: str = Field(default="", description="The frame's messageId; new for each push.")
     conversation_id: str = Field(default="", description="conversationId (cid…).")

@@ -26,6 +26,7 @@ class LostMessage(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     bot: str
+    client_id: str = ""
     message_id: str
     conversation_id: str = ""
     conversation: Conversation = Conversation.PRIVATE

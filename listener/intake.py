@@ -66,6 +66,7 @@ class Intake:
             message,
             push,
             client_id=self._settings.client_id,
+            robot_code=self._settings.robot_code,
             received_at=self._clock(),
             clock_offset=clock_offset,
             reply_within_s=self._settings.reply_within_s,

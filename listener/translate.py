@@ -26,6 +26,7 @@ def to_envelope(
     push: BotPush,
     *,
     client_id: str,
+    robot_code: str | None = None,
     received_at: datetime,
     clock_offset: timedelta,
     reply_within_s: float | None,
@@ -35,13 +36,15 @@ def to_envelope(
     Args:
         message: What ``push.payload`` says.
         push: Where it came in.
-        client_id: The bot, when the message does not name it.
+        client_id: The app whose connection it came by, and the bot when nothing else names it.
+        robot_code: The bot, when the message does not name it.
         received_at: Our clock, aware UTC.
         clock_offset: DingTalk's clock minus ours.
         reply_within_s: The softer promise; None without one.
     """
     return Envelope(
-        bot=_short(message.robot_code) or client_id,
+        bot=_short(message.robot_code) or robot_code or client_id,
+        client_id=client_id,
         message_id=_short(message.message_id) or _derived_id(push.frame.raw_data),
         push_id=push.frame.push_id,
         conversation_id=message.conversation_id,

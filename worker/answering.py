@@ -19,6 +19,7 @@ from dingwire.errors import WebhookNotAllowedError
 from dingwire.replies import Reply, from_agent_text, replies_from_json, replies_to_json
 from worker.agents.base import Message
 from worker.agents.runner import AgentCancelledError, AgentFailedError, AgentTimeoutError
+from worker.bots import Bots, UnknownBotError
 from worker.delivery import Delivery
 from worker.handover import Handover
 from worker.late import LateReplies
@@ -30,7 +31,7 @@ from worker.store import Claimed, Finished, Held, LeaseLostError, Merged, Parked
 from worker.story import agent_steps, beginning
 from worker.turns import Turns
 
-__all__ = ["CROWDED_NOTE", "Answering", "Runner", "Tell", "WebhookCheck"]
+__all__ = ["CROWDED_NOTE", "Answering", "Tell", "WebhookCheck"]
 
 logger = logging.getLogger(__name__)
 
@@ -49,13 +50,6 @@ Tell = Callable[[str, Outcome], None]
 """Makes the outcome of another task than the running one seen in Flower."""
 
 
-class Runner(Protocol):
-    """The part of :class:`worker.agents.runner.AgentRunner` that is used here."""
-
-    def run(self, message: Message, *, limit_s: float) -> str | None:
-        """Run the agent."""
-
-
 class WebhookCheck(Protocol):
     """The part of :class:`dingwire.webhook.WebhookHosts` that is used here."""
 
@@ -70,7 +64,7 @@ class Answering:
         self,
         store: PatientStore,
         *,
-        runner: Runner,
+        bots: Bots,
         hosts: WebhookCheck,
         delivery: Delivery,
         late: LateReplies,
@@ -78,7 +72,6 @@ class Answering:
         clock: Callable[[], datetime],
         owner: str,
         lease_s: float,
-        agent_timeout_s: float,
         turns: Turns,
         tell: Tell,
         handover: Handover | None,
@@ -90,7 +83,7 @@ class Answering:
 
         Args:
             store: What is remembered.
-            runner: Runs the agent.
+            bots: Who is written to, each with its agent.
             hosts: Where may be posted to.
             delivery: Posts answers.
             late: What becomes of those that are late.
@@ -98,7 +91,6 @@ class Answering:
             clock: Ours, aware UTC.
             owner: Names this process in logs.
             lease_s: Life of a lease without renewal.
-            agent_timeout_s: Longest one call of the agent may take.
             turns: What waits for what.
             tell: Makes the outcome of another task seen.
             handover: Delivers kept answers by fresh webhooks; without it they stay with the
@@ -110,7 +102,7 @@ class Answering:
         self._resender, self._sealer, self._observe = resender, sealer, observe
         self._store = store
         self._turns, self._tell, self._handover = turns, tell, handover
-        self._runner = runner
+        self._bots = bots
         self._hosts = hosts
         self._delivery = delivery
         self._late = late
@@ -118,7 +110,6 @@ class Answering:
         self._clock = clock
         self._owner = owner
         self._lease_s = lease_s
-        self._agent_timeout_s = agent_timeout_s
 
     def work(self, task_id: str, data: dict[str, Any] | None) -> Outcome:
         """Bring a message as far as it goes now.
@@ -232,10 +223,10 @@ class Answering:
         message = Message.of(envelope)
         limit_s = self._limit_s(envelope)
         if claim.rerun:
-            message, limit_s = replace(message, deadline=None), self._agent_timeout_s
+            message, limit_s = replace(message, deadline=None), self._timeout_s(envelope)
         started = time.monotonic()
         try:
-            text = self._runner.run(message, limit_s=limit_s)
+            text = self._bots.of(envelope).runner.run(message, limit_s=limit_s)
         except AgentTimeoutError:
             agent_s = round(time.monotonic() - started, 3)
             steps = agent_steps(agent_s, "timeout")
@@ -284,6 +275,10 @@ class Answering:
 
     def _refusal(self, claim: Claimed, envelope: Envelope) -> Outcome | None:
         """Everything that makes running the agent a waste."""
+        try:
+            self._bots.of(envelope)
+        except UnknownBotError as error:
+            return self._late.keep(claim, Reason.NO_ROUTE, detail=str(error))
         if claim.takeovers >= _MAX_TAKEOVERS:
             detail = f"its worker died {claim.takeovers} times"
             return self._late.keep(
@@ -309,8 +304,11 @@ class Answering:
         """A late answer is worth waiting for when it will be kept or rescued."""
         spare_s = self._delivery.spare_s(envelope)
         if spare_s is None or self._late.is_answer_wanted:
-            return self._agent_timeout_s
-        return min(self._agent_timeout_s, max(spare_s, 0.001))
+            return self._timeout_s(envelope)
+        return min(self._timeout_s(envelope), max(spare_s, 0.001))
+
+    def _timeout_s(self, envelope: Envelope) -> float:
+        return self._bots.of(envelope).settings.agent_timeout_s
 
     def _overran(self, claim: Claimed, envelope: Envelope, steps: Sequence[Step]) -> Outcome:
         if self._is_over(envelope) and not self._late.is_answer_wanted:
@@ -319,7 +317,7 @@ class Answering:
             claim,
             Reason.AGENT_TIMEOUT,
             state=FinalState.FAILURE,
-            detail=f"no reply within {self._agent_timeout_s:g} s",
+            detail=f"no reply within {self._timeout_s(envelope):g} s",
             steps=steps,
         )
 

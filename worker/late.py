@@ -5,7 +5,7 @@ Called by ``worker/answering.py`` and ``worker/delivery.py``; ``LATE_POLICY`` de
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal, Protocol
 
@@ -19,7 +19,7 @@ from worker.parts import parts_of
 from worker.patience import PatientStore
 from worker.store import Claimed, Reason, Step, Taken
 
-__all__ = ["FIRST_RESCUE", "LateReplies", "Proactive", "send_proactively"]
+__all__ = ["FIRST_RESCUE", "LateReplies", "Proactive", "ProactiveOf", "send_proactively"]
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +42,10 @@ class Proactive(Protocol):
         """Send to one group; return DingTalk's key of the message."""
 
 
+ProactiveOf = Callable[[Envelope], Proactive | None]
+"""Returns the API of a message's own bot; None without its credentials."""
+
+
 class LateReplies:
     """Applies the late policy to one message and finishes it."""
 
@@ -50,13 +54,13 @@ class LateReplies:
         store: PatientStore,
         *,
         policy: Literal["drop", "flag", "rescue"],
-        proactive: Proactive | None,
+        proactive_of: ProactiveOf,
         heartbeat: Heartbeat,
     ) -> None:
         self._store = store
         self._heartbeat = heartbeat
         self._policy = policy
-        self._proactive = proactive
+        self._proactive_of = proactive_of
 
     @property
     def is_answer_wanted(self) -> bool:
@@ -139,7 +143,8 @@ class LateReplies:
         reply: Reply,
         errcode: int | None,
     ) -> Outcome:
-        if self._proactive is None:
+        proactive = self._proactive_of(envelope)
+        if proactive is None:
             detail = "rescue needs DINGTALK_CLIENT_ID and DINGTALK_CLIENT_SECRET"
             return self.keep(claimed, reason, errcode=errcode, detail=detail)
         if envelope.conversation is Conversation.PRIVATE and not envelope.sender_staff_id:
@@ -151,7 +156,7 @@ class LateReplies:
             for part in parts[sent:]:
                 facts = {"part": sent + 1, "of": len(parts), "route": "proactive"}
                 self._store.sending(claimed.lease, sent=sent, steps=[Step("sending", facts)])
-                send_proactively(self._proactive, envelope, part)
+                send_proactively(proactive, envelope, part)
                 sent += 1
         except OpenApiError as error:
             return self._rescue_failed(replace(claimed, sent=sent), reason, errcode, error)

@@ -21,7 +21,8 @@ from click.core import ParameterSource
 
 from contract.settings import SettingsError
 from worker import wiring
-from worker.agents.base import AgentLoadError, load_agent
+from worker.agents.base import AgentLoadError
+from worker.bots import load_agents
 from worker.lost_jobs import LostJobsStep
 from worker.pool import ProcessPool, ThreadPool
 from worker.presence import THREADS
@@ -68,7 +69,7 @@ class Worker(CeleryWorker):
                 from worker.metrics_server import MetricsServer
 
                 self.metrics = MetricsServer(self.settings.metrics_port, self.settings.data_dir)
-            load_agent(self.settings.agent)
+            load_agents(self.settings)
         except SettingsError as error:
             _refuse("cannot read settings", error)
         except AgentLoadError as error:

@@ -17,7 +17,7 @@ from dingwire.errors import OpenApiError, WebhookError
 from dingwire.replies import Reply, with_note
 from worker.delivery import Webhook
 from worker.handover import mark_of
-from worker.late import Proactive, send_proactively
+from worker.late import Proactive, ProactiveOf, send_proactively
 from worker.parts import parts_of
 from worker.store import Lease, Limit, Step
 
@@ -137,7 +137,7 @@ class Resender:
         store: RouteStore,
         *,
         webhook: Webhook,
-        proactive: Proactive | None,
+        proactive_of: ProactiveOf,
         clock: Callable[[], datetime],
         sealer: Sealer,
     ) -> None:
@@ -146,12 +146,12 @@ class Resender:
         Args:
             store: Knows the later webhooks of a conversation.
             webhook: Posts, and refuses a host that is not allowed.
-            proactive: None without the bot's credentials.
+            proactive_of: The API of a message's bot.
             clock: Ours.
             sealer: Opens a webhook that is kept sealed.
         """
         self._store = store
-        self._webhook, self._proactive = webhook, proactive
+        self._webhook, self._proactive_of = webhook, proactive_of
         self._clock, self._sealer = clock, sealer
 
     def send(
@@ -228,12 +228,13 @@ class Resender:
         later = self._later(envelope, passed)
         if later is not None and later[0] != tried:
             yield self._by_webhook("a later webhook", *later)
-        if self._proactive is None:
+        proactive = self._proactive_of(envelope)
+        if proactive is None:
             passed.append("a proactive message needs DINGTALK_CLIENT_ID and DINGTALK_CLIENT_SECRET")
         elif envelope.conversation is Conversation.PRIVATE and not envelope.sender_staff_id:
             passed.append("a proactive message needs the sender's staff id, which is not known")
         else:
-            yield _proactively(self._proactive, envelope)
+            yield _proactively(proactive, envelope)
 
     def _later(self, envelope: Envelope, passed: list[str]) -> tuple[str, str] | None:
         """Return the webhook of the conversation's last message, and that message's id.

@@ -3,19 +3,19 @@
 A prefork child builds its own: connections and threads do not survive a fork.
 """
 
+import itertools
 import os
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from contract.settings import Settings
 from dingwire.openapi import OpenApiClient
 from dingwire.webhook import WebhookClient, WebhookHosts
 from worker import metrics
-from worker.agents.base import load_agent
 from worker.agents.runner import AgentRunner
 from worker.answering import Answering
+from worker.bots import Bots
 from worker.delivery import Delivery
 from worker.handover import Handover
 from worker.late import LateReplies
@@ -28,7 +28,7 @@ from worker.settings import WorkerSettings
 from worker.store import DueMessage, Store, open_store
 from worker.turns import Turns
 
-__all__ = ["Runtime", "build", "clock", "proactive_of", "runtime", "stop", "store_of"]
+__all__ = ["Runtime", "build", "clock", "openapi_of", "runtime", "stop", "store_of"]
 
 _DAY_S = 86_400
 
@@ -51,7 +51,7 @@ class Runtime:
     answering: Answering
     heartbeat: Heartbeat
     store: PatientStore
-    runner: AgentRunner
+    bots: Bots
 
     def stop(self) -> None:
         """Give back what is unfinished, then end what can be ended.
@@ -61,12 +61,12 @@ class Runtime:
         """
         self.heartbeat.release_all()
         self.store.stopping.set()
-        self.runner.cancel_all()
+        self.bots.cancel_all()
 
 
-def proactive_of(settings: Settings) -> OpenApiClient | None:
-    """Return the API of the bot the settings name; None without its credentials."""
-    if settings.client_id is None or settings.client_secret is None:
+def openapi_of(settings: WorkerSettings) -> OpenApiClient | None:
+    """Return the API of the bot whose settings they are; None without its credentials."""
+    if not settings.client_id or settings.client_secret is None:
         return None
     return OpenApiClient(
         endpoint=settings.openapi_endpoint,
@@ -90,19 +90,27 @@ def build(
         tell: Shows Flower how a task ended that is not the running one.
 
     Raises:
-        AgentLoadError: ``AGENT`` names nothing that can be called.
+        AgentLoadError: ``AGENT``, or a bot's own, names nothing that can be called.
     """
-    runner = AgentRunner(load_agent(settings.agent), on_abandoned=_count_lost)
+    bots = Bots.build(
+        settings,
+        runner=lambda agent: AgentRunner(agent, on_abandoned=lambda _: _count_lost()),
+        openapi=openapi_of,
+    )
     sealer = settings.sealer
     store = PatientStore(store_of(settings), publish)
     hosts = WebhookHosts.parse(settings.webhook_hosts)
     # On a store of its own, one connection more a process: a lease must not run out while its
     # renewal queues for a connection behind everything else that a slow store is asked.
     heartbeat = Heartbeat(store_of(settings), lease_s=settings.lease_s)
-    proactive, webhook = proactive_of(settings), WebhookClient(hosts)
-    late = LateReplies(store, policy=settings.late_policy, proactive=proactive, heartbeat=heartbeat)
+    webhook = WebhookClient(hosts)
+    late = LateReplies(
+        store, policy=settings.late_policy, proactive_of=bots.openapi_of, heartbeat=heartbeat
+    )
     delivery = Delivery(store, webhook=webhook, late=late, heartbeat=heartbeat, clock=clock)
-    resender = Resender(store, webhook=webhook, proactive=proactive, clock=clock, sealer=sealer)
+    resender = Resender(
+        store, webhook=webhook, proactive_of=bots.openapi_of, clock=clock, sealer=sealer
+    )
     owner = f"{socket.gethostname()}:{os.getpid()}"
     handover = Handover(
         store,
@@ -116,7 +124,7 @@ def build(
     )
     answering = Answering(
         store,
-        runner=runner,
+        bots=bots,
         hosts=hosts,
         delivery=delivery,
         late=late,
@@ -124,7 +132,6 @@ def build(
         clock=clock,
         owner=owner,
         lease_s=settings.lease_s,
-        agent_timeout_s=settings.agent_timeout_s,
         turns=Turns(settings.order, settings.burst, settings.max_waiting),
         tell=tell,
         handover=handover if settings.hands_over else None,
@@ -132,7 +139,7 @@ def build(
         sealer=sealer,
         observe=metrics.observe,
     )
-    return Runtime(os.getpid(), answering, heartbeat, store, runner)
+    return Runtime(os.getpid(), answering, heartbeat, store, bots)
 
 
 # Set by worker/process.py: how many lost threads are too many, and what is done then.
@@ -140,9 +147,12 @@ lost_threads_limit = 0
 replace_process: Callable[[], object] = lambda: None  # noqa: E731, a default to be replaced
 
 
-def _count_lost(count: int) -> None:
+_lost = itertools.count(1)  # by the agents of all bots
+
+
+def _count_lost() -> None:
     metrics.thread_lost()
-    if lost_threads_limit and count == lost_threads_limit:
+    if next(_lost) == lost_threads_limit:
         replace_process()
 
 

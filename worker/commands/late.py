@@ -15,6 +15,7 @@ import click
 from contract import log
 from contract.sealing import SealError
 from dingwire.webhook import WebhookClient, WebhookHosts
+from worker.bots import Bots
 from worker.commands import broker
 from worker.commands.handling import Handling, NotDoneError, operator
 from worker.commands.missed import answer_text, facts_of, listed, sends_of
@@ -25,7 +26,7 @@ from worker.presence import KIND
 from worker.resending import Resender, Route, Sent
 from worker.settings import WorkerSettings
 from worker.store import LeaseLostError, MissedReply, Reason, Store, StoreError
-from worker.wiring import clock, proactive_of
+from worker.wiring import clock, openapi_of
 
 __all__ = ["late"]
 
@@ -191,10 +192,14 @@ def _handling(settings: WorkerSettings, store: Store) -> Iterator[Handling]:
     is_wanted = "log_level" in settings.model_fields_set
     log.configure(settings.log_level if is_wanted else "WARNING", settings.log_format)
     heartbeat = Heartbeat(store, lease_s=settings.lease_s)
-    proactive = proactive_of(settings)
+    bots = Bots.for_sending(settings, openapi_of)
     with closing(WebhookClient(WebhookHosts.parse(settings.webhook_hosts))) as webhook:
         resender = Resender(
-            store, webhook=webhook, proactive=proactive, clock=clock, sealer=settings.sealer
+            store,
+            webhook=webhook,
+            proactive_of=bots.openapi_of,
+            clock=clock,
+            sealer=settings.sealer,
         )
         try:
             yield Handling(
@@ -209,8 +214,7 @@ def _handling(settings: WorkerSettings, store: Store) -> Iterator[Handling]:
             )
         finally:
             heartbeat.release_all()
-            if proactive is not None:
-                proactive.close()
+            bots.close()
 
 
 def _chosen(

@@ -55,12 +55,14 @@ def _translated(
     *,
     clock_offset: timedelta = timedelta(0),
     reply_within_s: float | None = None,
+    robot_code: str | None = None,
 ) -> Envelope:
     push = _push(payload)
     return to_envelope(
         parse_bot_message(push.payload),
         push,
         client_id="dingclient",
+        robot_code=robot_code,
         received_at=NOW,
         clock_offset=clock_offset,
         reply_within_s=reply_within_s,
@@ -76,6 +78,7 @@ def test_a_group_message_arrives_whole():
 
     assert envelope == Envelope(
         bot="dingrobot",
+        client_id="dingclient",
         message_id="msg1+/==",
         push_id="push1",
         conversation_id="cid1",
@@ -92,6 +95,13 @@ def test_a_group_message_arrives_whole():
         created_at=CREATED,
         received_at=NOW,
     )
+
+
+def test_a_message_that_does_not_name_its_robot_is_for_the_bot_it_came_to():
+    unnamed = _without("robotCode")
+    assert _translated(unnamed).bot == "dingclient"
+    assert _translated(unnamed, robot_code="robot1").bot == "robot1"
+    assert _translated(MESSAGE, robot_code="robot1").bot == "dingrobot"
 
 
 def test_every_other_conversation_type_is_private():

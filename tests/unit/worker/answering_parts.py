@@ -19,6 +19,7 @@ from dingwire.replies import Markdown, Reply, Text
 from dingwire.webhook import WebhookHosts
 from worker.agents.runner import AgentRunner
 from worker.answering import Answering
+from worker.bots import BotParts, Bots, Runner
 from worker.delivery import Delivery, Webhook
 from worker.handover import Handover
 from worker.late import LateReplies
@@ -26,6 +27,7 @@ from worker.leases import Heartbeat
 from worker.outcome import Outcome
 from worker.patience import PatientStore
 from worker.resending import Resender
+from worker.settings import WorkerSettings
 from worker.store import DueMessage, MissedReply
 from worker.store.sql import SqlStore
 from worker.turns import Turns
@@ -176,11 +178,14 @@ class Desk:
         turns: Turns | None = None,
         hands_over: bool = False,
         sealer: Sealer = IN_CLEAR,
+        bots: Bots | None = None,
+        runner: Runner | None = None,
     ) -> Answering:
         store = PatientStore(self.store, self.published.append)
         sender = self.proactive if proactive == "recording" else proactive
+        proactive_of = lambda _: sender  # noqa: E731
         heartbeat = Heartbeat(self.store, lease_s=LEASE_S)
-        late = LateReplies(store, policy=policy, proactive=sender, heartbeat=heartbeat)
+        late = LateReplies(store, policy=policy, proactive_of=proactive_of, heartbeat=heartbeat)
         webhook = webhook or self.webhook
         delivery = Delivery(
             store,
@@ -201,11 +206,13 @@ class Desk:
             observe=self.outcomes.append,
         )
         resender = Resender(
-            store, webhook=webhook, proactive=sender, clock=self.clock, sealer=sealer
+            store, webhook=webhook, proactive_of=proactive_of, clock=self.clock, sealer=sealer
         )
+        own = WorkerSettings.model_construct(client_id=None, agent_timeout_s=agent_timeout_s)
+        bot = BotParts(own, runner or AgentRunner(agent or self.agent()), openapi=None)
         return Answering(
             store,
-            runner=AgentRunner(agent or self.agent()),
+            bots=bots or Bots([bot], default=bot),
             hosts=WebhookHosts.parse(hosts),
             delivery=delivery,
             late=late,
@@ -213,7 +220,6 @@ class Desk:
             clock=self.clock,
             owner=owner,
             lease_s=LEASE_S,
-            agent_timeout_s=agent_timeout_s,
             turns=turns or Turns(),
             tell=tell,
             handover=handover if hands_over else None,

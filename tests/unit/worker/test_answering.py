@@ -19,7 +19,10 @@ from tests.unit.worker.answering_parts import (
     Desk,
     envelope,
 )
+from worker.agents.runner import AgentRunner
+from worker.bots import BotParts, Bots
 from worker.outcome import FinalState
+from worker.settings import WorkerSettings
 from worker.store import Claimed, Held, Reason, StoreUnavailableError
 
 TASK = task_id("robot1", "msg1")
@@ -272,15 +275,34 @@ def test_with_drop_an_agent_gets_no_more_time_than_its_webhook(desk):
         def run(self, _message, *, limit_s):
             limits.append(limit_s)
 
+        def cancel_all(self):
+            raise AssertionError("nobody ends it")
+
     for policy in ("drop", "flag"):
-        worker = desk.worker(policy=policy, agent_timeout_s=7200)
-        worker._runner = Runner()
+        worker = desk.worker(policy=policy, agent_timeout_s=7200, runner=Runner())
         desk.answer(worker, envelope(message_id=policy))
 
     assert limits == [1200, 7200]
 
 
 # What cannot be answered.
+
+
+def test_a_message_to_a_bot_nobody_knows_here_is_kept_for_when_somebody_does(desk):
+    stranger = envelope(bot="robot2", client_id="dingother")
+    mine = BotParts(WorkerSettings.model_construct(client_id="dingmine"), AgentRunner(print), None)
+
+    outcome = desk.answer(desk.worker(bots=Bots([mine], default=mine)), stranger)
+
+    assert (outcome.state, outcome.reason) == (FinalState.FAILURE, Reason.NO_ROUTE)
+    assert outcome.detail == "no bot dingother in this worker's settings"
+    assert desk.agent_calls == desk.webhook.posted == []
+    kept = desk.missed()
+    assert kept.detail == outcome.detail
+
+    assert desk.store.rerun(kept.task_id, hold_s=15) is not None
+    assert desk.answer(desk.worker(), stranger).state is FinalState.SUCCESS
+    assert [post.splitlines()[-1] for post in desk.webhook.posted] == ["an answer"]
 
 
 def test_a_webhook_to_a_foreign_host_is_refused_before_any_money_is_spent(desk, caplog):
@@ -368,7 +390,7 @@ def test_an_agent_cancelled_by_the_end_of_the_process_has_not_failed(desk):
     worker = desk.worker(waiting)
     future = desk.start(worker)
     wait_for(started.is_set, limit_s=10, what="the agent to start")
-    worker._runner.cancel_all()
+    worker._bots.cancel_all()
     outcome = future.result(10)
 
     assert (outcome.state, outcome.duplicate) == (None, True)

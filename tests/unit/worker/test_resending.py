@@ -64,9 +64,10 @@ class Place:
         self.webhook, self.proactive = AddressedWebhook(), RecordingProactive()
 
     def resender(self, *, proactive: Any = "recording", **more: Any) -> Resender:
+        sender = self.proactive if proactive == "recording" else proactive
         ways: dict[str, Any] = {
             "webhook": self.webhook,
-            "proactive": self.proactive if proactive == "recording" else proactive,
+            "proactive_of": lambda _: sender,
             "clock": self.clock,
             "sealer": IN_CLEAR,
         }

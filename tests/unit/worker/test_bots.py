@@ -1,0 +1,110 @@
+"""Which bot's agent, API and settings a message gets."""
+
+from typing import Any
+
+import pytest
+
+from tests.unit.worker.answering_parts import envelope
+from worker.agents.base import AgentLoadError
+from worker.bots import Bots, UnknownBotError
+from worker.settings import WorkerSettings
+from worker.wiring import openapi_of
+
+SALES = {"client_id": "dingsales", "client_secret": "s", "agent": "json:dumps"}
+SUPPORT = {"client_id": "dinghelp", "client_secret": "s", "robot_code": "robothelp"}
+
+
+@pytest.fixture(autouse=True)
+def _nowhere(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for name in ("DINGTALK_CLIENT_ID", "DINGTALK_CLIENT_SECRET", "DINGTALK_CONFIG", "AGENT"):
+        monkeypatch.delenv(name, raising=False)
+
+
+class Runner:
+    def __init__(self, agent: Any) -> None:
+        self.agent, self.is_cancelled = agent, False
+
+    def run(self, message: Any, *, limit_s: float) -> str | None:
+        return None
+
+    def cancel_all(self) -> None:
+        self.is_cancelled = True
+
+
+def bots_of(*tables: dict[str, Any], **values: Any) -> Bots:
+    settings = WorkerSettings.load(bots=tables, **values)
+    return Bots.build(settings, runner=Runner, openapi=openapi_of)
+
+
+def label(bots: Bots, **fields: Any) -> str:
+    return bots.of(envelope(**fields)).settings.label
+
+
+def test_a_message_is_for_the_bot_whose_app_it_came_by():
+    bots = bots_of(SALES, SUPPORT)
+    assert label(bots, bot="robothelp", client_id="dinghelp") == "dinghelp"
+    assert label(bots, bot="any other", client_id="dingsales") == "dingsales"
+
+
+def test_a_message_of_an_earlier_release_is_known_by_its_robot():
+    bots = bots_of(SALES, SUPPORT, client_id="ding1", client_secret="s")
+    assert label(bots, bot="robothelp") == "dinghelp"
+    assert label(bots, bot="dingsales") == "dingsales"
+    assert label(bots, bot="a robot code nobody told us") == "ding1"
+
+
+def test_the_only_bot_of_the_tables_has_what_does_not_say_whose_it_is():
+    assert label(bots_of(SALES), bot="robot1") == "dingsales"
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [({"client_id": "dingother"}, "dingother"), ({"bot": "robotother"}, "robotother")],
+)
+def test_a_bot_that_is_nobodys_is_named(fields, named):
+    bots = bots_of(SALES, SUPPORT)
+    with pytest.raises(UnknownBotError, match=f"^no bot {named} in this worker's settings$"):
+        bots.of(envelope(**fields))
+    assert bots.openapi_of(envelope(**fields)) is None
+
+
+def test_a_worker_without_credentials_answers_for_whatever_bot_writes():
+    bots = bots_of()
+    assert label(bots, client_id="dingother") == ""
+    assert bots.openapi_of(envelope(client_id="dingother")) is None
+
+
+def test_a_bot_of_another_app_is_not_answered_in_the_name_of_ours():
+    bots = bots_of(client_id="ding1", client_secret="s")
+    with pytest.raises(UnknownBotError):
+        bots.of(envelope(client_id="dingother"))
+
+
+def test_each_bot_has_its_own_api_and_bots_of_one_agent_share_its_runner():
+    bots = bots_of(SALES, SUPPORT, client_id="ding1", client_secret="s")
+    first, sales, support = (
+        bots.of(envelope(client_id=name)) for name in ("ding1", "dingsales", "dinghelp")
+    )
+    assert len({id(each.openapi) for each in (first, sales, support)}) == 3
+    assert first.runner is support.runner
+    assert sales.runner is not first.runner
+
+    bots.cancel_all()
+    assert all(each.runner.is_cancelled for each in (first, sales))  # type: ignore[attr-defined]
+
+
+def test_every_agent_that_cannot_be_loaded_is_named_with_its_bot():
+    tables = (SALES | {"agent": "json:nope"}, SUPPORT | {"agent": "nowhere:agent"})
+    with pytest.raises(AgentLoadError) as raised:
+        bots_of(*tables, client_id="ding1", client_secret="s")
+    first, second = str(raised.value).splitlines()
+    assert first.startswith("bot dingsales: AGENT='json:nope'")
+    assert second.startswith("bot dinghelp: AGENT='nowhere:agent'")
+
+
+def test_sending_imports_no_agent():
+    settings = WorkerSettings.load(bots=(SALES | {"agent": "nowhere:agent"},))
+    bots = Bots.for_sending(settings, openapi_of)
+    assert bots.openapi_of(envelope(client_id="dingsales")) is not None
+    bots.close()

@@ -1,0 +1,167 @@
+"""The bots that this worker answers for: each with its agent, its API and its settings.
+
+``worker/wiring.py`` makes one :class:`Bots` a process; whoever needs what is a bot's own asks it by
+the envelope.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+from contract.envelope import Envelope
+from dingwire.openapi import OpenApiClient
+from worker.agents.base import Agent, AgentLoadError, Message, load_agent
+from worker.settings import WorkerSettings
+
+__all__ = ["BotParts", "Bots", "Runner", "UnknownBotError", "load_agents"]
+
+
+class Runner(Protocol):
+    """The part of :class:`worker.agents.runner.AgentRunner` that is a bot's own."""
+
+    def run(self, message: Message, *, limit_s: float) -> str | None:
+        """Run the agent."""
+
+    def cancel_all(self) -> None:
+        """End what can be ended."""
+
+
+class _NoRunner:
+    """In the place of a runner where only sending is done."""
+
+    def run(self, message: Message, *, limit_s: float) -> str | None:
+        raise AssertionError("nobody runs an agent here")
+
+    def cancel_all(self) -> None:
+        """Nothing runs."""
+
+
+class UnknownBotError(LookupError):
+    """No bot of this worker's settings is the one that a message was written to."""
+
+    def __init__(self, bot: str) -> None:
+        super().__init__(bot)
+        self.bot = bot
+
+    def __str__(self) -> str:
+        return f"no bot {self.bot} in this worker's settings"
+
+
+@dataclass(frozen=True)
+class BotParts:
+    """What is one bot's own; ``openapi`` is None without its credentials."""
+
+    settings: WorkerSettings
+    runner: Runner
+    openapi: OpenApiClient | None
+
+    @property
+    def codes(self) -> frozenset[str]:
+        """What an envelope may call it: its client id and its robot code."""
+        names = (self.settings.client_id, self.settings.robot_code)
+        return frozenset(name for name in names if name)
+
+
+class Bots:
+    """All bots of a process; shared by its threads."""
+
+    def __init__(self, parts: Sequence[BotParts], *, default: BotParts | None = None) -> None:
+        """Prepare.
+
+        Args:
+            parts: Of each bot.
+            default: Whose messages are those that do not say by which app they came; also all
+                others, while nothing tells who it is itself.
+        """
+        self._parts, self._default = tuple(parts), default
+        self._by_client_id = {part.settings.client_id: part for part in self._parts}
+        self._by_code = {code: part for part in self._parts for code in part.codes}
+
+    @classmethod
+    def build(
+        cls,
+        settings: WorkerSettings,
+        *,
+        runner: Callable[[Agent], Runner],
+        openapi: Callable[[WorkerSettings], OpenApiClient | None],
+    ) -> Self:
+        """Build the parts of every bot; bots with the same agent share its runner.
+
+        Raises:
+            AgentLoadError: Naming every agent that cannot be loaded, and whose it is.
+        """
+        runners = {spec: runner(agent) for spec, agent in load_agents(settings).items()}
+        return cls._with(settings, lambda bot: runners[bot.agent], openapi)
+
+    @classmethod
+    def for_sending(
+        cls, settings: WorkerSettings, openapi: Callable[[WorkerSettings], OpenApiClient | None]
+    ) -> Self:
+        """Build what sends kept answers; no agent is imported."""
+        return cls._with(settings, lambda _: _NoRunner(), openapi)
+
+    @classmethod
+    def _with(
+        cls,
+        settings: WorkerSettings,
+        runner: Callable[[WorkerSettings], Runner],
+        openapi: Callable[[WorkerSettings], OpenApiClient | None],
+    ) -> Self:
+        parts = [BotParts(bot, runner(bot), openapi(bot)) for bot in settings.of_bots]
+        is_clear = len(parts) == 1 or settings.client_id
+        return cls(parts, default=parts[0] if is_clear else None)
+
+    def of(self, envelope: Envelope) -> BotParts:
+        """Return the parts of the bot that the message was written to.
+
+        Raises:
+            UnknownBotError: None of ours is.
+        """
+        found = self._find(envelope)
+        if found is None:
+            raise UnknownBotError(envelope.client_id or envelope.bot)
+        return found
+
+    def openapi_of(self, envelope: Envelope) -> OpenApiClient | None:
+        """Return the API of the message's bot; None without its credentials."""
+        found = self._find(envelope)
+        return found.openapi if found else None
+
+    def cancel_all(self) -> None:
+        """End what agents can be ended; for a process that must end."""
+        for part in self._parts:
+            part.runner.cancel_all()
+
+    def close(self) -> None:
+        """Close the kept connections."""
+        for part in self._parts:
+            if part.openapi is not None:
+                part.openapi.close()
+
+    def _find(self, envelope: Envelope) -> BotParts | None:
+        default = self._default
+        if default is not None and not default.settings.client_id:
+            return default
+        if envelope.client_id:
+            return self._by_client_id.get(envelope.client_id)
+        return self._by_code.get(envelope.bot, default)
+
+
+def load_agents(settings: WorkerSettings) -> dict[str, Agent]:
+    """Import the agents of all bots.
+
+    Returns:
+        Each by its name, ``module:attribute``.
+
+    Raises:
+        AgentLoadError: Naming every one that cannot be loaded, and whose it is.
+    """
+    bots, agents, faults = settings.of_bots, dict[str, Agent](), []
+    for bot in bots:
+        try:
+            agents[bot.agent] = agents.get(bot.agent) or load_agent(bot.agent)
+        except AgentLoadError as error:
+            faults.append(f"bot {bot.label}: {error}" if len(bots) > 1 else str(error))
+    if faults:
+        raise AgentLoadError("\n".join(faults))
+    return agents
