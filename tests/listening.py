@@ -70,7 +70,6 @@ async def until_away(caplog: pytest.LogCaptureFixture) -> None:
     await asyncio.to_thread(
         wait_for,
         lambda: len([r for r in list(caplog.records) if _is_reconnecting_to_broker(r)]) >= 2,
-        limit_s=20,
         what="the listener to know that its broker is away",
     )
 

@@ -17,7 +17,10 @@ import psutil
 
 from tests.servers import wait_for
 
-__all__ = ["ROOT", "Process", "procfile"]
+__all__ = ["KILLED_AFTER_S", "ROOT", "Process", "procfile"]
+
+# After SIGTERM; what is still there by then, a platform kills.
+KILLED_AFTER_S = 30
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -74,7 +77,7 @@ class Process:
         """Wait for its end; return the exit code, negative for a signal."""
         return self._popen.wait(limit_s)
 
-    def until_logged(self, text: str, *, limit_s: float = 30) -> None:
+    def until_logged(self, text: str) -> None:
         """Wait for a text in its log; fail with the log when it ends before."""
 
         def is_logged() -> bool:
@@ -83,9 +86,9 @@ class Process:
             assert self.is_running, f"{self.line!r} ended: {self.log[-3000:]}"
             return False
 
-        wait_for(is_logged, limit_s=limit_s, what=f"{text!r} in the log of {self.line!r}")
+        wait_for(is_logged, what=f"{text!r} in the log of {self.line!r}")
 
-    def terminate(self, limit_s: float) -> tuple[int, float]:
+    def terminate(self, limit_s: float = KILLED_AFTER_S) -> tuple[int, float]:
         """Send SIGTERM; return the exit code and how long it took to end, in seconds."""
         started = time.monotonic()
         self.signal(signal.SIGTERM)
@@ -95,4 +98,4 @@ class Process:
         """Kill the whole group, whatever is left of it."""
         with contextlib.suppress(ProcessLookupError):
             self.signal(signal.SIGKILL)
-        self._popen.wait(10)
+        self._popen.wait(60)

@@ -19,7 +19,7 @@ def rabbitmqctl(url: str, *arguments: str) -> list[str]:
         env=_environment(urlsplit(url).port),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

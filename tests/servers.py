@@ -4,6 +4,7 @@ Used by the fixtures in ``conftest.py`` and by ``tests/chaos``. A server is stop
 was started here.
 """
 
+import itertools
 import json
 import os
 import shutil
@@ -15,10 +16,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
+from random import SystemRandom
 
 import psutil
 
 __all__ = [
+    "PATIENCE_S",
     "MissingServerError",
     "Restartable",
     "free_port",
@@ -29,7 +32,8 @@ __all__ = [
     "wait_for",
 ]
 
-START_LIMIT_S = 60
+# A wait that ends early costs nothing, and one that gives up early fails on a busy machine.
+PATIENCE_S = 120
 
 _Started = tuple[str, subprocess.Popen[bytes]]
 
@@ -38,14 +42,30 @@ class MissingServerError(Exception):
     """A program the tests need is not installed."""
 
 
+# Below those that the system gives to clients, so that nobody takes one before it is used; each
+# process begins elsewhere.
+_PORTS = range(10_000, 32_000)
+_ports = itertools.count(SystemRandom().randrange(len(_PORTS)))
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port that nobody listens on, another one each time."""
+    while True:
+        port = _PORTS[next(_ports) % len(_PORTS)]
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
-def wait_for(condition: Callable[[], object], *, limit_s: float, what: str) -> None:
-    """Poll ``condition`` until it is true; fail naming ``what`` after ``limit_s``."""
+def wait_for(condition: Callable[[], object], *, what: str, limit_s: float = PATIENCE_S) -> None:
+    """Poll ``condition`` until it is true; fail naming ``what`` when it does not become so.
+
+    ``limit_s`` is for what may take longer than :data:`PATIENCE_S`, a shorter one is not heeded.
+    """
+    limit_s = max(limit_s, PATIENCE_S)
     end = time.monotonic() + limit_s
     while not condition():
         if time.monotonic() > end:
@@ -88,16 +108,16 @@ def _running(
             return ready()
 
         try:
-            wait_for(up, limit_s=START_LIMIT_S, what=what)
+            wait_for(up, what=what)
             yield process
         finally:
             if process.poll() is None:
                 process.terminate()
                 try:
-                    process.wait(20)
+                    process.wait(60)
                 except subprocess.TimeoutExpired:
                     os.killpg(process.pid, signal.SIGKILL)
-                    process.wait(10)
+                    process.wait(60)
 
 
 @contextmanager
@@ -237,7 +257,7 @@ def _postgresql(folder: Path, port: int) -> Iterator[_Started]:
                 with suppress(FileNotFoundError, ProcessLookupError):  # a test has killed it
                     postmaster = int((data / "postmaster.pid").read_text().split()[0])
                     os.kill(postmaster, signal.SIGINT)
-                process.wait(20)
+                process.wait(60)
 
 
 class Restartable:
@@ -270,7 +290,7 @@ class Restartable:
         for process in processes:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-        self._process.wait(10)
+        self._process.wait(60)
         # Those that are not our own children are gone when their new parent has noticed.
-        psutil.wait_procs(processes, timeout=10)
+        psutil.wait_procs(processes, timeout=60)
         self.stop()

@@ -30,8 +30,8 @@ def watching(app: Celery) -> Iterator[list[dict[str, Any]]]:
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        assert ready.wait(10)
+        assert ready.wait(60)
         yield seen
     finally:
         stop.set()
-        watcher.join(10)
+        watcher.join(60)

@@ -139,7 +139,7 @@ class Observed:
     async def until(
         self,
         predicate: Callable[[Self], object],
-        timeout_s: float = 10.0,
+        timeout_s: float = 60.0,
         what: str = "the condition",
     ) -> None:
         """Wait until ``predicate(simulator)`` holds, looking after each change.
@@ -165,13 +165,13 @@ class Observed:
         finally:
             stop()
 
-    async def until_connected(self, count: int = 1, timeout_s: float = 10.0) -> None:
+    async def until_connected(self, count: int = 1, timeout_s: float = 60.0) -> None:
         """Wait for that many live connections."""
         await self.until(
             lambda me: len(me.live_connections) >= count, timeout_s, f"{count} connections"
         )
 
-    async def until_answered(self, message: Message, timeout_s: float = 10.0) -> str:
+    async def until_answered(self, message: Message, timeout_s: float = 60.0) -> str:
         """Wait for the first answer to a message; returns its text."""
         await self.until(lambda _: message.answers, timeout_s, "an answer")
         return message.answers[0]

@@ -13,7 +13,7 @@ from dingwire.simulator.thread_views import ThreadViews
 __all__ = ["SimulatorThread"]
 
 T = TypeVar("T")
-START_LIMIT_S = 10.0
+START_LIMIT_S = 60.0
 CALL_LIMIT_S = 60.0
 
 
@@ -137,17 +137,17 @@ class SimulatorThread(ThreadViews):
     def until(
         self,
         predicate: Callable[[Simulator], object],
-        timeout_s: float = 10.0,
+        timeout_s: float = 60.0,
         what: str = "the condition",
     ) -> None:
         """See :meth:`Simulator.until`; the predicate runs in the simulator's thread."""
         self.call(self.simulator.until(predicate, timeout_s, what), timeout_s + CALL_LIMIT_S)
 
-    def until_connected(self, count: int = 1, timeout_s: float = 10.0) -> None:
+    def until_connected(self, count: int = 1, timeout_s: float = 60.0) -> None:
         """See :meth:`Simulator.until_connected`."""
         self.call(self.simulator.until_connected(count, timeout_s), timeout_s + CALL_LIMIT_S)
 
-    def until_answered(self, message: Message, timeout_s: float = 10.0) -> str:
+    def until_answered(self, message: Message, timeout_s: float = 60.0) -> str:
         """See :meth:`Simulator.until_answered`."""
         work = self.simulator.until_answered(message, timeout_s)
         return self.call(work, timeout_s + CALL_LIMIT_S)

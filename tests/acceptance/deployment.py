@@ -7,6 +7,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Collection, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from contract.routing import task_id
 from dingwire.simulator import SimulatorThread
 from dingwire.simulator.records import Message, Reply
 from tests.processes import ROOT, Process, procfile
-from tests.servers import free_port, wait_for
+from tests.servers import PATIENCE_S, free_port, wait_for
 from worker.store import Store, open_store
 
 __all__ = ["CLIENT_ID", "CLIENT_SECRET", "GRACE_S", "LEASE_S", "MARKER", "Deployment"]
@@ -27,8 +28,9 @@ CLIENT_ID = "dingacceptance"
 CLIENT_SECRET = "hush-9d1c47"
 MARKER = "xyzzy-41a7"  # in the text of every message; must show up nowhere
 LOGIN = ("admin", "correct-horse")
-LEASE_S = 2
+LEASE_S = 5  # one that is alive may stand still for a while
 GRACE_S = 2
+EXPIRING_S = 6  # of which an agent must be asked in the first four
 AGENTS = Path(__file__).parent / "agents"
 
 
@@ -105,7 +107,7 @@ class Deployment:
     def release(self) -> None:
         """Run the release line; it must say that all is well."""
         done = self._start("release", self._release)
-        assert done.wait(30) == 0, done.log
+        assert done.wait(PATIENCE_S) == 0, done.log
 
     def start(self) -> None:
         """Start what does not run, and wait until a message could go all the way."""
@@ -119,9 +121,9 @@ class Deployment:
         for name in missing:
             if name.startswith("worker-"):
                 self.processes[name].until_logged(" ready.")
-        self.simulator.until_connected(timeout_s=20)
+        self.simulator.until_connected()
         if "web" in missing:
-            wait_for(self._sees_workers, limit_s=30, what="Flower to see the workers")
+            wait_for(self._sees_workers, what="Flower to see the workers")
 
     def stop(self) -> None:
         """Kill whatever runs; tests that care have ended it properly before."""
@@ -148,7 +150,7 @@ class Deployment:
             cwd=self.work,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=120,
             check=False,
         )
         assert done.returncode == 0, done.stderr
@@ -168,10 +170,28 @@ class Deployment:
         self.until_acked([message])
         return message
 
+    def say_outliving_its_webhook(self, person: str = "", **more: Any) -> Message:
+        """Let somebody write what the agent is at until the webhook is dead; it answers then."""
+        gate = f"late-{uuid.uuid4().hex}"
+        self.simulator.switch(session_ttl_s=EXPIRING_S)
+        message = self.say(f"wait:{gate} slowly", person, **more)
+        self.simulator.switch(session_ttl_s=5400)
+        self.until_called([message])
+        self.until_expired(message)
+        self.open_gate(gate)
+        return message
+
+    def until_expired(self, message: Message) -> None:
+        """Wait until the message's webhook is dead."""
+        wait_for(
+            lambda: datetime.now(UTC).timestamp() * 1000 > message.expires_at_ms,
+            what="the webhook's end",
+        )
+
     def until_acked(self, messages: Collection[Message]) -> None:
         ids = {m.message_id for m in messages}
         self.simulator.until(
-            lambda s: ids <= {a.message_id for a in s.message_acks}, 30, "every ack"
+            lambda s: ids <= {a.message_id for a in s.message_acks}, what="every ack"
         )
 
     def accepted(self, messages: Collection[Message]) -> list[Reply]:
@@ -183,7 +203,7 @@ class Deployment:
         """Return every post to the conversation of this message, accepted or not."""
         return [r for r in self.simulator.replies if r.conversation_id == message.conversation_id]
 
-    def until_answered(self, messages: Collection[Message], *, limit_s: float = 30) -> None:
+    def until_answered(self, messages: Collection[Message], *, limit_s: float = PATIENCE_S) -> None:
         wait_for(
             lambda: len(self.accepted(messages)) >= len(messages),
             limit_s=limit_s,
@@ -201,9 +221,7 @@ class Deployment:
 
     def until_called(self, messages: Collection[Message]) -> None:
         ids = {m.message_id for m in messages}
-        wait_for(
-            lambda: ids <= {id_ for id_, _ in self.calls()}, limit_s=30, what="the agent's calls"
-        )
+        wait_for(lambda: ids <= {id_ for id_, _ in self.calls()}, what="the agent's calls")
 
     def open_gate(self, name: str) -> None:
         (self.gates / name).touch()
@@ -234,7 +252,6 @@ class Deployment:
         """Wait until broker and store have nothing left to do for these messages."""
         wait_for(
             lambda: set(self.waiting().values()) == {0} and not self.unacknowledged(messages),
-            limit_s=20,
             what="empty queues",
         )
         with contextlib.closing(self.open_store()) as store:
@@ -247,7 +264,7 @@ class Deployment:
 
     def flower(self, path: str, **parameters: str) -> requests.Response:
         return requests.get(
-            f"http://127.0.0.1:{self.port}{path}", params=parameters, auth=LOGIN, timeout=10
+            f"http://127.0.0.1:{self.port}{path}", params=parameters, auth=LOGIN, timeout=60
         )
 
     def _sees_workers(self) -> bool:
@@ -274,7 +291,7 @@ class Deployment:
             return shown["state"] == state and bool(when(shown))
 
         try:
-            wait_for(is_reached, limit_s=20, what=f"{state} in Flower")
+            wait_for(is_reached, what=f"{state} in Flower")
         except TimeoutError as error:
             raise AssertionError(f"{error}; it shows {shown}") from None
         return shown

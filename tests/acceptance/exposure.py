@@ -116,7 +116,7 @@ def command(deployment: Deployment, *arguments: str) -> str:
         cwd=deployment.work,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert "No such command" not in done.stderr, done.stderr

@@ -16,10 +16,9 @@ from contract.routing import task_id
 from tests.acceptance.deployment import (
     CLIENT_ID,
     CLIENT_SECRET,
-    GRACE_S,
-    LEASE_S,
     MARKER,
 )
+from tests.processes import KILLED_AFTER_S
 from tests.servers import wait_for
 
 MIB = 1024 * 1024
@@ -40,7 +39,7 @@ def test_two_hundred_messages_are_each_answered_once(deployment):
     ]
 
     deployment.until_acked(said)
-    deployment.until_answered(said, limit_s=60)
+    deployment.until_answered(said)
     deployment.until_finished(said)
 
     assert len({m.conversation_id for m in said}) == 20
@@ -58,7 +57,6 @@ def test_two_hundred_messages_are_each_answered_once(deployment):
     tasks = {task_id(CLIENT_ID, id_) for id_ in ids}
     wait_for(
         lambda: tasks <= set(deployment.flower("/api/tasks", state="SUCCESS").json()),
-        limit_s=20,
         what="200 successes in Flower",
     )
 
@@ -69,7 +67,7 @@ def test_a_webhook_that_expires_in_the_queue_costs_no_agent_and_is_flagged(deplo
     deployment.simulator.switch(session_ttl_s=2.5)
     message = deployment.say("too long in the queue")
     deployment.simulator.switch(session_ttl_s=5400)
-    wait_for(lambda: _epoch_ms() > message.expires_at_ms, limit_s=5, what="the webhook's end")
+    deployment.until_expired(message)
     for worker in deployment.workers:
         worker.signal(signal.SIGCONT)
 
@@ -86,9 +84,7 @@ def test_a_webhook_that_expires_in_the_queue_costs_no_agent_and_is_flagged(deplo
 
 
 def test_an_agent_that_outlives_the_webhook_is_flagged_and_its_answer_kept(deployment):
-    deployment.simulator.switch(session_ttl_s=4)
-    message = deployment.say("sleep:3 slowly")
-    deployment.simulator.switch(session_ttl_s=5400)
+    message = deployment.say_outliving_its_webhook()
 
     shown = deployment.until_state(message, "FLAGGED")
 
@@ -208,7 +204,7 @@ def test_the_doctor_finds_everything_in_its_place(deployment):
         seen.update({check["name"]: check for check in shown["checks"]})
         return seen["listeners"]["status"] == "ok"
 
-    wait_for(is_well, limit_s=40, what="a listener's report")
+    wait_for(is_well, what="a listener's report")
 
     # Other tests here leave missed replies behind, and groups of their own.
     for name in ("missed replies", "group messages", "proactive", "stream"):
@@ -252,16 +248,13 @@ def test_a_killed_workers_messages_are_answered_by_the_other(deployment):
     holders = Counter(pid for message in said for _, pid in deployment.calls(message))
     [(pid, held)] = holders.most_common(1)
     deployment.worker_of(pid).kill()
-    killed_at = time.monotonic()
     deployment.open_gate("killed")
 
     deployment.until_answered(said)
-    took_s = time.monotonic() - killed_at
 
     assert [r.text for r in deployment.accepted(said)] == [f"you said {said[0].text}"] * 8
     assert {len(deployment.posts(m)) for m in said} == {1}
     assert sum(len(deployment.calls(m)) for m in said) == 8 + held
-    assert took_s < LEASE_S + 5
     missed = {m["message_id"] for m in deployment.late("list")}
     assert missed.isdisjoint(m.message_id for m in said)
 
@@ -271,7 +264,7 @@ def test_an_answer_kept_by_a_killed_worker_is_sent_by_the_other(deployment):
     person = f"kept-{time.monotonic_ns()}"
     deployment.simulator.fail_replies(None, person, status=500)
     message = deployment.say("say it once", person)
-    wait_for(lambda: deployment.posts(message), limit_s=10, what="a first attempt")
+    wait_for(lambda: deployment.posts(message), what="a first attempt")
     [(_, pid)] = deployment.calls(message)
     deployment.worker_of(pid).kill()
     deployment.simulator.heal_replies()
@@ -295,12 +288,12 @@ def test_sigterm_ends_everything_in_time_and_loses_nothing(deployment):
     started = time.monotonic()
     codes, took_s = {}, {}
     for name in sorted(running):  # the listener first
-        codes[name] = running[name].wait(GRACE_S + 10)
+        codes[name] = running[name].wait(KILLED_AFTER_S)
         took_s[name] = time.monotonic() - started
 
     assert codes == dict.fromkeys(running, 0)
-    assert took_s["listener"] < 5
-    assert max(took_s.values()) < GRACE_S + 5
+    assert took_s["listener"] < KILLED_AFTER_S / 2
+    assert max(took_s.values()) < KILLED_AFTER_S - 5
     assert [p for process in running.values() for p in process.members()] == []
     assert sum(deployment.waiting().values()) <= 1, "what was answered had left the broker"
 

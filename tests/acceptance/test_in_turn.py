@@ -24,7 +24,7 @@ def four_workers(
         yield deployment
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_a_burst_keeps_its_order_though_a_worker_is_killed_halfway(four_workers):
     """Two hundred messages of one conversation, and one each of two hundred others."""
     simulator = four_workers.simulator
@@ -36,7 +36,7 @@ def test_a_burst_keeps_its_order_though_a_worker_is_killed_halfway(four_workers)
 
     four_workers.processes["worker-two"].signal(signal.SIGKILL)
 
-    four_workers.until_answered(lane + others, limit_s=180)
+    four_workers.until_answered(lane + others, limit_s=300)
     four_workers.until_finished(lane + others)
     called = [id_ for id_, _ in four_workers.calls() if id_ in {m.message_id for m in lane}]
     in_order = list(dict.fromkeys(called))

@@ -214,10 +214,10 @@ def _play(scene: Scene, app: Celery, unreachable: str) -> None:
     ):
         deployment.until_state(said[name], state)
     worker = deployment.processes["worker-one"]
-    wait_for(lambda: worker.log.count("message_set_aside") >= 3, limit_s=20, what="strangers")
-    wait_for(lambda: simulator.simulator.robots.messages, limit_s=20, what="an alert")
+    wait_for(lambda: worker.log.count("message_set_aside") >= 3, what="strangers")
+    wait_for(lambda: simulator.simulator.robots.messages, what="an alert")
     sent = command(deployment, "late", "send", said["slow"].message_id)
-    wait_for(lambda: simulator.proactive, limit_s=20, what=f"a proactive message: {sent}")
+    wait_for(lambda: simulator.proactive, what=f"a proactive message: {sent}")
     scene.shown["late send"] = sent
     scene.shown["alerts"] = repr([m.text for m in simulator.simulator.robots.messages])
     say("after", "and now", said["handed over"].person)
@@ -290,13 +290,13 @@ def _gather(scene: Scene, app: Celery) -> None:
 def _stop_and_gather(scene: Scene) -> None:
     """What lies on the broker, in the store and on the disk while nobody works on it."""
     deployment = scene.deployment
-    deployment.processes["worker-one"].terminate(20)
+    deployment.processes["worker-one"].terminate()
     for number, group in enumerate((None, f"{TITLE} waits")):
         person = f"waiting-{number}-{time.monotonic_ns()}"
         deployment.say("waits", person, senderNick=NICK, group=group)
     scene.broker = redis_contents(scene.broker_url)
     scene.store = redis_contents(scene.store_url)
-    deployment.processes["listener"].terminate(20)
+    deployment.processes["listener"].terminate()
     _spool(scene)
 
 
@@ -314,11 +314,11 @@ def _spool(scene: Scene) -> None:
         procfile()["listener"], environment=environment, folder=deployment.work, log=log
     )
     try:
-        deployment.simulator.until_connected(timeout_s=20)
+        deployment.simulator.until_connected()
         deployment.say("spooled", f"spooled-{time.monotonic_ns()}", senderNick=NICK, group=TITLE)
         listener.until_logged("message_spooled")
         scene.spool = files_of(folder)
-        listener.terminate(20)
+        listener.terminate()
     finally:
         listener.kill()
         scene.shown["log of the listener that spools"] = listener.log
@@ -406,7 +406,7 @@ def test_a_disk_of_one_machine_holds_nothing_either_while_keys_are_changed(tmp_p
             worker = deployment.processes["worker-one"]
             worker.until_logged("ENVELOPE_KEY is not set")
             assert deployment.calls() == []
-            worker.terminate(20)
+            worker.terminate()
             deployment.environment["ENVELOPE_KEY"] = f"{new},{old}"
             deployment.start()
             failed = deployment.say("raise: this", senderNick=NICK)
@@ -419,11 +419,10 @@ def test_a_disk_of_one_machine_holds_nothing_either_while_keys_are_changed(tmp_p
                     lambda m=message, a=action: any(  # type: ignore[misc]
                         m.message_id in line and a in line for line in worker.log.splitlines()
                     ),
-                    limit_s=20,
                     what=action,
                 )
             shown = deployment.late("show", slow.message_id)
-            worker.terminate(20)
+            worker.terminate()
             queued = deployment.say("queued", senderNick=NICK, group=TITLE)
         finally:
             deployment.stop()

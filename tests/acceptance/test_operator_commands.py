@@ -10,7 +10,6 @@ import signal
 import subprocess
 import uuid
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -53,7 +52,7 @@ def celery(
         cwd=deployment.work,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     output = done.stdout + done.stderr
@@ -74,11 +73,16 @@ def a_person() -> str:
 
 def flagged(deployment: Deployment, person: str = "", **more: Any) -> Message:
     """A message whose answer came too late for its webhook; sessions live long after it."""
-    deployment.simulator.switch(session_ttl_s=4)
-    message = deployment.say("sleep:2.5 slowly", person, **more)
-    deployment.simulator.switch(session_ttl_s=5400)
+    message = deployment.say_outliving_its_webhook(person, **more)
     deployment.until_state(message, "FLAGGED")
     return message
+
+
+def handle_the_rest(deployment: Deployment) -> None:
+    """Leave nothing to the operator of what other tests have left."""
+    ids = [missed["message_id"] for missed in deployment.late("list", "--limit", "1000")]
+    if ids:
+        said(celery(deployment, "late", "discard", *ids))
 
 
 def answers(deployment: Deployment, message: Message) -> list[str]:
@@ -175,21 +179,21 @@ def test_a_send_that_is_killed_leaves_the_reply_missed_and_in_doubt(deployment):
     late = flagged(deployment, person)
     deployment.until_answered([deployment.say("and now", person)])
     posts = len(deployment.posts(late))
-    deployment.simulator.fail_replies(1, person, hang_s=30)
+    deployment.simulator.fail_replies(1, person, hang_s=120)
 
     with subprocess.Popen(
         ["celery", "-A", "worker", "late", "send", late.message_id],
         env=deployment.environment,
         cwd=deployment.work,
     ) as sending:
-        wait_for(lambda: len(deployment.posts(late)) > posts, limit_s=20, what="the post")
+        wait_for(lambda: len(deployment.posts(late)) > posts, what="the post")
         sending.kill()
 
     def is_missed() -> bool:
         listed = {m["message_id"]: m for m in deployment.late("list")}
         return bool(listed.get(late.message_id, {}).get("in_doubt"))
 
-    wait_for(is_missed, limit_s=20, what="the reply to be missed again")
+    wait_for(is_missed, what="the reply to be missed again")
     assert len(deployment.posts(late)) == posts + 1
 
 
@@ -213,7 +217,7 @@ def test_what_was_never_answered_is_run_anew_and_reaches_the_person(deployment, 
         worker.signal(signal.SIGSTOP)
     deployment.simulator.switch(session_ttl_s=2.5)
     message = deployment.say("too long in the queue")
-    wait_for(lambda: _epoch_ms() > message.expires_at_ms, limit_s=5, what="the webhook's end")
+    deployment.until_expired(message)
     for worker in deployment.workers:
         worker.signal(signal.SIGCONT)
     deployment.until_state(message, "FLAGGED")
@@ -233,10 +237,6 @@ def test_what_was_never_answered_is_run_anew_and_reaches_the_person(deployment, 
     ]
 
 
-def _epoch_ms() -> int:
-    return int(datetime.now(UTC).timestamp() * 1000)
-
-
 def test_one_that_is_discarded_is_dropped_in_flower(deployment):
     failed = deployment.say("raise: this")
     deployment.until_state(failed, "FAILURE")
@@ -250,6 +250,7 @@ def test_one_that_is_discarded_is_dropped_in_flower(deployment):
 
 
 def test_all_of_a_reason_are_sent_at_once(deployment):
+    handle_the_rest(deployment)
     person = a_person()
     late = [flagged(deployment, person) for _ in range(2)]
     deployment.until_answered([deployment.say("and now", person)])
@@ -280,7 +281,7 @@ def test_the_story_of_an_answered_message_has_every_step_and_its_spare_time(depl
     assert "errcode -1" in retried["what"]
     since = [step["since_received_s"] for step in steps]
     assert since == sorted(since)
-    assert all(5390 < step["spare_s"] <= 5398.5 for step in steps)
+    assert all(5300 < step["spare_s"] <= 5398.5 for step in steps)
     owner = steps[2]["facts"]["owner"]
     assert re.search(rf"taken by {re.escape(owner)}", text)
     assert re.search(r"ended as SUCCESS, \d+\.\d{3} s after it was received", text)
@@ -293,7 +294,7 @@ def test_a_running_message_says_who_has_it_and_a_dead_worker_shows(deployment):
 
     running = said(celery(deployment, "trace", message.message_id)).splitlines()[-1]
     deployment.worker_of(pid).kill()
-    wait_for(lambda: len(deployment.calls(message)) == 2, limit_s=20, what="the other worker")
+    wait_for(lambda: len(deployment.calls(message)) == 2, what="the other worker")
     deployment.open_gate("traced")
     deployment.until_answered([message])
     deployment.until_finished([message])
@@ -313,7 +314,7 @@ def test_a_conversation_shows_who_waited_for_their_turn(deployment):
         done = celery(deployment, "trace", second.message_id)
         return "now: waits for its turn in its conversation" in done.stdout
 
-    wait_for(is_parked, limit_s=20, what="the second one to be parked")
+    wait_for(is_parked, what="the second one to be parked")
     deployment.open_gate("turn")
     deployment.until_answered([first, second])
     deployment.until_finished([first, second])

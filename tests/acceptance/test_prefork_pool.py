@@ -9,7 +9,8 @@ import pytest
 
 from dingwire.simulator import SimulatorThread
 from tests.acceptance.conftest import redis_database
-from tests.acceptance.deployment import CLIENT_SECRET, GRACE_S, MARKER, Deployment
+from tests.acceptance.deployment import CLIENT_SECRET, MARKER, Deployment
+from tests.processes import KILLED_AFTER_S
 from tests.servers import wait_for
 
 
@@ -82,11 +83,11 @@ def test_sigterm_hands_a_childs_message_back(prefork):
     prefork.until_called([message])
     [worker] = prefork.workers
 
-    code, took_s = worker.terminate(GRACE_S + 10)
+    code, took_s = worker.terminate()
 
     assert code == 0
-    assert took_s < GRACE_S + 5
-    wait_for(lambda: not list(worker.members()), limit_s=2, what="the children's end")
+    assert took_s < KILLED_AFTER_S - 5
+    wait_for(lambda: not list(worker.members()), what="the children's end")
     prefork.open_gate("again")
     prefork.start()
     prefork.until_answered([message])
@@ -100,7 +101,7 @@ def test_an_agent_that_needs_less_than_the_grace_is_waited_for(prefork):
     prefork.until_called([message])
     [worker] = prefork.workers
 
-    code, _ = worker.terminate(GRACE_S + 10)
+    code, _ = worker.terminate()
 
     assert code == 0
     assert [r.text for r in prefork.accepted([message])] == [f"you said {message.text}"]

@@ -26,11 +26,10 @@ from tests.acceptance.deployment import CLIENT_ID, CLIENT_SECRET, LOGIN, MARKER
 from tests.integration.store_place import wait_for_postgresql
 from tests.integration.worker_place import place
 from tests.listening import empty
-from tests.processes import ROOT, Process, procfile
+from tests.processes import KILLED_AFTER_S, ROOT, Process, procfile
 from tests.rabbitmqctl import rabbitmqctl
-from tests.servers import free_port, redis_with_tls, wait_for
+from tests.servers import PATIENCE_S, free_port, redis_with_tls, wait_for
 
-KILLED_AFTER_S = 30
 PASSWORD = "hush-redis-77"
 PEOPLE = 40
 # What docs/deploy.md says that a listener, two workers and Flower need at most.
@@ -138,7 +137,7 @@ def test_every_line_works_and_stops_cleanly(addons, request, tmp_path):
 
 def _see_it_work(platform: Platform, simulator: SimulatorThread, addons: Addons) -> None:
     release = platform.start("release")
-    assert release.wait(KILLED_AFTER_S) == 0, release.log
+    assert release.wait(PATIENCE_S) == 0, release.log
     port = free_port()
     platform.start("listener")
     platform.start("worker").until_logged(" ready.")
@@ -146,21 +145,20 @@ def _see_it_work(platform: Platform, simulator: SimulatorThread, addons: Addons)
     web = platform.start("web", PORT=str(port))
     assert platform.kinds == {"release", "listener", "worker", "web"}
 
-    simulator.until_connected(timeout_s=20)
+    simulator.until_connected()
     said = [simulator.say(f"{MARKER} hello", f"p{n}") for n in range(PEOPLE)]
-    wait_for(lambda: len(simulator.accepted) >= PEOPLE, limit_s=60, what="the answers")
+    wait_for(lambda: len(simulator.accepted) >= PEOPLE, what="the answers")
     assert {reply.text for reply in simulator.accepted} == {f"echo: {MARKER} hello"}
     assert {r.conversation_id for r in simulator.accepted} == {m.conversation_id for m in said}
 
     def page(path: str, **options: Any) -> requests.Response:
-        return requests.get(f"http://127.0.0.1:{port}{path}", timeout=10, **options)
+        return requests.get(f"http://127.0.0.1:{port}{path}", timeout=60, **options)
 
     web.until_logged("Connected to ")
     assert page("/workers").status_code == 401
     assert page("/workers", auth=LOGIN).status_code == 200
     wait_for(
         lambda: len(page("/api/workers", auth=LOGIN, params={"refresh": "1"}).json()) == 2,
-        limit_s=20,
         what="Flower to ask both workers",
     )
     if addons.has_queue_page:
@@ -169,7 +167,7 @@ def _see_it_work(platform: Platform, simulator: SimulatorThread, addons: Addons)
     assert addons.is_healthy()
 
     for name, process in platform.running.items():
-        code, _ = process.terminate(limit_s=KILLED_AFTER_S)
+        code, _ = process.terminate()
         assert code == 0, f"{name}: {process.log[-2000:]}"
         assert list(process.members()) == [], name
     assert platform.running == {}
@@ -185,7 +183,7 @@ def test_sigterm_is_no_other_signal_where_celery_is_told_so(options, tmp_path, r
         here.listener()
         worker = here.worker(options, REMAP_SIGTERM="SIGQUIT")
         message = here.simulator.say("hello")
-        wait_for(lambda: here.runs, limit_s=10, what="the agent to be run")
+        wait_for(lambda: here.runs, what="the agent to be run")
 
         worker.signal(signal.SIGTERM)
         worker.until_logged("Warm shutdown")

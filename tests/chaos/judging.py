@@ -65,7 +65,7 @@ class Allowed:
     doubled: int = 0
     missed: int = 0
     never_acked: int | None = 0
-    recovery_s: float = 20.0
+    recovery_s: float = 45.0
 
 
 @dataclass(frozen=True)

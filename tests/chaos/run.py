@@ -67,7 +67,7 @@ def _play(cell: Cell, fault: Fault, scene: Scene, size: Size, started: float) ->
     give_up_at = started + fault.limit_s
     load = Load(scene, fault, size)
     load.start()
-    if not load.halfway.wait(30):
+    if not load.halfway.wait(120):
         load.join(0)
     struck_s, struck_at = time.time(), time.monotonic()
     fault.strike(scene)
@@ -77,7 +77,7 @@ def _play(cell: Cell, fault: Fault, scene: Scene, size: Size, started: float) ->
     ended_s = struck_s if fault.ends_at_once else scene.over_s or struck_s
     back_s = scene.listening_since(struck_s) if fault.cuts_socket else 0.0
     load.go_on()
-    load.join(60)
+    load.join(120)
     for name, process in scene.deployment.processes.items():
         if not process.is_running:
             scene.complain(f"{name} ended by itself")

@@ -23,7 +23,7 @@ from tests.servers import Restartable, postgresql, rabbitmq, wait_for
 
 __all__ = ["LEASE_S", "SLOTS", "Needs", "Scene", "SharedServers", "set_scene"]
 
-LEASE_S = 2
+LEASE_S = 5
 SLOTS = 8  # messages a worker works on at once, so also the posts it may have under way
 POST_S = 0.03  # a post takes this long, so that some are under way when something dies
 AGENTS = Path(__file__).parent / "agents"
@@ -89,7 +89,7 @@ class Scene:
                 busy.pop(token, None)
         return busy
 
-    def until_busy(self, worker: Process, *, limit_s: float = 10) -> int:
+    def until_busy(self, worker: Process) -> int:
         """Wait until agents are at work in ``worker``; return the process id of one of them."""
         busy: list[int] = []
 
@@ -98,7 +98,7 @@ class Scene:
             busy[:] = [pid for pid in self.in_hand().values() if pid in members]
             return bool(busy)
 
-        wait_for(is_busy, limit_s=limit_s, what="a worker to be busy")
+        wait_for(is_busy, what="a worker to be busy")
         return busy[0]
 
     def missed(self) -> set[str]:
@@ -165,7 +165,7 @@ def schema_on(postgresql_url: str) -> str:
             connected.append(True)
         return bool(connected)
 
-    wait_for(create, limit_s=30, what="PostgreSQL")
+    wait_for(create, what="PostgreSQL")
     return f"{postgresql_url}?options=-csearch_path%3D{name}"
 
 

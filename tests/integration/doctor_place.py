@@ -43,6 +43,6 @@ def black_hole() -> Iterator[int]:
         thread.start()
         yield server.getsockname()[1]
         server.shutdown(socket.SHUT_RDWR)
-        thread.join(5)
+        thread.join(60)
         for client in kept:
             client.close()

@@ -12,7 +12,7 @@ from typing import Any
 
 from contract.broker import Broker
 from dingwire.simulator import Simulator
-from tests.processes import ROOT
+from tests.processes import KILLED_AFTER_S, ROOT
 from tests.servers import Restartable, wait_for
 
 __all__ = ["ListenerProcess", "MovableBroker", "listener_process", "said"]
@@ -75,13 +75,13 @@ class ListenerProcess:
         return [entry for entry in map(json.loads, lines) if entry.get("action") == action]
 
     async def until(self, condition: Callable[["ListenerProcess"], object], what: str) -> None:
-        await asyncio.to_thread(wait_for, lambda: condition(self), limit_s=40, what=what)
+        await asyncio.to_thread(wait_for, lambda: condition(self), what=what)
 
     async def end(self, number: int) -> float:
         """Signal it; return how long it took to end."""
         started = time.monotonic()
         self.process.send_signal(number)
-        await asyncio.wait_for(self.process.wait(), 20)
+        await asyncio.wait_for(self.process.wait(), KILLED_AFTER_S)
         return time.monotonic() - started
 
 

@@ -128,4 +128,4 @@ def wait_for_postgresql(url: str) -> None:
             return False
         return True
 
-    wait_for(accepts, limit_s=60, what="PostgreSQL to take connections")
+    wait_for(accepts, what="PostgreSQL to take connections")

@@ -41,11 +41,11 @@ def let_two_fail(here: WorkerPlace) -> None:
         with closing(open_store(here.store_url)) as store:
             return bool(store.remembered("alert"))
 
-    wait_for(has_looked, limit_s=20, what="a first look for missed replies")
+    wait_for(has_looked, what="a first look for missed replies")
     here.listener()
     for person in ("alice", "bob"):
         here.simulator.say(WORDS, person)
-    wait_for(lambda: len(here.missed()) == 2, limit_s=20, what="two missed replies")
+    wait_for(lambda: len(here.missed()) == 2, what="two missed replies")
 
 
 def test_of_all_workers_one_tells_the_group(here):
@@ -53,7 +53,7 @@ def test_of_all_workers_one_tells_the_group(here):
 
     let_two_fail(here)
     robots = here.simulator.simulator.robots
-    wait_for(lambda: robots.messages, limit_s=30, what="an alert")
+    wait_for(lambda: robots.messages, what="an alert")
 
     (message,) = robots.messages
     assert message.accepted, message.errmsg
@@ -64,7 +64,6 @@ def test_of_all_workers_one_tells_the_group(here):
     assert WORDS not in message.text + logs
     wait_for(
         lambda: any('"alert_sent"' in worker.log for worker in workers),
-        limit_s=10,
         what="alert_sent in a log",
     )
     for private in (TOKEN, SECRET, "sign="):

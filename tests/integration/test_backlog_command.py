@@ -82,7 +82,7 @@ def run(
     }
     return subprocess.run(
         ["celery", "-A", "worker", "backlog", *options],
-        env=environment, cwd=folder, capture_output=True, text=True, timeout=60, check=False,
+        env=environment, cwd=folder, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
 
 

@@ -14,7 +14,6 @@ from tests.processes import ROOT
 from tests.servers import free_port, wait_for
 
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
-LIMIT_S = 40
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +51,7 @@ def until(
         return bool(holds(*seen))
 
     try:
-        wait_for(is_so, limit_s=LIMIT_S, what=f"{name} to be as wanted")
+        wait_for(is_so, what=f"{name} to be as wanted")
     except TimeoutError:
         raise AssertionError(f"{name} is {seen}") from None
     return seen[1]
@@ -77,7 +76,7 @@ def refused_listener(here):
         )
         return said, doctor(here, "--deep")
     finally:
-        listener.terminate(10)
+        listener.terminate()
 
 
 def test_credentials_that_are_refused(here):
@@ -115,7 +114,7 @@ def test_egress_that_is_blocked(here):
         )
         found = doctor(here, DINGTALK_OPENAPI_ENDPOINT=closed)
     finally:
-        listener.terminate(10)
+        listener.terminate()
 
     assert "0 of 1 connections" in said
     assert found["api"][0] == "FAIL"
@@ -135,7 +134,7 @@ def test_replies_whose_webhook_has_expired(here):
         words = "the webhook expired before the reply was sent"
         said = until(here, "missed replies", lambda status, found: words in found)
     finally:
-        listener.terminate(10)
+        listener.terminate()
 
     assert "expired_" in said
     assert said.endswith("; celery -A worker late")
@@ -153,7 +152,7 @@ def test_replies_that_fail_and_are_tried_again(here):
         until(here, "deliveries", lambda status, found: status == "ok")
     finally:
         here.simulator.heal_replies()
-        listener.terminate(10)
+        listener.terminate()
 
     assert "500" in said
     on_the_page(words, "wait for another attempt")
@@ -173,8 +172,8 @@ def test_replies_for_which_the_app_has_no_permission(here, tmp_path):
         until(here, "missed replies", lambda status, found: words in found, **rescue)
         found = doctor(here, **rescue)
     finally:
-        listener.terminate(10)
-        worker.terminate(20)
+        listener.terminate()
+        worker.terminate()
         here.simulator.heal_replies()
 
     assert found["proactive"][0] == "FAIL"
@@ -199,7 +198,7 @@ def test_group_messages_that_dingtalk_does_not_push(here):
             lambda status, found: status == "skip" and words in found and "Stream" not in found,
         )
     finally:
-        listener.terminate(10)
+        listener.terminate()
 
     assert "nobody was denied" in said
     on_the_page(words)
@@ -214,7 +213,7 @@ def test_group_messages_of_somebody_who_may_not_write(here):
         said = until(here, "group messages", lambda status, found: words in found)
         found = doctor(here)
     finally:
-        listener.terminate(10)
+        listener.terminate()
 
     assert "1 message(s) of 1 sender(s) were denied" in said
     assert found["allowed users"] == ("ok", "1 person; ")

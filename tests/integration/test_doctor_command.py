@@ -57,7 +57,7 @@ def doctor(simulator: SimulatorThread, tmp_path: Path) -> Doctor:
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
         shown = done.stdout + done.stderr
@@ -190,7 +190,7 @@ def test_when_nothing_answers_it_still_ends_and_says_so(doctor):
         took_s = time.monotonic() - started
 
     found = findings(done)
-    assert took_s < 30
+    assert took_s < 60
     assert {name for name, (status, _) in found.items() if status == "FAIL"} >= {
         "credentials", "broker", "store", "send test",
     }  # fmt: skip
@@ -212,7 +212,7 @@ def test_the_release_makes_the_store_that_the_doctor_misses(doctor, simulator, t
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
 

@@ -117,7 +117,6 @@ async def test_a_password_in_the_brokers_address_is_not_logged(tmp_path, caplog)
     await asyncio.to_thread(
         servers.wait_for,
         lambda: "reconnecting" in {getattr(r, "action", "") for r in caplog.records},
-        limit_s=10,
         what="a failed attempt",
     )
     await enqueuer.stop(0.1)

@@ -44,7 +44,7 @@ def check(simulator: SimulatorThread, tmp_path: Path) -> Check:
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
         assert MARK not in done.stdout + done.stderr
@@ -75,7 +75,7 @@ def test_deep_opens_a_connection_for_a_moment(check, simulator):
     simulator.reset()
     found = findings(check("--check", "--deep", "--json"))
     assert found["stream"][0] == "ok"
-    simulator.until(lambda s: s.connections and not s.live_connections, 5, "a closed connection")
+    simulator.until(lambda s: s.connections and not s.live_connections, what="a closed connection")
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_when_nothing_answers_it_still_ends(check):
                 BROKER_URL=f"redis://:{MARK}@127.0.0.1:{port}/0",
             )
         )
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 60
     assert (found["credentials"][0], found["broker"][0]) == ("FAIL", "FAIL")
 
 
@@ -144,4 +144,4 @@ def test_it_needs_no_worker_code(tmp_path):
         "heavy = {'celery', 'sqlalchemy', 'worker', 'aiohttp'} & set(sys.modules)\n"
         "sys.exit(str(heavy) if heavy else 0)"
     )
-    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, timeout=30)
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, timeout=120)

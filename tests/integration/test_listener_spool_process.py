@@ -20,6 +20,7 @@ from tests.integration.listener_place import (
     said,
 )
 from tests.listening import envelopes_on
+from tests.processes import KILLED_AFTER_S
 from tests.servers import free_port
 
 
@@ -52,7 +53,7 @@ async def _until_drained(listener: ListenerProcess, count: int) -> None:
 
 
 async def _until_acked(simulator: Simulator, count: int) -> None:
-    await simulator.until(lambda s: len(s.message_acks) == count, 30, f"{count} acks")
+    await simulator.until(lambda s: len(s.message_acks) == count, what=f"{count} acks")
 
 
 async def test_killed_while_it_spools_it_has_lost_nothing_that_it_acknowledged(
@@ -65,7 +66,7 @@ async def test_killed_while_it_spools_it_has_lost_nothing_that_it_acknowledged(
 
     async with listener_process(simulator, tmp_path, movable.url) as listener:
         talking = asyncio.create_task(talk())
-        await simulator.until(lambda s: len(s.message_acks) > 300, 30)
+        await simulator.until(lambda s: len(s.message_acks) > 300)
         await listener.end(signal.SIGKILL)
         talking.cancel()
     acked = [ack.message_id for ack in simulator.message_acks]
@@ -96,7 +97,7 @@ async def test_told_to_stop_it_acknowledges_everything_and_the_next_one_sends_it
         took_s = await listener.end(signal.SIGTERM)
 
         assert listener.process.returncode == 0
-        assert took_s < 5
+        assert took_s < KILLED_AFTER_S / 2
         assert listener.logged("spool_left")[0]["messages"] == 200
         assert listener.logged("messages_unconfirmed") == []
     assert {ack.code for ack in simulator.message_acks} == {200}
@@ -205,7 +206,7 @@ async def test_with_neither_broker_nor_disk_it_says_that_messages_are_lost(simul
         took_s = await listener.end(signal.SIGTERM)
 
         assert listener.process.returncode == 0
-        assert took_s < 5
+        assert took_s < KILLED_AFTER_S / 2
         assert listener.logged("messages_unconfirmed")[0]["unconfirmed"] == 3
     assert simulator.message_acks == []
 
@@ -218,7 +219,7 @@ async def test_its_memory_is_bounded_however_much_comes_while_the_broker_is_away
         await _until_acked(simulator, 3000)
         before = psutil.Process(listener.pid).memory_info().rss
         await said(simulator, 9000, start=3000, text="x" * 1000)
-        await simulator.until(lambda s: len(s.message_acks) == 12_000, 90)
+        await simulator.until(lambda s: len(s.message_acks) == 12_000, 200)
         after = psutil.Process(listener.pid).memory_info().rss
 
     assert {ack.code for ack in simulator.message_acks} == {200}

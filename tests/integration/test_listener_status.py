@@ -16,6 +16,7 @@ from contract.routing import EVENTS
 from contract.sealing import Sealer
 from dingwire.simulator import Simulator
 from listener.publisher import FLEETING_LIMIT, Publisher
+from listener.status import EVERY_S
 from listener.task_message import TaskMessage, status_task
 from tests.integration.listener_place import MovableBroker, said
 from tests.listening import empty, envelopes_on, running_listener, until_away
@@ -51,7 +52,7 @@ async def _until_told(broker: Broker, connections_up: int) -> ListenerStatus:
         return bool(found) and found[-1].connections_up == connections_up
 
     what = f"a status with {connections_up} connections"
-    await asyncio.to_thread(wait_for, is_told, limit_s=10, what=what)
+    await asyncio.to_thread(wait_for, is_told, what=what)
     return found[-1]
 
 
@@ -87,7 +88,7 @@ async def test_workers_are_told_how_it_does_and_that_it_stops(simulator, tmp_pat
     assert last.frames >= 7
     for age_s in (last.last_frame_age_s, last.last_message_age_s, last.last_denied_age_s):
         assert age_s is not None
-        assert 0 <= age_s < 20
+        assert 0 <= age_s < 60
     assert abs(last.clock_offset_s or 0) < 5
     shown = json.dumps([message.payload for message in left] + [m.headers for m in left])
     for private in ("xyzzy", "s3cret", "sendBySession", "stranger", key, *simulator.tickets_seen):
@@ -107,7 +108,7 @@ async def test_a_connection_that_goes_and_comes_is_told_at_once(simulator, tmp_p
         back = await _until_told(broker, 1)
         took_s = time.monotonic() - since
 
-    assert took_s < 10
+    assert took_s < EVERY_S, "it did not wait for its turn"
     assert lost.trouble in ("closed", "refused")
     assert lost.reconnects >= 1
     assert back.trouble is None

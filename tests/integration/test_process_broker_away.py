@@ -40,18 +40,16 @@ def _restarted_with_work_in_hand(here: WorkerPlace, kind: str, options: str) -> 
         here.listener()
         worker = here.worker(options, LEASE_S="15")
         here.simulator.say("hello")
-        wait_for(lambda: len(here.runs) == 1, limit_s=10, what="the agent to be run")
+        wait_for(lambda: len(here.runs) == 1, what="the agent to be run")
 
         broker.close()
         worker.until_logged("onnection to broker lost")
         broker.start()
-        wait_for(
-            lambda: worker.log.count("Connected to ") == 2, limit_s=60, what="the reconnection"
-        )
+        wait_for(lambda: worker.log.count("Connected to ") == 2, what="the reconnection")
         here.gate.touch()
-        wait_for(lambda: len(here.simulator.accepted) == 1, limit_s=20, what="the answer")
+        wait_for(lambda: len(here.simulator.accepted) == 1, what="the answer")
         here.simulator.say("still there?")
-        wait_for(lambda: len(here.simulator.accepted) == 2, limit_s=30, what="the next answer")
+        wait_for(lambda: len(here.simulator.accepted) == 2, what="the next answer")
 
         assert worker.is_running
         assert [r.text for r in here.simulator.accepted] == [

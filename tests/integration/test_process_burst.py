@@ -38,13 +38,11 @@ def test_bursts_and_questions_do_not_block_each_other(here):
     for thread in asking:
         thread.start()
     try:
-        wait_for(lambda: answered, limit_s=30, what="the first answer to a question")
+        wait_for(lambda: answered, what="the first answer to a question")
         for burst in range(1, BURSTS + 1):
             for number in range(MESSAGES):
                 here.simulator.say(f"message {number}", person=f"person {number % 60}")
-            wait_for(
-                partial(_has, here, burst * MESSAGES), limit_s=30, what=f"answers of burst {burst}"
-            )
+            wait_for(partial(_has, here, burst * MESSAGES), what=f"answers of burst {burst}")
     finally:
         stop.set()
         for thread in asking:

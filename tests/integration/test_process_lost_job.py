@@ -3,6 +3,7 @@
 import pytest
 
 from tests.integration.worker_place import place
+from tests.processes import KILLED_AFTER_S
 
 # The first process to get a job ends at the one moment at which nobody else knows of it.
 AGENT = """
@@ -42,11 +43,11 @@ def test_what_it_took_with_it_goes_back_though_the_worker_lives_on(here):
     here.listener()
     worker = here.worker("-P prefork -c 2", AGENT="dying:answer")
 
-    here.simulator.until_answered(here.simulator.say("hello"), 25)
+    here.simulator.until_answered(here.simulator.say("hello"))
 
     assert here.gate.exists(), "it died"
     assert [r.text for r in here.simulator.accepted] == ["answer to hello"]
     assert worker.is_running
-    code, took_s = worker.terminate(limit_s=15)
+    code, took_s = worker.terminate()
     assert code == 0
-    assert took_s < 10, "nothing is waited for that nobody works on"
+    assert took_s < KILLED_AFTER_S / 2, "nothing is waited for that nobody works on"

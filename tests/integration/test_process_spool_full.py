@@ -28,7 +28,7 @@ def test_what_did_not_fit_on_the_disk_is_listed_and_the_rest_answered(here):
         here.start("python -m listener", SPOOL_MAX_MB="1")
         here.simulator.until_connected(1)
         said = [here.simulator.say(f"{n} " + "x" * 12_000).message_id for n in range(SAID)]
-        wait_for(lambda: len(here.simulator.message_acks) == SAID, limit_s=30, what="the acks")
+        wait_for(lambda: len(here.simulator.message_acks) == SAID, what="the acks")
         (here.folder / "brief.py").write_text("def agent(message): return message.text[:5]\n")
         broker.start()
         watcher = Celery("watcher", broker=here.broker_url, set_as_current=False)
@@ -36,7 +36,6 @@ def test_what_did_not_fit_on_the_disk_is_listed_and_the_rest_answered(here):
         here.worker(AGENT="brief:agent")
         wait_for(
             lambda: len(here.simulator.accepted) + len(here.missed()) == SAID,
-            limit_s=25,
             what="every message to be answered or listed",
         )
 
@@ -49,7 +48,7 @@ def test_what_did_not_fit_on_the_disk_is_listed_and_the_rest_answered(here):
             return {ast.literal_eval(known[id_]["kwargs"])["message_id"] for id_ in flagged}
 
         ids = {m["message_id"] for m in missed}
-        wait_for(lambda: shown() == ids, limit_s=10, what="Flower to be told of every loss")
+        wait_for(lambda: shown() == ids, what="Flower to be told of every loss")
 
     assert 0 < len(missed) < SAID
     assert {m["message_id"] for m in missed} == set(said[: len(missed)])

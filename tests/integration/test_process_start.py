@@ -100,7 +100,7 @@ def test_a_message_this_release_does_not_know_is_kept_and_not_shown(here):
     assert kept["reason"] == "unsupported_version"
     assert kept["task_id"] == task_id("dingprocess", "msgFromTheFuture==")
     with redis.Redis.from_url(here.broker_url) as client:
-        wait_for(lambda: client.llen("messages") == 0, limit_s=10, what="the queue to be empty")
+        wait_for(lambda: client.llen("messages") == 0, what="the queue to be empty")
     assert "marked" not in worker.log
     assert worker.is_running
 
@@ -158,7 +158,7 @@ def test_remote_control_shows_no_arguments(here, options):
     here.listener()
     here.worker(options)
     message = here.simulator.say("marked text")
-    wait_for(lambda: here.runs, limit_s=10, what="the agent to be run")
+    wait_for(lambda: here.runs, what="the agent to be run")
 
     shown = here.run("celery", "-A", "worker", "inspect", "active", "--json", "-t", "10")
     queried = here.run(

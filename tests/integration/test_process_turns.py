@@ -24,7 +24,7 @@ def here(tmp_path, redis_url):
 
 
 def _until_runs(here: WorkerPlace, count: int) -> None:
-    wait_for(lambda: len(here.runs) == count, limit_s=20, what=f"{count} runs of the agent")
+    wait_for(lambda: len(here.runs) == count, what=f"{count} runs of the agent")
 
 
 def _until_parked(here: WorkerPlace, count: int) -> None:
@@ -37,7 +37,7 @@ def _until_parked(here: WorkerPlace, count: int) -> None:
             in_hand = broker.hlen("unacked") + broker.llen("messages")
         return states.count(b"parked") == count and in_hand == states.count(b"running")
 
-    wait_for(parked, limit_s=20, what=f"{count} parked messages")
+    wait_for(parked, what=f"{count} parked messages")
 
 
 def _texts(here: WorkerPlace, conversation_id: str) -> list[str]:
@@ -45,13 +45,13 @@ def _texts(here: WorkerPlace, conversation_id: str) -> list[str]:
 
 
 def _until_replies(here: WorkerPlace, count: int) -> None:
-    here.simulator.until(lambda s: len(s.accepted) == count, 30, f"{count} replies")
+    here.simulator.until(lambda s: len(s.accepted) == count, what=f"{count} replies")
 
 
 def _say_next(here: WorkerPlace, text: str) -> Message:
     """Say it in another millisecond than what was said before; people do not write faster."""
     before = here.simulator.messages[-1].created_at_ms
-    wait_for(lambda: time.time() * 1000 > before + 1, limit_s=1, what="the next millisecond")
+    wait_for(lambda: time.time() * 1000 > before + 1, what="the next millisecond")
     return here.simulator.say(text)
 
 
@@ -122,7 +122,7 @@ def test_a_burst_is_merged_into_one_turn_and_every_message_is_accounted_for(here
                     found[ends[event["uuid"]]].append(event["type"])
             return found
 
-        wait_for(lambda: all(ended().values()), limit_s=20, what="the end of every task")
+        wait_for(lambda: all(ended().values()), what="the end of every task")
 
     assert _texts(here, first.conversation_id) == [
         "answer to first",
@@ -149,7 +149,7 @@ def test_one_too_many_gets_a_notice_at_once_and_is_a_missed_reply(here):
 
     _until_replies(here, 1)
     assert _texts(here, first.conversation_id) == [CROWDED_NOTE]
-    wait_for(lambda: here.missed(), limit_s=10, what="a missed reply")
+    wait_for(lambda: here.missed(), what="a missed reply")
     [missed] = here.missed()
     assert (missed["message_id"], missed["reason"]) == (third.message_id, "too_many_waiting")
     here.gate.touch()
@@ -165,13 +165,13 @@ def test_a_kept_answer_goes_out_by_the_next_webhook_of_its_conversation(here):
     _until_runs(here, 1)
     here.simulator.expire_session("alice")
     here.gate.touch()
-    wait_for(lambda: here.missed(), limit_s=10, what="a missed reply")
+    wait_for(lambda: here.missed(), what="a missed reply")
 
     here.simulator.say("hello", "bob")
     _until_replies(here, 1)
     for words in ("are you there?", "thank you"):
         here.simulator.until_answered(here.simulator.say(words))
-        wait_for(lambda: here.unfinished() == 0, limit_s=10, what="the end of the turn")
+        wait_for(lambda: here.unfinished() == 0, what="the end of the turn")
 
     assert _texts(here, late.conversation_id) == [
         "补发 · Late answer to: 「what is new?」\nanswer to what is new?",
@@ -188,7 +188,7 @@ def test_a_kept_answer_stays_kept_when_handing_over_is_off(here):
     _until_runs(here, 1)
     here.simulator.expire_session("alice")
     here.gate.touch()
-    wait_for(lambda: here.missed(), limit_s=10, what="a missed reply")
+    wait_for(lambda: here.missed(), what="a missed reply")
 
     here.simulator.say("are you there?")
 

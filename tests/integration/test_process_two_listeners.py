@@ -21,7 +21,7 @@ def test_no_message_is_answered_twice_and_none_is_lost_when_one_listener_dies(he
     here.gate.touch()
     here.simulator.switch(redeliver_after_s=1.0, redeliver_acked=True, redeliver_times=3)
     one, _ = (here.start("python -m listener", CONNECTIONS="2") for _ in range(2))
-    here.simulator.until_connected(4, 20)
+    here.simulator.until_connected(4)
     here.worker()
     for number in range(MESSAGES):
         if number == MESSAGES // 2:
@@ -30,18 +30,15 @@ def test_no_message_is_answered_twice_and_none_is_lost_when_one_listener_dies(he
 
     wait_for(
         lambda: len({r.text for r in here.simulator.accepted}) == MESSAGES,
-        limit_s=60,
         what="all answers",
     )
     wait_for(
         lambda: all(len(m.pushes) == 4 for m in here.simulator.messages),
-        limit_s=20,
         what="every push",
     )
     here.simulator.say("the last one")
     wait_for(
         lambda: "answer to the last one" in {r.text for r in here.simulator.accepted},
-        limit_s=20,
         what="the last answer",
     )
 

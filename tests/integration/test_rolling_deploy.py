@@ -59,7 +59,7 @@ def _envelope(here: WorkerPlace, person: str) -> dict[str, Any]:
         found.extend(envelopes_on(_broker(here)))
         return bool(found)
 
-    wait_for(is_found, limit_s=20, what="the listener to enqueue")
+    wait_for(is_found, what="the listener to enqueue")
     return found[0].to_wire()
 
 
@@ -80,7 +80,7 @@ def _missed(here: WorkerPlace, id_: str) -> MissedReply | None:
 
 
 def _until_missed(here: WorkerPlace, id_: str) -> MissedReply:
-    wait_for(lambda: _missed(here, id_), limit_s=20, what=f"{id_} to be kept")
+    wait_for(lambda: _missed(here, id_), what=f"{id_} to be kept")
     missed = _missed(here, id_)
     assert missed is not None
     return missed
@@ -96,10 +96,10 @@ def test_a_field_of_a_later_release_does_not_keep_a_message_from_its_answer(here
     """And the field is still there after a worker that does not know it has died."""
     listener = here.listener()
     envelope = _envelope(here, "alice") | {"mood": {"of": "a later release"}}
-    listener.terminate(limit_s=10)
+    listener.terminate()
     first = here.worker()
     _publish(here, "answer", {"envelope": envelope}, _identity(envelope))
-    wait_for(lambda: here.runs, limit_s=20, what="the agent to be run")
+    wait_for(lambda: here.runs, what="the agent to be run")
 
     with _store(here) as store:
         (unfinished,) = store.unfinished()
@@ -118,7 +118,7 @@ def test_what_a_worker_cannot_work_on_is_kept_and_shown_and_not_told(here):
     listener = here.listener()
     later = _envelope(here, "alice") | {"version": 2, "words": [f"again {MARKED}"]}
     verse, hinted = _envelope(here, "bob"), _envelope(here, "carol")
-    listener.terminate(limit_s=10)
+    listener.terminate()
     here.gate.touch()
     card = str(uuid.uuid4())
     port = str(free_port())
@@ -138,7 +138,6 @@ def test_what_a_worker_cannot_work_on_is_kept_and_shown_and_not_told(here):
         kept = {name: _until_missed(here, id_) for name, id_ in ids.items()}
         wait_for(
             lambda: len([e for e in events if e["type"] == "task-failed"]) == 4,
-            limit_s=20,
             what="four failures",
         )
 
@@ -204,9 +203,9 @@ def test_a_copy_of_what_another_worker_has_answered_changes_nothing(here):
     worker = here.worker()
     message = here.simulator.say(f"hello {MARKED}")
     worker.until_logged("reply_posted")
-    listener.terminate(limit_s=10)
+    listener.terminate()
     envelope = {"bot": "dingprocess", "message_id": message.message_id, "text": MARKED}
-    wait_for(lambda: here.unfinished() == 0, limit_s=10, what="the message to be finished")
+    wait_for(lambda: here.unfinished() == 0, what="the message to be finished")
 
     _publish(here, "answer_in_verse", {"envelope": envelope}, str(uuid.uuid4()))
     worker.until_logged("message_set_aside")

@@ -51,7 +51,7 @@ def node_bot(node: str, simulator: SimulatorThread, tmp_path: Path) -> Iterator[
     with (tmp_path / "bot.log").open("wb") as output:
         bot = subprocess.Popen(command, stdout=output, stderr=output)
         try:
-            simulator.until_connected(timeout_s=30)
+            simulator.until_connected()
             yield
         finally:
             bot.kill()

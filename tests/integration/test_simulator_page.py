@@ -16,6 +16,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from dingwire.simulator import SimulatorThread
 from tests.browser import chromium
 from tests.integration.simulator_bot import RawBot
+from tests.servers import PATIENCE_S
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +38,9 @@ def bot(simulator: SimulatorThread) -> Iterator[RawBot]:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    asyncio.run_coroutine_threadsafe(connected.__aenter__(), loop).result(10)
+    asyncio.run_coroutine_threadsafe(connected.__aenter__(), loop).result(60)
     yield connected
-    asyncio.run_coroutine_threadsafe(connected.__aexit__(), loop).result(10)
+    asyncio.run_coroutine_threadsafe(connected.__aexit__(), loop).result(60)
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
     loop.close()
@@ -54,7 +55,7 @@ class ChatPage:
 
     def until(self, looked_at: Callable[[], Any]) -> Any:
         # A node may be replaced between two looks, which selenium calls stale.
-        wait = WebDriverWait(self._browser, 10, 0.05, ignored_exceptions=[Exception])
+        wait = WebDriverWait(self._browser, PATIENCE_S, 0.05, ignored_exceptions=[Exception])
         return wait.until(lambda _: looked_at())
 
     def texts(self, selector: str) -> list[str]:

@@ -28,7 +28,7 @@ def sdk_bot(simulator: SimulatorThread, tmp_path: Path) -> Iterator[Path]:
             [sys.executable, str(BOT)], env=environment, stdout=output, stderr=output
         )
         try:
-            simulator.until_connected(timeout_s=30)
+            simulator.until_connected()
             yield log
         finally:
             bot.kill()

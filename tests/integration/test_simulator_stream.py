@@ -283,7 +283,7 @@ async def test_a_burst_in_many_conversations_is_answered_message_by_message():
             await simulator.say(f"m{number}", f"p{number % 20}", f"g{number % 7}")
             for number in range(500)
         ]
-        await simulator.until(lambda it: len(it.accepted) == 500, timeout_s=30)
+        await simulator.until(lambda it: len(it.accepted) == 500)
 
         assert [each.answers for each in messages] == [[f"echo: m{n}"] for n in range(500)]
         assert {each.code for each in simulator.message_acks} == {200}

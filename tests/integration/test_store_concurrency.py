@@ -85,7 +85,7 @@ def test_each_due_message_is_handed_to_exactly_one_sweep(store, store_place, wor
 def test_one_of_many_takes_a_dead_lease_over(store, workers, store_place):
     for number in range(MESSAGES):
         store.claim(f"task{number}", owner="dead", lease_s=0.001, envelope=envelope(number))
-    wait_for(lambda: len(store.due(limit=MESSAGES, hold_s=0)) == MESSAGES, limit_s=10, what="death")
+    wait_for(lambda: len(store.due(limit=MESSAGES, hold_s=0)) == MESSAGES, what="death")
 
     started = [
         workers.submit(claim_all, store_place, f"worker{n}", MESSAGES) for n in range(WORKERS)
@@ -136,7 +136,7 @@ def test_what_a_killed_process_had_in_hand_is_handed_out(store, store_place):
     assert child.stdout is not None
     assert child.stdout.readline() == "claimed\n"
     os.kill(child.pid, signal.SIGKILL)
-    child.wait(10)
+    child.wait(60)
     child.stdout.close()
     assert store.claim("task1", owner="me", lease_s=15, envelope=None) == Held("child")
 
@@ -146,7 +146,7 @@ def test_what_a_killed_process_had_in_hand_is_handed_out(store, store_place):
         taken.extend(m.has_answer for m in store.due(limit=1, hold_s=60))
         return bool(taken)
 
-    wait_for(handed_out, limit_s=10, what="the dead worker's message to be due")
+    wait_for(handed_out, what="the dead worker's message to be due")
 
     claim = store.claim("task1", owner="me", lease_s=15, envelope=None)
     assert isinstance(claim, Claimed)

@@ -441,7 +441,7 @@ def test_a_done_message_is_known_for_its_time_and_then_forgotten(store_place):
     store.finish(claim(store).lease, "SUCCESS")
     assert not _forgotten(store, "task1")
 
-    wait_for(lambda: _forgotten(store, "task1"), limit_s=10, what="the record to go")
+    wait_for(lambda: _forgotten(store, "task1"), what="the record to go")
     assert claim(store).takeovers == 0
     store.close()
 
@@ -453,7 +453,7 @@ def test_a_missed_reply_is_kept_for_its_time_and_then_forgotten(store_place):
     store.prune()
     assert [r.task_id for r in store.missed()] == ["task1"]
 
-    wait_for(lambda: store.missed() == [], limit_s=10, what="the missed reply to go")
+    wait_for(lambda: store.missed() == [], what="the missed reply to go")
     assert store.find_missed("msg1") is None
     assert store.prune() == 1
     assert store.prune() == 0
@@ -475,7 +475,7 @@ def test_a_token_grows_even_over_a_forgotten_record(store_place):
     store.prepare()
     first = claim(store).lease
     store.finish(first, "SUCCESS")
-    wait_for(lambda: _forgotten(store, "task1"), limit_s=10, what="the record to go")
+    wait_for(lambda: _forgotten(store, "task1"), what="the record to go")
 
     assert claim(store).lease.token > first.token
     store.close()
@@ -497,7 +497,7 @@ def test_on_its_own_clock_a_lease_lives_dies_and_is_due(store_place):
         taken.extend(due_ids(store))
         return bool(taken)
 
-    wait_for(died, limit_s=10, what="the lease to die")
+    wait_for(died, what="the lease to die")
 
     assert taken == ["task1"]
     assert claim(store, owner="other").takeovers == 1

@@ -158,7 +158,6 @@ def test_a_killed_postgresql_is_unavailable(tmp_path):
         os.kill(int((tmp_path / "data/postmaster.pid").read_text().split()[0]), signal.SIGQUIT)
         servers.wait_for(
             lambda: not (tmp_path / "data/postmaster.pid").exists() or _is_refused(store),
-            limit_s=20,
             what="PostgreSQL to die",
         )
         with pytest.raises(StoreUnavailableError, match="postgresql at 127"):
@@ -219,7 +218,6 @@ def _cannot_save(client: Redis, folder: Path) -> str:
     client.bgsave()
     wait_for(
         lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err",
-        limit_s=20,
         what="a save to fail",
     )
     return "MISCONF"
@@ -338,7 +336,7 @@ def test_a_writer_on_the_same_file_is_waited_for(tmp_path):
 
         other.execute("ROLLBACK")
 
-        assert isinstance(waiting.result(20), Claimed)
+        assert isinstance(waiting.result(60), Claimed)
     other.close()
     store.close()
 

@@ -595,7 +595,7 @@ def test_a_note_is_read_until_it_is_replaced_or_expires(store_place):
     store.remember("worker", "gone", {}, ttl_s=0.001)
     store.remember("listener", "one", {}, ttl_s=60)
 
-    wait_for(lambda: len(store.remembered("worker")) == 2, limit_s=5, what="the note to expire")
+    wait_for(lambda: len(store.remembered("worker")) == 2, what="the note to expire")
     notes = store.remembered("worker")
 
     assert [(note.key, note.facts) for note in notes] == [
@@ -626,8 +626,6 @@ def test_of_many_one_is_first_until_the_time_is_over(store_place):
     assert store.is_first("alert", "other", within_s=60)
     assert store.is_first("short", "all", within_s=0.001)
 
-    wait_for(
-        lambda: store.is_first("short", "all", within_s=60), limit_s=5, what="the time to be over"
-    )
+    wait_for(lambda: store.is_first("short", "all", within_s=60), what="the time to be over")
     assert store.remembered("alert") == []
     store.close()

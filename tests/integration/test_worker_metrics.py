@@ -59,7 +59,7 @@ class Scraped:
             return seen.get(name) == value
 
         try:
-            wait_for(shows, limit_s=20, what=f"{name} to be {value:g}")
+            wait_for(shows, what=f"{name} to be {value:g}")
         except TimeoutError as error:
             raise AssertionError(f"{error}; it is {seen.get(name)}") from None
         return seen
@@ -117,7 +117,7 @@ def test_what_happens_to_messages_is_seen_in_the_metrics(here, options):
     here.gate.touch()
     scraped.until("worker_in_flight", 0)
 
-    code, _ = worker.terminate(30)
+    code, _ = worker.terminate()
     assert code == 0
     assert not [folder for folder in here.folder.glob("data/metrics/*") if folder.is_dir()]
 
@@ -133,7 +133,6 @@ def test_a_pool_process_that_dies_takes_nothing_of_the_counts_with_it(here):
     child.kill()
     wait_for(
         lambda: [p for p in worker.members() if _is_child(p, worker) and p.pid != child.pid],
-        limit_s=20,
         what="another pool process",
     )
     here.simulator.say("hello", "alice")
@@ -190,7 +189,7 @@ def test_without_a_port_nothing_is_measured(here):
 
 def test_a_worker_says_that_it_is_there_until_it_stops(here):
     worker, _ = metered(here, "-P prefork -c 2 -n it@%h", ENVELOPE_KEY=KEY)
-    wait_for(lambda: workers_known(here), limit_s=20, what="the worker to say that it is there")
+    wait_for(lambda: workers_known(here), what="the worker to say that it is there")
 
     (note,) = workers_known(here)
     assert note.key.startswith("it@")
@@ -205,7 +204,7 @@ def test_a_worker_says_that_it_is_there_until_it_stops(here):
     assert KEY not in shown
     assert "hush-51d0" not in shown
 
-    worker.terminate(30)
+    worker.terminate()
     assert workers_known(here) == []
 
 

@@ -72,7 +72,7 @@ class WorkerPlace:
             "DINGTALK_OPENAPI_ENDPOINT": self.simulator.endpoint,
             "DINGTALK_WEBHOOK_HOSTS": self.simulator.webhook_host,
             "AGENT": "gated:plain",
-            "LEASE_S": "2",
+            "LEASE_S": "5",
             "GATE": str(self.gate),
             "RUNS": str(self._runs),
             **variables,
@@ -107,7 +107,7 @@ class WorkerPlace:
             cwd=self.folder,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
 

@@ -43,7 +43,7 @@ def test_they_come_in_the_order_they_were_asked_for():
     turn = threading.Event()
 
     def last_to_end():
-        assert turn.wait(5)
+        assert turn.wait(60)
         yield FINE
 
     def first_to_end():
@@ -65,7 +65,7 @@ def test_one_that_hangs_fails_and_holds_up_nobody():
     started = time.monotonic()
     found = examine([Examination(("settings", "api", "stream"), hang), of(ODD)], limit_s=0.3)
 
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
     assert [(check.name, check.status) for check in found] == [
         ("settings", Status.OK),
         ("api", Status.FAIL),

@@ -112,4 +112,4 @@ def running() -> Iterator[LocalServer]:
         server.released.set()
         server._http.shutdown()
         server._http.server_close()
-        thread.join(5)
+        thread.join(60)

@@ -48,7 +48,7 @@ def tls_server(folder: Path) -> Iterator[str]:
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         yield f"https://127.0.0.1:{listening.getsockname()[1]}"
-        thread.join(10)
+        thread.join(60)
 
 
 def assert_not_arrived(answer: Answer | NoAnswer, reason: str) -> None:

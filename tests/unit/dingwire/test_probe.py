@@ -53,7 +53,7 @@ def test_deep_opens_a_connection_and_closes_it(simulator):
     found = findings(bot(simulator.endpoint), deep=True)
 
     assert found["stream"].status == "ok"
-    simulator.until(lambda s: s.connections and not s.live_connections, 5, "a closed connection")
+    simulator.until(lambda s: s.connections and not s.live_connections, what="a closed connection")
     assert len(simulator.connections) == 1
 
 

@@ -66,7 +66,7 @@ def test_a_server_that_speaks_no_tls_is_a_failure_of_tls():
 
 
 def test_a_server_that_says_nothing_is_given_up_in_time():
-    with listening(lambda client: threading.Event().wait(5)) as port:
+    with listening(lambda client: threading.Event().wait(60)) as port:
         error = failure(f"https://127.0.0.1:{port}", timeout_s=0.5)
     assert error.step == "tls"
     assert "timed out" in str(error)

@@ -257,7 +257,7 @@ def test_an_agent_past_its_time_is_recorded_and_its_later_answer_is_thrown_away(
     worker = desk.worker(stubborn, agent_timeout_s=0.05)
     outcome = desk.answer(worker)
     may_return.set()
-    wait_for(returned.is_set, limit_s=10, what="the agent to end")
+    wait_for(returned.is_set, what="the agent to end")
 
     assert (outcome.state, outcome.reason) == (FinalState.FAILURE, Reason.AGENT_TIMEOUT)
     assert outcome.detail == "no reply within 0.05 s"
@@ -389,9 +389,9 @@ def test_an_agent_cancelled_by_the_end_of_the_process_has_not_failed(desk):
 
     worker = desk.worker(waiting)
     future = desk.start(worker)
-    wait_for(started.is_set, limit_s=10, what="the agent to start")
+    wait_for(started.is_set, what="the agent to start")
     worker._bots.cancel_all()
-    outcome = future.result(10)
+    outcome = future.result(60)
 
     assert (outcome.state, outcome.duplicate) == (None, True)
     assert desk.missed() is None

@@ -140,12 +140,12 @@ def test_a_process_that_ends_leaves_the_other_parts_to_another(desk):
 
     def end() -> None:
         ending.start()
-        wait_for(lambda: first._heartbeat.is_ending, limit_s=10, what="the end to begin")
+        wait_for(lambda: first._heartbeat.is_ending, what="the end to begin")
         desk.webhook.at_post = lambda: None
 
     desk.webhook.at_post = end
     assert desk.answer(first).state is None
-    ending.join(10)
+    ending.join(60)
     assert numbers(desk) == ["(1/3)"]
 
     outcome = desk.answer(desk.worker(desk.agent(LONG), owner="another"))

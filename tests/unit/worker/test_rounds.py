@@ -49,7 +49,7 @@ def test_at_the_end_something_is_done_once_and_nothing_after_it():
 
     rounds = Rounds([duty], every_s=0.01, at_end=lambda: done.append("end"))
     rounds.start()
-    assert began.wait(10)
+    assert began.wait(60)
     rounds.stop()
 
     assert done[-1] == "end"
@@ -65,7 +65,7 @@ def test_a_duty_that_hangs_does_not_hold_the_end():
 
     rounds = Rounds([hangs], every_s=0.01, end_limit_s=0.05)
     rounds.start()
-    assert began.wait(10)
+    assert began.wait(60)
     rounds.stop()
 
     assert not released.is_set()

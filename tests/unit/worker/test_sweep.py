@@ -64,7 +64,7 @@ def test_two_sweepers_publish_nothing_twice(store, tmp_path):
     sweepers = [Sweeper(s, publish, every_s=0.001) for s in (store, other)]
     for sweeper in sweepers:
         sweeper.start()
-    wait_for(lambda: len(published) == 300, limit_s=30, what="everything to be published")
+    wait_for(lambda: len(published) == 300, what="everything to be published")
     for sweeper in sweepers:
         sweeper.stop()
     other.close()
@@ -94,7 +94,7 @@ def test_a_failure_is_told_once_and_the_sweep_goes_on(store, caplog, fails):
     give_back(store, 1)
     sweeper = Sweeper(store, publish, every_s=0.002)
     sweeper.start()
-    wait_for(lambda: published, limit_s=30, what="the message to be published after all")
+    wait_for(lambda: published, what="the message to be published after all")
     sweeper.stop()
 
     assert not failures
@@ -161,7 +161,7 @@ def test_what_is_past_its_time_is_forgotten_on_the_way(tmp_path):
     store.prune = prune  # type: ignore[method-assign]
     sweeper = Sweeper(store, lambda _: None, every_s=0.001)
     sweeper.start()
-    wait_for(lambda: pruned, limit_s=10, what="the first pruning")
+    wait_for(lambda: pruned, what="the first pruning")
     sweeper.stop()
     store.close()
 

@@ -73,7 +73,7 @@ def result(tmp_path_factory) -> Any:
         env=os.environ | {"BROKER_URL": "embedded://", "DATA_DIR": folder},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert ran.returncode == 0, ran.stderr

@@ -387,7 +387,7 @@ def test_it_is_a_command_of_celery(place):
         [sys.executable, "-m", "celery", "--workdir", root, "-A", "worker", "trace", "msg1"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
         env=os.environ | {"DATA_DIR": str(Path.cwd())},
     )

@@ -41,7 +41,7 @@ def test_a_lease_is_renewed_while_all_connections_of_the_work_are_taken(tmp_path
 
     work = runtime.store._store._database.engine  # whose only connection is taken
     with work.connect(), runtime.heartbeat.holding(claimed.lease):
-        wait_for(is_renewed_thrice, limit_s=10, what="the lease to be renewed three times")
+        wait_for(is_renewed_thrice, what="the lease to be renewed three times")
     work.dispose()
     runtime.heartbeat._store.close()
     other.close()
