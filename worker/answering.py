@@ -16,17 +16,19 @@ from contract.deadline import Timeliness, judge
 from contract.envelope import Envelope, EnvelopeError
 from contract.sealing import IN_CLEAR, Sealer, SealError
 from dingwire.errors import WebhookNotAllowedError
-from dingwire.replies import Reply, from_agent_text, replies_from_json, replies_to_json
+from dingwire.replies import Reply, replies_from_json, replies_to_json, words_of
 from worker.agents.base import Message
+from worker.agents.results import addressed, replies_of
 from worker.agents.runner import AgentCancelledError, AgentFailedError, AgentTimeoutError
 from worker.bots import Bots, UnknownBotError
+from worker.carrying import Route
 from worker.delivery import Delivery
 from worker.handover import Handover
 from worker.late import LateReplies
 from worker.leases import Heartbeat
 from worker.outcome import LEASE_LOST, FinalState, Outcome
 from worker.patience import PatientStore
-from worker.resending import InDoubtError, NotSentError, Resender, Route
+from worker.resending import InDoubtError, NotSentError, Resender
 from worker.store import Claimed, Finished, Held, LeaseLostError, Merged, Parked, Reason, Step
 from worker.story import agent_steps, beginning
 from worker.turns import Turns
@@ -197,7 +199,7 @@ class Answering:
 
     def _deliver_kept(self, claim: Claimed, envelope: Envelope, answer: str) -> Outcome:
         try:
-            (reply,) = replies_from_json(self._sealer.unseal_text(answer))
+            replies = replies_from_json(self._sealer.unseal_text(answer))
         except SealError as error:
             return self._sealed(claim, error)
         except ValueError as error:  # kept by a later release
@@ -205,8 +207,8 @@ class Answering:
                 claim, Reason.UNSUPPORTED_VERSION, state=FinalState.FAILURE, detail=str(error)
             )
         if claim.rerun:
-            return self._send_after_all(claim, envelope, reply)
-        return self._delivery.deliver(claim, envelope, reply)
+            return self._send_after_all(claim, envelope, replies)
+        return self._delivery.deliver(claim, envelope, replies)
 
     def _think(self, claim: Claimed, envelope: Envelope) -> Outcome:
         refusal = self._refusal(claim, envelope)
@@ -226,7 +228,8 @@ class Answering:
             message, limit_s = replace(message, deadline=None), self._timeout_s(envelope)
         started = time.monotonic()
         try:
-            text = self._bots.of(envelope).runner.run(message, limit_s=limit_s)
+            bot = self._bots.of(envelope)
+            replies = replies_of(bot.runner.run(message, limit_s=limit_s))
         except AgentTimeoutError:
             agent_s = round(time.monotonic() - started, 3)
             steps = agent_steps(agent_s, "timeout")
@@ -236,29 +239,33 @@ class Answering:
             steps = agent_steps(agent_s, "failed")
             return _with(self._agent_failed(claim, envelope, error, steps), agent_s=agent_s)
         agent_s = round(time.monotonic() - started, 3)
-        if not text or not text.strip():
+        if not replies:
             silent = Outcome(FinalState.SUCCESS, facts={"outcome": "silent", "agent_s": agent_s})
             steps = (*agent_steps(agent_s, "silent"), silent.step)
             self._store.finish(claim.lease, FinalState.SUCCESS, steps)
             return silent
-        reply = from_agent_text(text)
-        answer = self._sealer.seal_text(replies_to_json([reply]))
+        if self._bots.of(envelope).settings.reply_at_sender:
+            replies = addressed(replies, envelope)
+        answer = self._sealer.seal_text(replies_to_json(replies))
         self._store.keep_answer(claim.lease, answer, agent_steps(agent_s, "answered"))
         if claim.rerun:
-            outcome = self._send_after_all(claim, envelope, reply)
+            outcome = self._send_after_all(claim, envelope, replies)
         else:
             expired = Reason.EXPIRED_RUNNING
-            outcome = self._delivery.deliver(claim, envelope, reply, if_expired=expired)
-        return _with(outcome, agent_s=agent_s, text_chars=len(text))
+            outcome = self._delivery.deliver(claim, envelope, replies, if_expired=expired)
+        text_chars = sum(len(words_of(reply)) for reply in replies)
+        return _with(outcome, agent_s=agent_s, text_chars=text_chars)
 
-    def _send_after_all(self, claim: Claimed, envelope: Envelope, reply: Reply) -> Outcome:
+    def _send_after_all(
+        self, claim: Claimed, envelope: Envelope, replies: Sequence[Reply]
+    ) -> Outcome:
         """Deliver what an operator had made anew, by the best way there is now."""
         if claim.in_doubt:
             detail = "it may have arrived: its worker ended in the middle of a post"
             return self._late.keep(claim, Reason.EXPIRED_AT_SEND, detail=detail)
         with self._heartbeat.sending(claim.lease):
             try:
-                sent = self._resender.send(claim.lease, envelope, reply, sent=claim.sent)
+                sent = self._resender.send(claim.lease, envelope, replies, sent=claim.sent)
             except NotSentError as error:
                 in_doubt = isinstance(error, InDoubtError)
                 return self._late.keep(

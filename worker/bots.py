@@ -6,7 +6,7 @@ the envelope.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from contract.envelope import Envelope
 from dingwire.openapi import OpenApiClient
@@ -19,7 +19,7 @@ __all__ = ["BotParts", "Bots", "Runner", "UnknownBotError", "load_agents"]
 class Runner(Protocol):
     """The part of :class:`worker.agents.runner.AgentRunner` that is a bot's own."""
 
-    def run(self, message: Message, *, limit_s: float) -> str | None:
+    def run(self, message: Message, *, limit_s: float) -> Any:
         """Run the agent."""
 
     def cancel_all(self) -> None:
@@ -29,7 +29,7 @@ class Runner(Protocol):
 class _NoRunner:
     """In the place of a runner where only sending is done."""
 
-    def run(self, message: Message, *, limit_s: float) -> str | None:
+    def run(self, message: Message, *, limit_s: float) -> Any:
         raise AssertionError("nobody runs an agent here")
 
     def cancel_all(self) -> None:

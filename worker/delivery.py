@@ -1,4 +1,4 @@
-"""Posts a kept answer to its session webhook, and decides what a failure means.
+"""Sends a kept answer while its session webhook lives, and decides what a failure means.
 
 Called by ``worker/answering.py`` right after the agent, and again for every later attempt. It never
 runs an agent.
@@ -6,44 +6,40 @@ runs an agent.
 
 import logging
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Any
 
 from contract.deadline import Timeliness, judge
 from contract.envelope import Envelope
 from dingwire.errors import (
+    OpenApiError,
+    OpenApiThrottledError,
     WebhookError,
     WebhookExpiredError,
     WebhookNotAllowedError,
     WebhookRefusedError,
     WebhookThrottledError,
-    WebhookUnreachableError,
 )
 from dingwire.replies import Reply, Text, with_note
 from worker.backoff import delay_s
+from worker.carrying import Carrier, Route
 from worker.late import LateReplies
 from worker.leases import Heartbeat
 from worker.outcome import FinalState, Outcome
-from worker.parts import parts_of
+from worker.parts import parts_of, uuid_of
 from worker.patience import PatientStore
 from worker.store import Claimed, LeaseLostError, Reason, Step
 
-__all__ = ["LATE_NOTE", "Delivery", "Webhook"]
+__all__ = ["LATE_NOTE", "Delivery"]
 
 logger = logging.getLogger(__name__)
 
 _LAST_TRY_S = 2.0
 
 LATE_NOTE = "抱歉让您久等了 · Sorry for the wait"
-
-
-class Webhook(Protocol):
-    """The part of :class:`dingwire.webhook.WebhookClient` a delivery needs."""
-
-    def post(self, url: str, reply: Reply, *, msg_uuid: str | None = None) -> None:
-        """Post, or raise a :class:`WebhookError`."""
 
 
 class Delivery:
@@ -53,13 +49,13 @@ class Delivery:
         self,
         store: PatientStore,
         *,
-        webhook: Webhook,
+        carrier: Carrier,
         late: LateReplies,
         heartbeat: Heartbeat,
         clock: Callable[[], datetime],
     ) -> None:
         self._store = store
-        self._webhook = webhook
+        self._carrier = carrier
         self._late = late
         self._heartbeat = heartbeat
         self._clock = clock
@@ -68,39 +64,38 @@ class Delivery:
         self,
         claimed: Claimed,
         envelope: Envelope,
-        reply: Reply,
+        replies: Sequence[Reply],
         *,
         if_expired: Reason = Reason.EXPIRED_AT_SEND,
     ) -> Outcome:
-        """Try once to post ``reply``.
+        """Try once to send what is left of an answer.
 
         Args:
             claimed: Ours, with the answer kept; finished or released by this.
             envelope: Holds the route and the deadline.
-            reply: The kept answer.
+            replies: The kept answer.
             if_expired: The reason, should the deadline be over before anything is posted.
 
         Raises:
             LeaseLostError: This process is ending, or another one has the message.
         """
         if envelope.session_webhook is None:
-            return self._late.apply(claimed, envelope, Reason.NO_ROUTE, reply=reply)
+            return self._late.apply(claimed, envelope, Reason.NO_ROUTE, replies=replies)
         timeliness = self._judge(envelope)
         if timeliness is Timeliness.EXPIRED:
-            return self._late.apply(claimed, envelope, if_expired, reply=reply)
+            return self._late.apply(claimed, envelope, if_expired, replies=replies)
         note = LATE_NOTE if timeliness is Timeliness.LATE else ""
         if claimed.in_doubt:
             _log_doubt(claimed, envelope, "its worker ended in the middle of a post")
         started = time.monotonic()
         with self._heartbeat.sending(claimed.lease):
-            claimed, error = self.post(claimed, envelope, reply, note=note)
+            claimed, error, told = self.post(claimed, envelope, replies, note=note)
             if error is not None:
-                return self._failed(error, claimed, envelope, reply)
+                return self._failed(error, claimed, envelope, replies)
             facts = {
                 "outcome": timeliness.value,
                 "attempts": claimed.attempts + 1,
-                "parts": claimed.sent,
-                "route": "webhook",
+                **told,
                 "post_s": round(time.monotonic() - started, 3),
                 "spare_s": self.spare_s(envelope),
             }
@@ -109,61 +104,74 @@ class Delivery:
         return outcome
 
     def post(
-        self, claimed: Claimed, envelope: Envelope, reply: Reply, *, note: str
-    ) -> tuple[Claimed, WebhookError | None]:
-        """Post the parts that have not arrived yet, in order.
+        self, claimed: Claimed, envelope: Envelope, replies: Sequence[Reply], *, note: str
+    ) -> tuple[Claimed, WebhookError | OpenApiError | None, dict[str, Any]]:
+        """Send the parts that have not arrived yet, in order.
 
         Called under :meth:`worker.leases.Heartbeat.sending`; the caller finishes the message.
 
         Args:
             claimed: Ours.
             envelope: Holds the webhook, of this message or of a later one.
-            reply: The whole reply.
-            note: Stands before the first part that is posted.
+            replies: The whole answer.
+            note: Stands before the first part that is sent.
 
         Returns:
-            How far it came, and what stopped it.
+            How far it came, what stopped it, and what the outcome tells of the ways it went.
 
         Raises:
             LeaseLostError: This process is ending, and left the other parts to another one.
         """
-        lease, url = claimed.lease, envelope.session_webhook or ""
-        parts = parts_of(reply)
-        self._sending(claimed, len(parts))
-        for number in range(claimed.sent, len(parts)):
-            part = with_note(parts[number], note)[0] if note else parts[number]
-            uuid = lease.task_id if len(parts) == 1 else f"{lease.task_id}-{number + 1}"
+        parts, routes = parts_of(replies), Counter[Route]()
+        while claimed.sent < len(parts):
             try:
-                if not note and self._judge(envelope) is Timeliness.EXPIRED:
-                    raise WebhookExpiredError(None)
-                self._webhook.post(url, part, msg_uuid=uuid)
-            except WebhookError as error:
-                is_ambiguous = isinstance(error, WebhookUnreachableError) and error.ambiguous
+                routes[self._post_part(claimed, envelope, parts, note)] += 1
+            except (WebhookError, OpenApiError) as error:
+                is_ambiguous = getattr(error, "ambiguous", False)
                 if is_ambiguous:
                     _log_doubt(claimed, envelope, str(error))
-                return replace(claimed, in_doubt=claimed.in_doubt or is_ambiguous), error
+                claimed = replace(claimed, in_doubt=claimed.in_doubt or is_ambiguous)
+                return claimed, error, _told(claimed, routes)
             note = ""
-            claimed = replace(claimed, sent=number + 1, in_doubt=False)
-            if claimed.sent == len(parts):
-                break
-            if self._heartbeat.is_ending:
-                back = [Step("given_back")]
-                self._store.release(
-                    lease, due_in_s=0, sent=claimed.sent, in_doubt=False, steps=back
-                )
-                raise LeaseLostError(lease.task_id)
-            self._sending(claimed, len(parts))
-        return claimed, None
+            claimed = replace(claimed, sent=claimed.sent + 1, in_doubt=False)
+            if claimed.sent < len(parts) and self._heartbeat.is_ending:
+                self._give_back(claimed)
+        return claimed, None, _told(claimed, routes)
 
-    def _sending(self, claimed: Claimed, parts: int) -> None:
-        facts = {"part": claimed.sent + 1, "of": parts, "route": "webhook"}
-        steps = [Step("sending", facts)]
-        self._store.sending(claimed.lease, sent=claimed.sent, steps=steps)
+    def _post_part(
+        self, claimed: Claimed, envelope: Envelope, parts: Sequence[Reply], note: str
+    ) -> Route:
+        """Send the next part, after its note if that does not go into it."""
+        part, url = parts[claimed.sent], envelope.session_webhook or ""
+        uuid = uuid_of(claimed.lease.task_id, claimed.sent, len(parts))
+
+        def about(route: Route, because: str) -> None:
+            facts: dict[str, Any] = {"part": claimed.sent + 1, "of": len(parts)}
+            facts["route"] = route.value
+            if because:
+                facts["because"] = because
+            steps = [Step("sending", facts)]
+            self._store.sending(claimed.lease, sent=claimed.sent, steps=steps)
+            if not note and self._judge(envelope) is Timeliness.EXPIRED:
+                raise WebhookExpiredError(None)
+
+        *before, part = with_note(part, note) if note else [part]
+        for notice in before:
+            self._carrier.post(url, envelope, notice, uuid=f"{uuid}-note", about=lambda *_: None)
+        return self._carrier.post(url, envelope, part, uuid=uuid, about=about)
+
+    def _give_back(self, claimed: Claimed) -> None:
+        """Leave the parts behind to another process, and end."""
+        steps = [Step("given_back")]
+        self._store.release(
+            claimed.lease, due_in_s=0, sent=claimed.sent, in_doubt=False, steps=steps
+        )
+        raise LeaseLostError(claimed.lease.task_id)
 
     def notify(self, envelope: Envelope, words: str) -> None:
         """Post ``words`` once; they are no answer, so a failure is logged and forgotten."""
         try:
-            self._webhook.post(envelope.session_webhook or "", Text(content=words))
+            self._carrier.notify(envelope.session_webhook or "", Text(content=words))
         except WebhookError as error:
             logger.warning(
                 "a notice did not arrive: %s",
@@ -187,12 +195,16 @@ class Delivery:
         )
 
     def _failed(
-        self, error: WebhookError, claimed: Claimed, envelope: Envelope, reply: Reply
+        self,
+        error: WebhookError | OpenApiError,
+        claimed: Claimed,
+        envelope: Envelope,
+        replies: Sequence[Reply],
     ) -> Outcome:
-        errcode = error.errcode
+        errcode = getattr(error, "errcode", None)
         if isinstance(error, WebhookExpiredError):
             return self._late.apply(
-                claimed, envelope, Reason.EXPIRED_AT_SEND, reply=reply, errcode=errcode
+                claimed, envelope, Reason.EXPIRED_AT_SEND, replies=replies, errcode=errcode
             )
         if isinstance(error, WebhookNotAllowedError | WebhookRefusedError):
             is_foreign = isinstance(error, WebhookNotAllowedError)
@@ -203,27 +215,32 @@ class Delivery:
                 errcode=errcode,
                 detail=str(error),
             )
-        return self._again(error, claimed, envelope, reply)
+        return self._again(error, claimed, envelope, replies)
 
     def _again(
-        self, error: WebhookError, claimed: Claimed, envelope: Envelope, reply: Reply
+        self,
+        error: WebhookError | OpenApiError,
+        claimed: Claimed,
+        envelope: Envelope,
+        replies: Sequence[Reply],
     ) -> Outcome:
+        errcode = getattr(error, "errcode", None)
         wait_s = delay_s(claimed.attempts)
         spare_s = self.spare_s(envelope)
         reason = Reason.EXPIRED_AT_SEND
-        if isinstance(error, WebhookThrottledError):
+        if isinstance(error, WebhookThrottledError | OpenApiThrottledError):
             reason = Reason.THROTTLED
             wait_s = max(wait_s, error.retry_after_s)
         elif spare_s is not None and spare_s >= _LAST_TRY_S:
             wait_s = min(wait_s, spare_s / 2)  # to try until the end
         if spare_s is not None and wait_s >= spare_s:
             return self._late.apply(
-                claimed, envelope, reason, reply=reply, errcode=error.errcode, detail=str(error)
+                claimed, envelope, reason, replies=replies, errcode=errcode, detail=str(error)
             )
         attempts = claimed.attempts + 1
         again = Outcome(
             None,
-            errcode=error.errcode,
+            errcode=errcode,
             detail=str(error),
             retry_in_s=round(wait_s, 3),
             facts={"attempts": attempts},
@@ -237,6 +254,14 @@ class Delivery:
             steps=[again.step],
         )
         return again
+
+
+def _told(claimed: Claimed, routes: Counter[Route]) -> dict[str, Any]:
+    """Return the facts: how many parts, and how many of them, this time, by the API."""
+    facts: dict[str, Any] = {"parts": claimed.sent, "route": "+".join(sorted(routes)) or None}
+    if len(routes) > 1:
+        facts["proactive_parts"] = routes[Route.PROACTIVE]
+    return facts
 
 
 def _log_doubt(claimed: Claimed, envelope: Envelope, why: str) -> None:

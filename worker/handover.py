@@ -12,7 +12,7 @@ from typing import Any
 
 from contract.envelope import Envelope
 from contract.sealing import IN_CLEAR, Sealer, SealError
-from dingwire.errors import WebhookError
+from dingwire.errors import OpenApiError, WebhookError
 from dingwire.replies import replies_from_json
 from worker.delivery import Delivery
 from worker.leases import Heartbeat
@@ -101,20 +101,20 @@ class Handover:
         """Send one; False when the webhook takes no more."""
         claimed = Claimed(lease, missed.envelope, missed.answer, sent=missed.sent)
         try:
-            (reply,) = replies_from_json(self._sealer.unseal_text(missed.answer or ""))
+            replies = replies_from_json(self._sealer.unseal_text(missed.answer or ""))
             note = mark_of(self._sealer.unseal(missed.envelope))
         except (SealError, ValueError):  # kept by a later release, or sealed with another key
             # Else it would be the first to be tried at every turn, before all that can be sent.
             self._keep_again(claimed, missed, by_hand_only=True)
             return True
         with self._heartbeat.sending(lease):
-            claimed, error = self._delivery.post(claimed, fresh, reply, note=note)
+            claimed, error, told = self._delivery.post(claimed, fresh, replies, note=note)
             if error is not None:
                 self._keep_again(claimed, missed, error)
                 return False
             steps = [Step("handed_over", {"by_message_id": fresh.message_id})]
             self._store.finish(lease, FinalState.SUCCESS, steps)
-        facts = {"outcome": "handed_over", "route": "webhook", "parts": claimed.sent}
+        facts = {"outcome": "handed_over", **told}
         outcome = Outcome(FinalState.SUCCESS, facts=facts)
         self._observe(outcome)
         self._tell(lease.task_id, outcome)
@@ -134,7 +134,7 @@ class Handover:
         self,
         claimed: Claimed,
         missed: MissedReply,
-        error: WebhookError | None = None,
+        error: WebhookError | OpenApiError | None = None,
         *,
         by_hand_only: bool = False,
     ) -> None:

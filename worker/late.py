@@ -5,21 +5,22 @@ Called by ``worker/answering.py`` and ``worker/delivery.py``; ``LATE_POLICY`` de
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal, Protocol
+from typing import Literal
 
-from contract.envelope import Conversation, Envelope
+from contract.envelope import Envelope
 from dingwire.errors import OpenApiError, OpenApiThrottledError, OpenApiUnavailableError
 from dingwire.replies import Reply
 from worker.backoff import delay_s
+from worker.carrying import Carrier, Route
 from worker.leases import Heartbeat
 from worker.outcome import FinalState, Outcome
-from worker.parts import parts_of
+from worker.parts import parts_of, uuid_of
 from worker.patience import PatientStore
 from worker.store import Claimed, Reason, Step, Taken
 
-__all__ = ["FIRST_RESCUE", "LateReplies", "Proactive", "ProactiveOf", "send_proactively"]
+__all__ = ["FIRST_RESCUE", "LateReplies"]
 
 logger = logging.getLogger(__name__)
 
@@ -32,20 +33,6 @@ FIRST_RESCUE = 1000
 _FAILURES = frozenset({Reason.NO_ROUTE})
 
 
-class Proactive(Protocol):
-    """The part of :class:`dingwire.openapi.OpenApiClient` a rescue needs."""
-
-    def send_to_user(self, robot_code: str, staff_id: str, reply: Reply) -> str:
-        """Send to one person; return DingTalk's key of the message."""
-
-    def send_to_group(self, robot_code: str, conversation_id: str, reply: Reply) -> str:
-        """Send to one group; return DingTalk's key of the message."""
-
-
-ProactiveOf = Callable[[Envelope], Proactive | None]
-"""Returns the API of a message's own bot; None without its credentials."""
-
-
 class LateReplies:
     """Applies the late policy to one message and finishes it."""
 
@@ -54,13 +41,13 @@ class LateReplies:
         store: PatientStore,
         *,
         policy: Literal["drop", "flag", "rescue"],
-        proactive_of: ProactiveOf,
+        carrier: Carrier,
         heartbeat: Heartbeat,
     ) -> None:
         self._store = store
         self._heartbeat = heartbeat
         self._policy = policy
-        self._proactive_of = proactive_of
+        self._carrier = carrier
 
     @property
     def is_answer_wanted(self) -> bool:
@@ -73,7 +60,7 @@ class LateReplies:
         envelope: Envelope,
         reason: Reason,
         *,
-        reply: Reply | None = None,
+        replies: Sequence[Reply] | None = None,
         errcode: int | None = None,
         detail: str = "",
         steps: Sequence[Step] = (),
@@ -84,7 +71,7 @@ class LateReplies:
             claimed: Ours; finished (or released, for another attempt) by this.
             envelope: Names the conversation a rescue goes to.
             reason: Why it missed its webhook.
-            reply: The answer, None when the agent has not run.
+            replies: The answer, None when the agent has not run.
             errcode: DingTalk's, when it said no.
             detail: One safe line.
             steps: What its story has not told yet.
@@ -96,9 +83,9 @@ class LateReplies:
             dropped = Outcome(FinalState.DROPPED, reason, errcode, detail)
             self._store.finish(claimed.lease, FinalState.DROPPED, [*steps, dropped.step])
             return dropped
-        if self._policy == "rescue" and reply is not None:
+        if self._policy == "rescue" and replies is not None:
             with self._heartbeat.sending(claimed.lease):
-                return self._rescue(claimed, envelope, reason, reply, errcode)
+                return self._rescue(claimed, envelope, reason, replies, errcode)
         return self.keep(claimed, reason, errcode=errcode, detail=detail, steps=steps)
 
     def keep(
@@ -140,23 +127,20 @@ class LateReplies:
         claimed: Claimed,
         envelope: Envelope,
         reason: Reason,
-        reply: Reply,
+        replies: Sequence[Reply],
         errcode: int | None,
     ) -> Outcome:
-        proactive = self._proactive_of(envelope)
-        if proactive is None:
-            detail = "rescue needs DINGTALK_CLIENT_ID and DINGTALK_CLIENT_SECRET"
-            return self.keep(claimed, reason, errcode=errcode, detail=detail)
-        if envelope.conversation is Conversation.PRIVATE and not envelope.sender_staff_id:
-            detail = "no rescue for a sender without staff id"
-            return self.keep(claimed, reason, errcode=errcode, detail=detail)
-        sent, parts = claimed.sent, parts_of(reply)
+        obstacle = self._carrier.obstacle(envelope)
+        if obstacle:
+            return self.keep(claimed, reason, errcode=errcode, detail=f"no rescue: {obstacle}")
+        sent, parts = claimed.sent, parts_of(replies)
         started = time.monotonic()
         try:
             for part in parts[sent:]:
-                facts = {"part": sent + 1, "of": len(parts), "route": "proactive"}
+                facts = {"part": sent + 1, "of": len(parts), "route": Route.PROACTIVE.value}
                 self._store.sending(claimed.lease, sent=sent, steps=[Step("sending", facts)])
-                send_proactively(proactive, envelope, part)
+                uuid = uuid_of(claimed.lease.task_id, sent, len(parts))
+                self._carrier.send(envelope, part, uuid=uuid)
                 sent += 1
         except OpenApiError as error:
             return self._rescue_failed(replace(claimed, sent=sent), reason, errcode, error)
@@ -189,15 +173,3 @@ class LateReplies:
             steps=[again.step],
         )
         return again
-
-
-def send_proactively(proactive: Proactive, envelope: Envelope, reply: Reply) -> None:
-    """Send to the conversation that the message came from.
-
-    Raises:
-        OpenApiError: See :class:`dingwire.openapi.OpenApiClient`.
-    """
-    if envelope.conversation is Conversation.GROUP:
-        proactive.send_to_group(envelope.bot, envelope.conversation_id, reply)
-    else:
-        proactive.send_to_user(envelope.bot, envelope.sender_staff_id or "", reply)

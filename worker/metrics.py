@@ -9,6 +9,7 @@ The library keeps its numbers in files that the processes of one worker share
 
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,11 +96,19 @@ class Instruments:
         self._messages.labels(outcome.state.value, str(how)).inc()
         if outcome.state in _MISSED and outcome.reason is not None:
             self._missed.labels(outcome.reason.value).inc()
-        route = facts.get("route")
-        if outcome.state in _SENT and route in _ROUTES:
-            self._sends.labels(route).inc(facts.get("parts") or 1)
+        if outcome.state in _SENT and facts.get("route"):
+            self._count_sends(facts)
             _add(self._reply, facts.get("age_s"))
         _add(self._spare, facts.get("spare_s"))
+
+    def _count_sends(self, facts: Mapping[str, Any]) -> None:
+        parts = facts.get("parts") or 1
+        if facts["route"] in _ROUTES:
+            self._sends.labels(facts["route"]).inc(parts)
+            return
+        by_api = facts.get("proactive_parts", 0)
+        self._sends.labels("proactive").inc(by_api)
+        self._sends.labels("webhook").inc(parts - by_api)
 
     def thread_lost(self) -> None:
         """Count a thread that an agent keeps for ever."""

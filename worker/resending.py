@@ -7,28 +7,19 @@ operator had made anew. It runs no agent, and decides nothing about the message'
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Any, Protocol
 
 from contract.deadline import Timeliness, judge
-from contract.envelope import Conversation, Envelope
+from contract.envelope import Envelope
 from contract.sealing import Sealer, SealError
 from dingwire.errors import OpenApiError, WebhookError
 from dingwire.replies import Reply, with_note
-from worker.delivery import Webhook
+from worker.carrying import About, Carrier, Route
 from worker.handover import mark_of
-from worker.late import Proactive, ProactiveOf, send_proactively
-from worker.parts import parts_of
+from worker.parts import parts_of, uuid_of
 from worker.store import Lease, Limit, Step
 
-__all__ = ["InDoubtError", "NotSentError", "Resender", "Route", "RouteStore", "Sent"]
-
-
-class Route(StrEnum):
-    """By what a reply goes out."""
-
-    WEBHOOK = "webhook"
-    PROACTIVE = "proactive"
+__all__ = ["InDoubtError", "NotSentError", "Resender", "RouteStore", "Sent"]
 
 
 @dataclass(frozen=True)
@@ -96,8 +87,7 @@ class _Way:
     """One route, ready to take parts."""
 
     name: str
-    route: Route
-    post: Callable[[Reply, str], object]
+    post: Callable[[Reply, str, About], Route]
     by_message_id: str | None = None
 
 
@@ -114,15 +104,15 @@ class _Parcel:
     errcode: int | None = None
 
     @property
-    def part(self) -> Reply:
+    def pieces(self) -> list[Reply]:
         """The next part; the first one that is sent says what it answers."""
         part = self.parts[self.sent]
-        return with_note(part, self.note)[0] if self.note else part
+        return with_note(part, self.note) if self.note else [part]
 
     @property
     def part_uuid(self) -> str:
         """The same on every attempt, and the same that the first delivery used."""
-        return self.uuid if len(self.parts) == 1 else f"{self.uuid}-{self.sent + 1}"
+        return uuid_of(self.uuid, self.sent, len(self.parts))
 
     def went(self) -> None:
         """Go on to the part behind."""
@@ -136,8 +126,7 @@ class Resender:
         self,
         store: RouteStore,
         *,
-        webhook: Webhook,
-        proactive_of: ProactiveOf,
+        carrier: Carrier,
         clock: Callable[[], datetime],
         sealer: Sealer,
     ) -> None:
@@ -145,20 +134,19 @@ class Resender:
 
         Args:
             store: Knows the later webhooks of a conversation.
-            webhook: Posts, and refuses a host that is not allowed.
-            proactive_of: The API of a message's bot.
+            carrier: Knows how to reach a conversation.
             clock: Ours.
             sealer: Opens a webhook that is kept sealed.
         """
         self._store = store
-        self._webhook, self._proactive_of = webhook, proactive_of
+        self._carrier = carrier
         self._clock, self._sealer = clock, sealer
 
     def send(
         self,
         lease: Lease,
         envelope: Envelope,
-        reply: Reply,
+        replies: Sequence[Reply],
         *,
         sent: int = 0,
         mark: bool = True,
@@ -172,7 +160,7 @@ class Resender:
         Args:
             lease: Ours, and kept alive by the caller.
             envelope: In clear.
-            reply: The kept answer, in clear.
+            replies: The kept answer, in clear.
             sent: How many of its parts have arrived before.
             mark: Whether to say which question it answers.
             again: Whether it has arrived before as a whole; DingTalk is not to take this one for
@@ -185,35 +173,45 @@ class Resender:
         """
         parcel = _Parcel(
             lease,
-            parts_of(reply),
+            parts_of(replies),
             sent,
             note=mark_of({"text": envelope.text}) if mark else "",
             uuid=f"{lease.task_id}-{lease.token}" if again else lease.task_id,
         )
         for way in self._ways(envelope, parcel.passed):
-            if self._goes_by(way, parcel):
-                return Sent(way.route, len(parcel.parts), way.by_message_id)
+            route = self._goes_by(way, parcel)
+            if route is not None:
+                return Sent(route, len(parcel.parts), way.by_message_id)
         raise NotSentError(parcel.passed, parcel.sent, parcel.errcode)
 
-    def _goes_by(self, way: _Way, parcel: _Parcel) -> bool:
-        """Send by one way; False when it takes no more."""
+    def _goes_by(self, way: _Way, parcel: _Parcel) -> Route | None:
+        """Send by one way; return how the last part went, None when it takes no more."""
         # Told once a way: why it and no better one.
-        because: dict[str, Any] = {"because": "; ".join(parcel.passed)} if parcel.passed else {}
+        passed = list(parcel.passed)
+
+        def about(route: Route, because: str) -> None:
+            facts: dict[str, Any] = {"part": parcel.sent + 1, "of": len(parcel.parts)}
+            facts["route"] = route.value
+            if why := "; ".join([*passed, because] if because else passed):
+                facts["because"] = why
+            passed.clear()
+            self._store.sending(parcel.lease, sent=parcel.sent, steps=[Step("sending", facts)])
+
+        route = None
         try:
             while parcel.sent < len(parcel.parts):
-                part, of = parcel.sent + 1, len(parcel.parts)
-                facts = {"part": part, "of": of, "route": way.route.value, **because}
-                because = {}
-                self._store.sending(parcel.lease, sent=parcel.sent, steps=[Step("sending", facts)])
-                way.post(parcel.part, parcel.part_uuid)
+                *before, part = parcel.pieces
+                for notice in before:
+                    way.post(notice, f"{parcel.part_uuid}-note", lambda *_: None)
+                route = way.post(part, parcel.part_uuid, about)
                 parcel.went()
         except (WebhookError, OpenApiError) as error:
             parcel.passed.append(f"{way.name}: {error}")
             parcel.errcode = getattr(error, "errcode", None) or parcel.errcode
             if getattr(error, "ambiguous", False):
                 raise InDoubtError(parcel.passed, parcel.sent, parcel.errcode) from None
-            return False
-        return True
+            return None
+        return route
 
     def _ways(self, envelope: Envelope, passed: list[str]) -> Iterator[_Way]:
         """Yield what may be tried, best first; what may not is added to ``passed``."""
@@ -224,17 +222,15 @@ class Resender:
             passed.append("its own webhook is over")
         else:
             tried = envelope.session_webhook
-            yield self._by_webhook("its own webhook", tried)
+            yield self._by_webhook("its own webhook", envelope, tried)
         later = self._later(envelope, passed)
         if later is not None and later[0] != tried:
-            yield self._by_webhook("a later webhook", *later)
-        proactive = self._proactive_of(envelope)
-        if proactive is None:
-            passed.append("a proactive message needs DINGTALK_CLIENT_ID and DINGTALK_CLIENT_SECRET")
-        elif envelope.conversation is Conversation.PRIVATE and not envelope.sender_staff_id:
-            passed.append("a proactive message needs the sender's staff id, which is not known")
+            yield self._by_webhook("a later webhook", envelope, *later)
+        obstacle = self._carrier.obstacle(envelope)
+        if obstacle:
+            passed.append(obstacle)
         else:
-            yield _proactively(proactive, envelope)
+            yield self._proactively(envelope)
 
     def _later(self, envelope: Envelope, passed: list[str]) -> tuple[str, str] | None:
         """Return the webhook of the conversation's last message, and that message's id.
@@ -258,20 +254,23 @@ class Resender:
             return None
         return str(webhook), str(route.get("message_id", ""))
 
-    def _by_webhook(self, name: str, url: str, by_message_id: str | None = None) -> _Way:
-        def post(part: Reply, uuid: str) -> None:
-            self._webhook.post(url, part, msg_uuid=uuid)
+    def _by_webhook(
+        self, name: str, envelope: Envelope, url: str, by_message_id: str | None = None
+    ) -> _Way:
+        def post(part: Reply, uuid: str, about: About) -> Route:
+            return self._carrier.post(url, envelope, part, uuid=uuid, about=about)
 
-        return _Way(name, Route.WEBHOOK, post, by_message_id)
+        return _Way(name, post, by_message_id)
+
+    def _proactively(self, envelope: Envelope) -> _Way:
+        def post(part: Reply, uuid: str, about: About) -> Route:
+            about(Route.PROACTIVE, "")
+            self._carrier.send(envelope, part, uuid=uuid)
+            return Route.PROACTIVE
+
+        return _Way("a proactive message", post)
 
     def _is_over(self, envelope: Envelope) -> bool:
         offset = timedelta(seconds=envelope.clock_offset_s)
         verdict = judge(self._clock(), deadline=envelope.deadline, clock_offset=offset)
         return verdict is Timeliness.EXPIRED
-
-
-def _proactively(proactive: Proactive, envelope: Envelope) -> _Way:
-    def send(part: Reply, _: str) -> None:
-        send_proactively(proactive, envelope, part)
-
-    return _Way("a proactive message", Route.PROACTIVE, send)

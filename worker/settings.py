@@ -71,6 +71,11 @@ class WorkerSettings(Settings):
         default="flag",
         description="What becomes of a reply that missed its deadline.",
     )
+    reply_at_sender: bool = Field(
+        validation_alias="REPLY_AT_SENDER",
+        default=False,
+        description="Whether answers in groups mention the person who wrote.",
+    )
     lease_s: float = Field(
         validation_alias="LEASE_S",
         default=15,

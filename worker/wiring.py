@@ -16,6 +16,7 @@ from worker import metrics
 from worker.agents.runner import AgentRunner
 from worker.answering import Answering
 from worker.bots import Bots
+from worker.carrying import Carrier
 from worker.delivery import Delivery
 from worker.handover import Handover
 from worker.late import LateReplies
@@ -103,14 +104,10 @@ def build(
     # On a store of its own, one connection more a process: a lease must not run out while its
     # renewal queues for a connection behind everything else that a slow store is asked.
     heartbeat = Heartbeat(store_of(settings), lease_s=settings.lease_s)
-    webhook = WebhookClient(hosts)
-    late = LateReplies(
-        store, policy=settings.late_policy, proactive_of=bots.openapi_of, heartbeat=heartbeat
-    )
-    delivery = Delivery(store, webhook=webhook, late=late, heartbeat=heartbeat, clock=clock)
-    resender = Resender(
-        store, webhook=webhook, proactive_of=bots.openapi_of, clock=clock, sealer=sealer
-    )
+    carrier = Carrier(WebhookClient(hosts), bots.openapi_of)
+    late = LateReplies(store, policy=settings.late_policy, carrier=carrier, heartbeat=heartbeat)
+    delivery = Delivery(store, carrier=carrier, late=late, heartbeat=heartbeat, clock=clock)
+    resender = Resender(store, carrier=carrier, clock=clock, sealer=sealer)
     owner = f"{socket.gethostname()}:{os.getpid()}"
     handover = Handover(
         store,

@@ -17,7 +17,7 @@ from dingwire.replies.kept import Reply, replies_from_json, replies_to_json
 from dingwire.replies.links import ActionCard, Button, FeedCard, FeedLink, Link
 from dingwire.replies.markup import from_agent_text
 from dingwire.replies.media import Audio, File, Image, Media, Video
-from dingwire.replies.notes import with_note
+from dingwire.replies.notes import with_note, words_of
 from dingwire.replies.texts import Markdown, Text
 from dingwire.replies.wire import proactive_message, webhook_body
 
@@ -48,4 +48,5 @@ __all__ = [
     "replies_to_json",
     "webhook_body",
     "with_note",
+    "words_of",
 ]

@@ -1,11 +1,11 @@
-"""A line before a reply, such as an excuse for being late."""
+"""A line before a reply, such as an excuse for being late; and what is read of any reply."""
 
 from dingwire.replies.fields import check_size
 from dingwire.replies.kept import Reply
 from dingwire.replies.links import ActionCard, Link
 from dingwire.replies.texts import Markdown, Text
 
-__all__ = ["with_note"]
+__all__ = ["with_note", "words_of"]
 
 
 def with_note(reply: Reply, note: str) -> list[Reply]:
@@ -26,3 +26,9 @@ def with_note(reply: Reply, note: str) -> list[Reply]:
             return [Text(content=note), reply]
         return [noted]
     return [Text(content=note), reply]
+
+
+def words_of(reply: Reply) -> str:
+    """Return what can be read of a reply; of one that is no text, of what is closest to it."""
+    closest = reply.closest()
+    return closest.content if isinstance(closest, Text) else closest.text

@@ -75,12 +75,6 @@ def _described(error: BaseException) -> AgentFailedError:
     return AgentFailedError(detail, "".join(traceback.format_list(frames[ours + 1 :])))
 
 
-def _text(result: Any) -> str | None:
-    if result is None or isinstance(result, str):
-        return result
-    raise AgentFailedError(f"returned {type(result).__name__}, not text")
-
-
 def _result_of(future: concurrent.futures.Future[Any], limit_s: float) -> Any:
     """Wait for ``future``; an agent's own TimeoutError is not taken for ours."""
     if not concurrent.futures.wait([future], max(limit_s, 0)).done:
@@ -159,10 +153,8 @@ class AgentRunner:
         self._is_ending = False
         self.abandoned = 0
 
-    def run(
-        self, message: Message, *, limit_s: float, on_piece: OnPiece = lambda _: None
-    ) -> str | None:
-        """Return the reply; None or "" is silence.
+    def run(self, message: Message, *, limit_s: float, on_piece: OnPiece = lambda _: None) -> Any:
+        """Return what the agent returned, or all that it yielded; ``results.py`` reads it.
 
         Args:
             message: For the agent.
@@ -172,7 +164,7 @@ class AgentRunner:
 
         Raises:
             AgentTimeoutError: ``limit_s`` was over first.
-            AgentFailedError: It raised, or returned no text.
+            AgentFailedError: It raised.
             AgentCancelledError: The process ends.
         """
         end = time.monotonic() + limit_s
@@ -186,7 +178,7 @@ class AgentRunner:
             if isinstance(result, Iterator):  # an async agent returned a plain one
                 made = result
                 result = self._call(lambda: yielded.of(made), end - time.monotonic())
-        return _text(result)
+        return result
 
     def _call(self, call: Callable[[], Any], limit_s: float) -> Any:
         if threading.current_thread() is threading.main_thread():

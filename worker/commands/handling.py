@@ -14,10 +14,11 @@ from collections.abc import Callable
 from contract.envelope import Envelope, EnvelopeError
 from contract.sealing import Sealer, SealError
 from dingwire.replies import Reply, replies_from_json
+from worker.carrying import Route
 from worker.commands.telling import WAITING
 from worker.leases import Heartbeat
 from worker.outcome import FinalState, Outcome
-from worker.resending import InDoubtError, NotSentError, Resender, Route, Sent
+from worker.resending import InDoubtError, NotSentError, Resender, Sent
 from worker.store import (
     DueMessage,
     Lease,
@@ -29,7 +30,7 @@ from worker.store import (
     Story,
 )
 
-__all__ = ["Handling", "NotDoneError", "kept_reply", "operator"]
+__all__ = ["Handling", "NotDoneError", "kept_answer", "operator"]
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +84,7 @@ class Handling:
         """
         found = self._find(id_)
         self._check(found, again=again)
-        envelope, reply = self._opened(found)
+        envelope, replies = self._opened(found)
         owner = f"{self._by}:{os.getpid()}"
         taken = self._store.take_missed_one(found.task_id, owner=owner, lease_s=self._lease_s)
         if taken is None:
@@ -95,7 +96,7 @@ class Handling:
             except NotDoneError:
                 self._keep(lease, missed)
                 raise
-            return self._send(lease, missed, envelope, reply)
+            return self._send(lease, missed, envelope, replies)
 
     def rerun(self, id_: str) -> bool:
         """Have the agent run anew; return whether it is queued, else a worker will queue it.
@@ -163,11 +164,11 @@ class Handling:
         when = f"{last.at:%Y-%m-%d %H:%M:%S} UTC" if last.at else "some time ago"
         return f"it was sent at {when} by {last.facts.get('by', 'an operator')}"
 
-    def _opened(self, missed: MissedReply) -> tuple[Envelope, Reply]:
+    def _opened(self, missed: MissedReply) -> tuple[Envelope, list[Reply]]:
         """Return what a missed reply holds, in clear."""
         try:
             envelope = Envelope.from_wire(self._sealer.unseal(missed.envelope))
-            return envelope, kept_reply(missed, self._sealer)
+            return envelope, kept_answer(missed, self._sealer)
         except SealError as error:
             raise NotDoneError(f"its answer cannot be read: it is {error}") from None
         except EnvelopeError as error:
@@ -175,11 +176,13 @@ class Handling:
         except ValueError:
             raise NotDoneError("its answer was kept by a later release: use that one") from None
 
-    def _send(self, lease: Lease, missed: MissedReply, envelope: Envelope, reply: Reply) -> Sent:
+    def _send(
+        self, lease: Lease, missed: MissedReply, envelope: Envelope, replies: list[Reply]
+    ) -> Sent:
         was_sent = missed.handled_at is not None
         try:
             sent = self._resender.send(
-                lease, envelope, reply, sent=0 if was_sent else missed.sent, again=was_sent
+                lease, envelope, replies, sent=0 if was_sent else missed.sent, again=was_sent
             )
         except NotSentError as error:
             self._failed(lease, missed, error)
@@ -244,15 +247,14 @@ class Handling:
         )
 
 
-def kept_reply(missed: MissedReply, sealer: Sealer) -> Reply:
+def kept_answer(missed: MissedReply, sealer: Sealer) -> list[Reply]:
     """Return the kept answer, in clear.
 
     Raises:
         SealError: There is no key for it here.
         ValueError: There is none, or it is of a later release.
     """
-    (reply,) = replies_from_json(sealer.unseal_text(missed.answer or ""))
-    return reply
+    return replies_from_json(sealer.unseal_text(missed.answer or ""))
 
 
 def _unfinished(story: Story) -> str:

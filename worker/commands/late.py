@@ -16,6 +16,7 @@ from contract import log
 from contract.sealing import SealError
 from dingwire.webhook import WebhookClient, WebhookHosts
 from worker.bots import Bots
+from worker.carrying import Carrier, Route
 from worker.commands import broker
 from worker.commands.handling import Handling, NotDoneError, operator
 from worker.commands.missed import answer_text, facts_of, listed, sends_of
@@ -23,7 +24,7 @@ from worker.commands.opening import AS_JSON, fail, opened, read_settings
 from worker.commands.words import duration_s
 from worker.leases import Heartbeat
 from worker.presence import KIND
-from worker.resending import Resender, Route, Sent
+from worker.resending import Resender, Sent
 from worker.settings import WorkerSettings
 from worker.store import LeaseLostError, MissedReply, Reason, Store, StoreError
 from worker.wiring import clock, openapi_of
@@ -194,13 +195,8 @@ def _handling(settings: WorkerSettings, store: Store) -> Iterator[Handling]:
     heartbeat = Heartbeat(store, lease_s=settings.lease_s)
     bots = Bots.for_sending(settings, openapi_of)
     with closing(WebhookClient(WebhookHosts.parse(settings.webhook_hosts))) as webhook:
-        resender = Resender(
-            store,
-            webhook=webhook,
-            proactive_of=bots.openapi_of,
-            clock=clock,
-            sealer=settings.sealer,
-        )
+        carrier = Carrier(webhook, bots.openapi_of)
+        resender = Resender(store, carrier=carrier, clock=clock, sealer=settings.sealer)
         try:
             yield Handling(
                 store,

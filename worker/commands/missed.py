@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from contract.sealing import Sealer, SealError
-from dingwire.replies import Markdown, Text
-from worker.commands.handling import kept_reply
+from dingwire.replies import words_of
+from worker.commands.handling import kept_answer
 from worker.commands.words import short_age, table
 from worker.store import MissedReply, Story
 
@@ -86,11 +86,9 @@ def answer_text(reply: MissedReply, sealer: Sealer) -> str | None:
     if reply.answer is None:
         return None
     try:
-        kept = kept_reply(reply, sealer)
+        kept = kept_answer(reply, sealer)
     except SealError:
         raise
     except ValueError:
         return None
-    if isinstance(kept, Text):
-        return kept.content
-    return kept.text if isinstance(kept, Markdown) else f"[{kept.kind}]"
+    return "\n\n".join(map(words_of, kept))

@@ -5,7 +5,7 @@ under the threads pool.
 """
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -20,7 +20,8 @@ from dingwire.webhook import WebhookHosts
 from worker.agents.runner import AgentRunner
 from worker.answering import Answering
 from worker.bots import BotParts, Bots, Runner
-from worker.delivery import Delivery, Webhook
+from worker.carrying import Carrier, Webhook
+from worker.delivery import Delivery
 from worker.handover import Handover
 from worker.late import LateReplies
 from worker.leases import Heartbeat
@@ -129,6 +130,11 @@ class RecordingProactive:
     def send_to_user(self, robot_code: str, staff_id: str, reply: Reply) -> str:
         return self._send("user", robot_code, staff_id, words(reply))
 
+    def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        facts = body or {}
+        self._send("card", path, facts["openSpaceId"], facts["outTrackId"])
+        return {"success": True, "result": {"deliverResults": [{"success": True}]}}
+
     def send_to_group(self, robot_code: str, conversation_id: str, reply: Reply) -> str:
         return self._send("group", robot_code, conversation_id, words(reply))
 
@@ -177,19 +183,19 @@ class Desk:
         hosts: tuple[str, ...] = ("oapi.dingtalk.com",),
         turns: Turns | None = None,
         hands_over: bool = False,
+        at_sender: bool = False,
         sealer: Sealer = IN_CLEAR,
         bots: Bots | None = None,
         runner: Runner | None = None,
     ) -> Answering:
         store = PatientStore(self.store, self.published.append)
         sender = self.proactive if proactive == "recording" else proactive
-        proactive_of = lambda _: sender  # noqa: E731
         heartbeat = Heartbeat(self.store, lease_s=LEASE_S)
-        late = LateReplies(store, policy=policy, proactive_of=proactive_of, heartbeat=heartbeat)
-        webhook = webhook or self.webhook
+        carrier = Carrier(webhook or self.webhook, lambda _: sender)
+        late = LateReplies(store, policy=policy, carrier=carrier, heartbeat=heartbeat)
         delivery = Delivery(
             store,
-            webhook=webhook,
+            carrier=carrier,
             late=late,
             heartbeat=heartbeat,
             clock=self.clock,
@@ -205,10 +211,10 @@ class Desk:
             sealer=sealer,
             observe=self.outcomes.append,
         )
-        resender = Resender(
-            store, webhook=webhook, proactive_of=proactive_of, clock=self.clock, sealer=sealer
+        resender = Resender(store, carrier=carrier, clock=self.clock, sealer=sealer)
+        own = WorkerSettings.model_construct(
+            client_id=None, agent_timeout_s=agent_timeout_s, reply_at_sender=at_sender
         )
-        own = WorkerSettings.model_construct(client_id=None, agent_timeout_s=agent_timeout_s)
         bot = BotParts(own, runner or AgentRunner(agent or self.agent()), openapi=None)
         return Answering(
             store,

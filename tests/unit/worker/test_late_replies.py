@@ -109,7 +109,9 @@ def test_a_person_without_staff_id_cannot_be_rescued(desk):
     outcome = desk.answer(desk.worker(policy="rescue"), envelope(sender_staff_id=None))
 
     assert (outcome.state, outcome.reason) == (FinalState.FLAGGED, Reason.EXPIRED_AT_SEND)
-    assert outcome.detail == "no rescue for a sender without staff id"
+    assert outcome.detail == (
+        "no rescue: a proactive message needs the sender's staff id, which is not known"
+    )
     assert desk.missed() is not None
 
 
@@ -117,7 +119,9 @@ def test_without_credentials_there_is_no_rescue(desk):
     outcome = desk.answer(desk.worker(policy="rescue", proactive=None))
 
     assert outcome.state is FinalState.FLAGGED
-    assert outcome.detail == "rescue needs DINGTALK_CLIENT_ID and DINGTALK_CLIENT_SECRET"
+    assert outcome.detail == (
+        "no rescue: a proactive message needs DINGTALK_CLIENT_ID and DINGTALK_CLIENT_SECRET"
+    )
 
 
 def test_a_rescue_that_meets_a_bad_moment_is_tried_again(desk):

@@ -50,6 +50,15 @@ POSTED = Outcome(
 )
 
 
+def test_parts_that_went_both_ways_are_counted_by_each(counting):
+    facts = {"parts": 5, "route": "proactive+webhook", "proactive_parts": 2}
+
+    counting.observe(Outcome(FinalState.SUCCESS, facts=facts))
+
+    assert counting.value("sends_total", route="webhook") == 3
+    assert counting.value("sends_total", route="proactive") == 2
+
+
 def test_a_posted_reply_is_counted_with_all_that_is_known_of_it(counting):
     counting.observe(POSTED)
 

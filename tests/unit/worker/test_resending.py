@@ -31,12 +31,13 @@ from tests.unit.worker.answering_parts import (
     RecordingWebhook,
     envelope,
 )
-from worker.resending import InDoubtError, NotSentError, Resender, Route
+from worker.carrying import Carrier, Route
+from worker.resending import InDoubtError, NotSentError, Resender
 from worker.store import Claimed, Lease, LeaseLostError, Reason
 from worker.store.sql import SqlStore
 
 LATER = f"https://oapi.dingtalk.com/robot/sendBySession?session=later-{SESSION}"
-ANSWER = Text(content="the answer")
+ANSWER = [Text(content="the answer")]
 
 
 class AddressedWebhook(RecordingWebhook):
@@ -65,12 +66,8 @@ class Place:
 
     def resender(self, *, proactive: Any = "recording", **more: Any) -> Resender:
         sender = self.proactive if proactive == "recording" else proactive
-        ways: dict[str, Any] = {
-            "webhook": self.webhook,
-            "proactive_of": lambda _: sender,
-            "clock": self.clock,
-            "sealer": IN_CLEAR,
-        }
+        carrier = Carrier(more.pop("webhook", self.webhook), lambda _: sender)
+        ways: dict[str, Any] = {"carrier": carrier, "clock": self.clock, "sealer": IN_CLEAR}
         return Resender(self.store, **ways | more)
 
     def taken(self, message: Envelope, sealer: Sealer = IN_CLEAR) -> Lease:
@@ -322,7 +319,7 @@ def test_it_says_which_question_it_answers_on_any_way(place):
     assert place.proactive.sent[0][-1] == f"{mark}\nthe answer"
 
 
-LONG = Markdown(title="t", text="\n\n".join(["x" * 900] * 40))
+LONG = [Markdown(title="t", text="\n\n".join(["x" * 900] * 40))]
 
 
 def test_parts_that_had_arrived_are_not_sent_again(place):

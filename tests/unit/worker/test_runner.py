@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from dingwire.replies import Text
 from tests.servers import wait_for
 from tests.unit.worker.answering_parts import SECRET_WORDS, envelope
 from worker.agents.base import Message
@@ -263,10 +264,15 @@ def test_what_an_agent_raises_is_named_and_not_quoted(beside, error, kind, threa
     assert SECRET_WORDS not in str(caught.value) + caught.value.frames
 
 
-@pytest.mark.parametrize("result", [7, b"bytes", {"text": "x"}, ["x"]])
-def test_what_is_no_text_is_no_reply(beside, result):
-    with pytest.raises(AgentFailedError, match=f"returned {type(result).__name__}, not text"):
-        beside(AgentRunner(lambda _: result).run, MESSAGE, limit_s=60)
+def test_what_a_reply_was_refused_for_is_said(beside):
+    """The words of this error are ours, and name no more than the field and its limit."""
+    runner = AgentRunner(lambda _: Text(content="a", at_user_ids=[SECRET_WORDS]))
+
+    with pytest.raises(AgentFailedError) as caught:
+        beside(runner.run, MESSAGE, limit_s=60)
+
+    assert caught.value.detail.startswith("Text: at_user_ids.0: must be a staff id")
+    assert SECRET_WORDS not in caught.value.detail + caught.value.frames
 
 
 def test_an_agent_that_cancels_itself_has_failed(beside):
