@@ -13,8 +13,8 @@ from typing import Any
 
 from aiohttp import web
 
+from dingwire.simulator.bot_records import ApiCall
 from dingwire.simulator.gateway import Credentials, error_response
-from dingwire.simulator.records import ApiCall
 from dingwire.simulator.refusals import PARAMETER, ApiFault, RefusedError
 from dingwire.simulator.tokens import Tokens
 from dingwire.simulator.world import World, headers_of
@@ -132,7 +132,10 @@ class Access:
         times = self._times_ms[client_id, path]
         times[:] = [each for each in times if each > now_ms - MINUTE_MS]
         last_second = sum(each > now_ms - SECOND_MS for each in times)
-        if faults.api_qps and last_second >= faults.api_qps:
+        qps = faults.api_qps
+        if faults.card_qps and path.startswith("/v1.0/card/"):
+            qps = faults.card_qps
+        if qps and last_second >= qps:
             raise RefusedError.named("qps", path)
         if faults.api_qpm and len(times) >= faults.api_qpm:
             raise RefusedError.named("qpm", path)

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dingwire.simulator import payloads
+from dingwire.simulator.bot_records import Card, ProactiveSend
 from dingwire.simulator.contents import Coded, Quote, body_of, quoted_content
 from dingwire.simulator.filestore import File
-from dingwire.simulator.records import BOT_TOPIC, Message, ProactiveSend, Reply
+from dingwire.simulator.records import BOT_TOPIC, Message, Reply
 from dingwire.simulator.samples import sample
 from dingwire.simulator.world import BOT_ID, Conversation, Person, World, new_message_id
 
@@ -18,7 +19,7 @@ __all__ = ["Quotable", "Utterance", "compose"]
 
 WITH_FILE = frozenset({"picture", "audio", "video", "file", "richText"})
 
-Quotable = Message | Reply | ProactiveSend | Quote | str
+Quotable = Message | Reply | ProactiveSend | Card | Quote | str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +42,14 @@ class Utterance:
 
 def compose(world: World, said: Utterance) -> Message:
     """The record of a message; people and groups come into being by being named."""
-    sender = world.person(said.person)
     conversation = _place(world, said)
+    sender = world.person(said.person)
     conversation.members.add(said.person)
     message_id = str(said.payload.get("msgId") or new_message_id())
-    session = world.open_session(conversation)
+    robots = list(said.robots)
+    sessions = {each: world.open_session(conversation, each) for each in robots or [""]}
+    session = next(iter(sessions.values()))
+    webhooks = {robot: world.webhook_url(each) for robot, each in sessions.items() if robot}
     coded = _coded(world, said)
     quote = None if said.quote is None else _quote(world, said.quote)
     data = payloads.message_data(
@@ -61,6 +65,7 @@ def compose(world: World, said: Utterance) -> Message:
         files=coded,
         quote=quote,
         mentions=[world.person(each) for each in said.mentions],
+        robots=robots,
     )
     if said.delegate is not None:
         payloads.delegate(data, world.person(said.delegate), sender)
@@ -80,6 +85,8 @@ def compose(world: World, said: Utterance) -> Message:
         omitted=tuple(said.omit),
         raw_data=said.raw_data,
         topic=BOT_TOPIC if said.delegate is None else payloads.DELEGATE_TOPIC,
+        robots=robots,
+        webhooks=webhooks,
         codes=[code for each in coded for code in (each.code, each.picture_code) if code],
         files=[each.file.name for each in coded],
         quoted=quote.text if quote else "",
@@ -87,7 +94,12 @@ def compose(world: World, said: Utterance) -> Message:
 
 
 def _place(world: World, said: Utterance) -> Conversation:
-    return world.group(said.group) if said.group else world.private_chat(said.person)
+    """The group, or the private chat with the bot that was named."""
+    if said.group:
+        return world.group(said.group)
+    if len(said.robots) > 1:
+        raise ValueError("only a message in a group can be for several bots")
+    return world.private_chat(said.person, *said.robots)
 
 
 def _coded(world: World, said: Utterance) -> list[Coded]:
@@ -116,10 +128,11 @@ def _quote(world: World, quoted: Quotable) -> Quote:
         kind = kind if kind in ("text", "markdown") else "interactiveCard"
         content = quoted_content(kind, {}, quoted.text)
         return Quote(kind, new_message_id(), BOT_ID, quoted.at_ms, content)
-    key = quoted.process_query_key
-    return Quote(
-        "interactiveCard", new_message_id(), BOT_ID, quoted.at_ms, None, process_query_key=key
-    )
+    if isinstance(quoted, Card):
+        key, at_ms = next(iter(quoted.places.values()), ""), quoted.created_at_ms
+    else:
+        key, at_ms = quoted.process_query_key, quoted.at_ms
+    return Quote("interactiveCard", new_message_id(), BOT_ID, at_ms, None, process_query_key=key)
 
 
 def _quote_of_person(sender: Person, message: Message) -> Quote:
@@ -135,11 +148,11 @@ def _quote_of_person(sender: Person, message: Message) -> Quote:
     )
 
 
-def _find(world: World, key: str) -> Message | ProactiveSend:
-    """A message by its id, or what a bot sent by its ``processQueryKey``."""
-    message = world.journal.messages.get(key)
-    if message is not None:
-        return message
+def _find(world: World, key: str) -> Message | ProactiveSend | Card:
+    """A message by its id, a card by its ``outTrackId``, or a send by its ``processQueryKey``."""
+    known = world.journal.messages.get(key) or world.journal.cards.get(key)
+    if known is not None:
+        return known
     for send in world.journal.proactive:
         if key and send.process_query_key == key:
             return send

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from dingwire.simulator.faults import FaultsError
 from dingwire.simulator.filestore import File
-from dingwire.simulator.records import as_json
+from dingwire.simulator.journal import as_json
 from dingwire.simulator.world import SEEDED_PEOPLE
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ __all__ = ["Control"]
 LOCAL_NAMES = frozenset({"127.0.0.1", "localhost"})
 RECORDS = (
     *("registrations", "connections", "pushes", "acks", "messages", "replies", "proactive"),
-    *("api_calls", "uploads", "reactions"),
+    *("api_calls", "uploads", "reactions", "cards", "clicks", "events"),
 )
 
 Action = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
@@ -44,6 +44,8 @@ class Control:
             "api": self._api,
             "registrations": self._registrations,
             "connections": self._connections,
+            "click": self._click,
+            "event": self._event,
             "disconnect": self._disconnect,
             "drop": self._drop,
             "raw": self._raw,
@@ -97,7 +99,9 @@ class Control:
             return _json({"tickets": self._simulator.tickets_seen})
         if kind not in RECORDS:
             raise _bad_request(f"kind is one of tickets, {', '.join(RECORDS)}")
-        records: list[Any] = getattr(self._simulator, kind)
+        found_records = getattr(self._simulator, kind)
+        is_named = isinstance(found_records, dict)
+        records: list[Any] = list(found_records.values()) if is_named else found_records
         conversation = request.query.get("conversation")
         if conversation:
             found = self._simulator.world.find_conversation(conversation)
@@ -124,7 +128,7 @@ class Control:
             delegate=body.get("delegate"),
             omit=[str(each) for each in body.get("omit", ())],
             raw_data=body.get("raw_data"),
-            to=body.get("to"),
+            to=body.get("to", ()),
             **body.get("payload", {}),
         )
         answer: dict[str, Any] = {"message": as_json(message), "reply": None}
@@ -163,6 +167,15 @@ class Control:
         await self._simulator.set_connection(str(body["state"]), body.get("connection_id"))
         return self._connected()
 
+    async def _click(self, body: dict[str, Any]) -> dict[str, Any]:
+        person, action = str(body.get("person", "alice")), str(body.get("action_id", ""))
+        params = dict(body.get("params", {}))
+        return as_json(await self._simulator.click(str(body["card"]), action, person, params))
+
+    async def _event(self, body: dict[str, Any]) -> dict[str, Any]:
+        event_type, data = str(body["event_type"]), body.get("data")
+        return as_json(await self._simulator.push_event(event_type, data, body.get("to")))
+
     async def _disconnect(self, body: dict[str, Any]) -> dict[str, Any]:
         await self._simulator.disconnect(body.get("connection_id"))
         return self._connected()
@@ -181,8 +194,8 @@ class Control:
         await self._simulator.expire_session(str(body["conversation"]))
         return {}
 
-    async def _tokens(self, _: dict[str, Any]) -> dict[str, Any]:
-        await self._simulator.invalidate_tokens()
+    async def _tokens(self, body: dict[str, Any]) -> dict[str, Any]:
+        await self._simulator.invalidate_tokens(body.get("client_id"))
         return {}
 
     async def _reset(self, _: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from typing import Any
 from aiohttp import web
 
 from dingwire.simulator.access import Access, Call, Handler, OnRefused
-from dingwire.simulator.records import Message, Reaction
+from dingwire.simulator.bot_records import Reaction
+from dingwire.simulator.records import Message
 from dingwire.simulator.refusals import PARAMETER, RefusedError
 from dingwire.simulator.world import World
 

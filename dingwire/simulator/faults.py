@@ -89,6 +89,18 @@ class Faults:
     emotion_race: int = 0  # calls per message that come before the message is ready for them
     emotion_names: tuple[str, ...] = ()  # the only ones accepted, when there are any
 
+    card_templates: tuple[str, ...] = ()  # the only ones there are, when there are any
+    card_refusing_spaces: tuple[str, ...] = ()  # conversation ids and staff ids
+    card_value_max: int = 0  # bytes of a parameter; the documents say 1 KB
+    stream_content_max: int = 0  # characters of a streaming call; the documents say 1 K
+    stream_full_only: bool = False
+    card_ack_s: float = 2.0
+    card_qps: int = 0
+
+    event_ack_s: float = 3.0
+    event_retry_s: float = 10.0
+    event_retries: int = 2
+
     api_qps: int = 0  # per app and API; DingTalk's number is 20
     api_qpm: int = 0
     api_quota: int = 0  # calls per app

@@ -53,11 +53,10 @@ class Line:
         if self._request.transport is not None:
             self._request.transport.abort()
 
-    def wants(self, topic: str) -> bool:
-        """Whether pushes of a callback topic go to this connection now."""
+    def wants(self, topic: str, kind: str = "CALLBACK") -> bool:
+        """Whether pushes of a topic go to this connection now."""
         return self.record.state == "open" and any(
-            each["type"] == "CALLBACK" and each["topic"] == topic
-            for each in self.record.subscriptions
+            each["type"] == kind and each["topic"] == topic for each in self.record.subscriptions
         )
 
 

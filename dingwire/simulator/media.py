@@ -10,8 +10,8 @@ from typing import Any
 from aiohttp import BodyPartReader, web
 
 from dingwire.simulator.access import Access, Call
+from dingwire.simulator.bot_records import Upload
 from dingwire.simulator.filestore import File, FileStore, Stored
-from dingwire.simulator.records import Upload
 from dingwire.simulator.refusals import PARAMETER, RefusedError
 from dingwire.simulator.tokens import NEW, OLD
 from dingwire.simulator.world import World

@@ -9,19 +9,17 @@ from collections.abc import Callable
 from typing import Self
 
 from dingwire.simulator.access import Access
-from dingwire.simulator.faults import Faults
-from dingwire.simulator.records import (
-    Ack,
+from dingwire.simulator.bot_records import (
     ApiCall,
-    Connection,
-    Message,
+    Card,
+    Click,
+    Event,
     ProactiveSend,
-    Push,
     Reaction,
-    Registration,
-    Reply,
     Upload,
 )
+from dingwire.simulator.faults import Faults
+from dingwire.simulator.records import Ack, Connection, Message, Push, Registration, Reply
 from dingwire.simulator.stream import Switchboard
 from dingwire.simulator.world import World
 
@@ -127,6 +125,21 @@ class Observed:
         return self.world.journal.reactions
 
     @property
+    def cards(self) -> dict[str, Card]:
+        """Every card by its ``outTrackId``."""
+        return self.world.journal.cards
+
+    @property
+    def clicks(self) -> list[Click]:
+        """Every button somebody pressed."""
+        return self.world.journal.clicks
+
+    @property
+    def events(self) -> list[Event]:
+        """Every event of the organisation."""
+        return self.world.journal.events
+
+    @property
     def lost(self) -> list[Message]:
         """Messages nobody was connected for."""
         return [each for each in self.messages if each.state == "lost"]
@@ -193,4 +206,7 @@ class Observed:
             "api_calls": len(self.api_calls),
             "uploads": len(self.uploads),
             "reactions": len(self.reactions),
+            "cards": len(self.cards),
+            "clicks": len(self.clicks),
+            "events": len(self.events),
         }

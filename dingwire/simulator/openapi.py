@@ -9,8 +9,8 @@ from typing import Any
 from aiohttp import web
 
 from dingwire.simulator.access import Access, Call
+from dingwire.simulator.bot_records import ProactiveSend
 from dingwire.simulator.msgkeys import check_content, text_of
-from dingwire.simulator.records import ProactiveSend
 from dingwire.simulator.refusals import PARAMETER, RefusedError
 from dingwire.simulator.world import Conversation, World
 
@@ -40,7 +40,7 @@ class OpenApi:
         flow_controlled = [each for each in people if each in self._world.faults.flow_controlled]
         invalid = [each for each in people if each not in self._world.people]
         reached = [
-            self._world.private_chat(each)
+            self._world.chat_with(each, call.client_id)
             for each in people
             if each not in invalid and each not in flow_controlled
         ]

@@ -9,8 +9,8 @@ from dingwire.simulator.access import Access
 from dingwire.simulator.faults import Faults, ReplyFault
 from dingwire.simulator.filestore import File
 from dingwire.simulator.gateway import Credentials, Gateway
+from dingwire.simulator.journal import as_json
 from dingwire.simulator.observed import Observed
-from dingwire.simulator.records import as_json
 from dingwire.simulator.refusals import ApiFault
 from dingwire.simulator.stream import Switchboard
 from dingwire.simulator.world import World
@@ -83,14 +83,14 @@ class Orders(Observed):
         self.world.reply_faults.clear()
 
     async def expire_session(self, conversation: str) -> None:
-        """End a conversation's session now, whatever its webhook's expiry said."""
+        """End a conversation's sessions now, whatever its webhook's expiry said."""
         found = self.world.find_conversation(conversation)
-        if found is not None and found.session is not None:
-            found.session.expires_at_ms = self.world.now_ms()
+        for session in found.sessions.values() if found is not None else ():
+            session.expires_at_ms = self.world.now_ms()
 
-    async def invalidate_tokens(self) -> None:
-        """Make every access token worthless before its time."""
-        self._access.tokens.invalidate()
+    async def invalidate_tokens(self, client_id: str | None = None) -> None:
+        """Make access tokens worthless before their time: one bot's, or all."""
+        self._access.tokens.invalidate(client_id)
 
     async def fail_api(self, path: str = "*", times: int | None = 1, **fault: Any) -> None:
         """Let the next OpenAPI calls meet a fault.

@@ -12,7 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from dingwire.simulator.control import refuse_strangers
-from dingwire.simulator.records import Journal, as_json
+from dingwire.simulator.journal import Journal, as_json
 
 __all__ = ["Page"]
 

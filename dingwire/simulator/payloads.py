@@ -8,14 +8,14 @@ import itertools
 import json
 import secrets
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dingwire.simulator.contents import Coded, Quote, body_of, with_quote
 from dingwire.simulator.faults import Faults
 from dingwire.simulator.records import BOT_TOPIC
 from dingwire.simulator.samples import sample
-from dingwire.simulator.world import BOT_ID, CORP_ID, Conversation, Person
+from dingwire.simulator.world import BOT_ID, CORP_ID, Conversation, Person, bot_user_id
 
 __all__ = [
     "BOT_TOPIC",
@@ -52,6 +52,7 @@ def frame(
     now_ms: int,
     data: str,
     connection_id: str | None,
+    more: Mapping[str, str] | None = None,
 ) -> str:
     """One server frame as text.
 
@@ -62,6 +63,7 @@ def frame(
         now_ms: The ``time`` header; goes out as a string, as real frames have it.
         data: JSON text.
         connection_id: Left out, together with the app id, when ``None`` (disconnect).
+        more: Further headers, as events have them.
     """
     headers = {
         "contentType": "application/json",
@@ -69,6 +71,7 @@ def frame(
         "time": str(now_ms),
         "topic": topic,
     }
+    headers.update(more or {})
     if connection_id is not None:
         headers = {"appId": APP_ID, "connectionId": connection_id, **headers}
     return json.dumps(
@@ -90,6 +93,7 @@ def message_data(
     files: Sequence[Coded] = (),
     quote: Quote | None = None,
     mentions: Sequence[Person] = (),
+    robots: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The ``data`` of a bot message, without the robot code, which depends on who gets it.
 
@@ -106,6 +110,7 @@ def message_data(
         files: What is sent along.
         quote: The message this one answers.
         mentions: People who are @-mentioned besides the bot.
+        robots: Client ids of the bots that are, when they were named.
     """
     data: dict[str, Any] = {
         "conversationId": conversation.conversation_id,
@@ -127,7 +132,8 @@ def message_data(
     if conversation.is_group:
         data["conversationTitle"] = conversation.name
         data["isInAtList"] = True
-        data["atUsers"] = [{"dingtalkId": BOT_ID}]
+        bots = [bot_user_id(each) for each in robots] or [BOT_ID]
+        data["atUsers"] = [{"dingtalkId": each} for each in bots]
         data["atUsers"] += [
             {"dingtalkId": each.sender_id, "staffId": each.staff_id} for each in mentions
         ]

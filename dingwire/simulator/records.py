@@ -1,26 +1,19 @@
-"""What the simulator remembers of a run, for assertions and for the chat page.
+"""What the simulator remembers of connections, of what people write and of the replies.
 
-The faces write records here; tests, the control API and the page read them.
+The faces write these records into the ``journal``; tests, the control API and the page read them.
 """
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 __all__ = [
     "BOT_TOPIC",
     "Ack",
-    "ApiCall",
     "Connection",
-    "Journal",
     "Message",
-    "ProactiveSend",
     "Push",
-    "Reaction",
     "Registration",
     "Reply",
-    "Upload",
-    "as_json",
 ]
 
 BOT_TOPIC = "/v1.0/im/bot/messages/get"
@@ -58,13 +51,14 @@ class Push:
 
     push_id: str
     connection_id: str
-    kind: str  # ping, disconnect, message or other
+    kind: str  # ping, disconnect, message, click, event or other
     topic: str
     data: str = field(repr=False)
     at_ms: int = 0
     at_s: float = 0.0  # monotonic, for latencies
     message_id: str | None = None
     ack_code: int | None = None
+    client_id: str = ""
 
 
 @dataclass
@@ -108,6 +102,8 @@ class Message:
     omitted: tuple[str, ...] = ()  # payload members that are not sent
     raw_data: str | None = field(default=None, repr=False)  # sent instead of the payload
     topic: str = BOT_TOPIC
+    robots: list[str] = field(default_factory=list)  # client ids it was written to by name
+    webhooks: dict[str, str] = field(default_factory=dict, repr=False)  # of each of them
     codes: list[str] = field(default_factory=list, repr=False)  # download codes in the payload
     files: list[str] = field(default_factory=list)  # names of what was sent along
     quoted: str = ""  # text of the message this one answers
@@ -130,101 +126,9 @@ class Reply:
     headers: dict[str, str] = field(repr=False)
     text: str = ""
     mentioned: list[str] = field(default_factory=list)  # staff ids the group sees @-mentioned
+    robot: str = ""  # whose session it was, when the message was written to a bot by name
     accepted: bool = False
     status: int = 200
     errcode: int = 0
     errmsg: str = "ok"
     after_message_ids: list[str] = field(default_factory=list)
-
-
-@dataclass
-class ProactiveSend:
-    """One call of a proactive send, accepted or not."""
-
-    at_ms: int
-    body: Any
-    headers: dict[str, str] = field(repr=False)
-    client_id: str = ""
-    conversation_ids: list[str] = field(default_factory=list)
-    process_query_key: str = ""
-    text: str = ""
-    accepted: bool = False
-    code: str = "ok"
-
-
-@dataclass
-class ApiCall:
-    """One call of the OpenAPI, token calls apart; ``client_id`` is empty without a valid token."""
-
-    at_ms: int
-    method: str
-    path: str
-    client_id: str
-    body: Any = field(repr=False)
-    status: int = 200
-    code: str = "ok"
-
-
-@dataclass
-class Reaction:
-    """One call for an emotion on a message: ``action`` is reply or recall."""
-
-    at_ms: int
-    action: str
-    client_id: str
-    message_id: str
-    conversation_id: str
-    name: str
-    accepted: bool = False
-    code: str = "ok"
-
-
-@dataclass
-class Upload:
-    """One file a bot uploaded, accepted or not; ``kind`` is its ``type``."""
-
-    at_ms: int
-    client_id: str
-    kind: str
-    name: str
-    size: int
-    media_id: str = ""
-    errcode: int = 0
-    errmsg: str = "ok"
-
-
-class Journal:
-    """All records of a run, oldest first, and who wants to hear of new ones."""
-
-    def __init__(self) -> None:
-        self._listeners: list[Callable[[str, Any], None]] = []
-        self.clear()
-
-    def clear(self) -> None:
-        """Forget everything except the listeners."""
-        self.registrations: list[Registration] = []
-        self.tickets_seen: list[str] = []
-        self.connections: list[Connection] = []
-        self.pushes: dict[str, Push] = {}
-        self.acks: list[Ack] = []
-        self.messages: dict[str, Message] = {}
-        self.replies: list[Reply] = []
-        self.proactive: list[ProactiveSend] = []
-        self.api_calls: list[ApiCall] = []
-        self.uploads: list[Upload] = []
-        self.reactions: list[Reaction] = []
-
-    def listen(self, listener: Callable[[str, Any], None]) -> Callable[[], None]:
-        """Call ``listener(kind, record)`` after each change; returns how to stop that."""
-        self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener)
-
-    def changed(self, kind: str, record: Any) -> None:
-        """Tell the listeners that a record is new or has changed."""
-        for listener in tuple(self._listeners):
-            listener(kind, record)
-
-
-def as_json(record: Any) -> dict[str, Any]:
-    """A record as plain JSON values."""
-    return asdict(record)

@@ -5,16 +5,20 @@ Tests use ``async with Simulator() as simulator``; ``thread`` wraps it for tests
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any, Self
 
 from aiohttp import web
 
+from dingwire.simulator.bot_records import Click, Event
+from dingwire.simulator.cards import Cards
+from dingwire.simulator.clicks import Clicks
 from dingwire.simulator.composing import Quotable, Utterance, compose
 from dingwire.simulator.control import Control
 from dingwire.simulator.emotions import Emotions
+from dingwire.simulator.events import Events
 from dingwire.simulator.faults import Faults
 from dingwire.simulator.filestore import File
 from dingwire.simulator.gateway import Credentials
@@ -63,6 +67,8 @@ class Simulator(Orders):
         world = World(clock=clock, faults=self._first_faults)
         super().__init__(world, Credentials(client_id, client_secret))
         self._webhooks = Webhooks(world)
+        self._clicks = Clicks(world, self._switchboard)
+        self._events = Events(world, self._switchboard)
         self.robots = GroupRobots(world)
         self._runner: web.AppRunner | None = None
 
@@ -129,7 +135,7 @@ class Simulator(Orders):
         delegate: str | None = None,
         omit: Sequence[str] = (),
         raw_data: str | None = None,
-        to: str | None = None,
+        to: str | Sequence[str] = (),
         **payload: Any,
     ) -> Message:
         """Let a person write to the bot; people and groups come into being by being named.
@@ -145,7 +151,8 @@ class Simulator(Orders):
             delegate: Staff id of the person the bot stands in for; another topic, no webhook.
             omit: Payload members that are left out.
             raw_data: Sent as the frame's ``data`` instead of the payload.
-            to: Only to connections of this client id.
+            to: Client id of the bot it is for, whose private chat and session it then is; in a
+                group several, which are all mentioned and get the same message id.
             payload: Payload members by their wire names, replacing ours.
 
         Returns:
@@ -160,15 +167,54 @@ class Simulator(Orders):
             quote=quote,
             mentions=mentions,
             delegate=delegate,
+            robots=[to] if isinstance(to, str) else to,
             omit=omit,
             raw_data=raw_data,
             payload=payload,
         )
         message = compose(self.world, said)
         self.world.add_message(message)
-        self._switchboard.push_message(message, to=to)
+        robots: list[str | None] = [*message.robots] or [None]
+        for robot in robots:
+            self._switchboard.push_message(message, to=robot)
         await asyncio.sleep(0)
         return message
+
+    async def click(
+        self,
+        card: str,
+        action_id: str = "",
+        person: str = "alice",
+        params: Mapping[str, Any] | None = None,
+    ) -> Click:
+        """Press a button of a card.
+
+        Args:
+            card: Its ``outTrackId``.
+            action_id: The button's id on the card.
+            person: Staff id.
+            params: Values the button carries.
+
+        Returns:
+            The record of the click, which moves on as the bot's ack comes.
+
+        Raises:
+            ValueError: If there is no such card.
+        """
+        known = self.world.journal.cards.get(card)
+        if known is None:
+            raise ValueError("the card is not known")
+        return self._clicks.click(known, person, action_id, dict(params or {}))
+
+    async def push_event(self, event_type: str, data: Any = None, to: str | None = None) -> Event:
+        """Let something happen in the organisation: pushed until it is acked SUCCESS.
+
+        Args:
+            event_type: As ``user_add_org``.
+            data: A JSON value, or the text to be sent as it is.
+            to: Only to connections of this client id.
+        """
+        return self._events.push(event_type, {} if data is None else data, client_id=to)
 
     async def push(self, topic: str, data: str = "{}", kind: str = "CALLBACK") -> Push | None:
         """Push a frame of another topic or type, with any ``data`` text."""
@@ -197,6 +243,7 @@ class Simulator(Orders):
                 *self._access.tokens.routes(),
                 *OpenApi(self.world, self._access).routes(),
                 *Media(self.world, self._access).routes(),
+                *Cards(self.world, self._access).routes(),
                 *Emotions(self.world, self._access).routes(),
                 *Control(self).routes(),
                 *Page(self.world.journal).routes(),

@@ -7,7 +7,7 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from aiohttp import WSMsgType, web
@@ -16,7 +16,7 @@ from dingwire.simulator import payloads
 from dingwire.simulator.gateway import Gateway, Ticket
 from dingwire.simulator.line import Line, record_ack
 from dingwire.simulator.records import Connection, Message, Push
-from dingwire.simulator.world import World
+from dingwire.simulator.world import World, bot_user_id
 
 __all__ = ["Switchboard"]
 
@@ -31,7 +31,7 @@ class Switchboard:
         self._world = world
         self._gateway = gateway
         self._turn = 0
-        self._waiting: list[Message] = []
+        self._waiting: list[tuple[Message, str | None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self.lines: list[Line] = []
 
@@ -50,7 +50,7 @@ class Switchboard:
         self._world.journal.changed("connection", line.record)
         helpers = [self._spawn(line.write()), self._spawn(self._keep_alive(line))]
         if faults.disconnect_after_s:
-            helpers.append(self._later(faults.disconnect_after_s, lambda: self.disconnect(line)))
+            helpers.append(self.later(faults.disconnect_after_s, lambda: self.disconnect(line)))
         self._send_waiting()
         try:
             await self._read(line)
@@ -71,11 +71,11 @@ class Switchboard:
         is_pushed = faults.pushes == "all" or (faults.pushes == "private" and not message.is_group)
         line = self._choose(message.topic, to) if is_pushed else None
         if line is None:
-            state = "lost"
-            if is_pushed and faults.queue_until_connected:
-                self._waiting.append(message)
-                state = "queued"
-            self._world.mark(message, state)
+            is_queued = is_pushed and faults.queue_until_connected
+            if is_queued:
+                self._waiting.append((message, to))
+            if not message.pushes:
+                self._world.mark(message, "queued" if is_queued else "lost")
             return None
         for code in message.codes:
             self._world.files.grant(code, line.record.client_id)
@@ -85,6 +85,31 @@ class Switchboard:
             self._world.mark(message, "pushed")
         self._plan_redelivery(message, to)
         return push
+
+    def push_to(
+        self,
+        topic: str,
+        data: str,
+        *,
+        kind: str,
+        client_id: str | None,
+        frame_kind: str = "CALLBACK",
+        headers: Mapping[str, str] | None = None,
+    ) -> Push | None:
+        """Push a frame to a connection that subscribed to it; None when there is none.
+
+        Args:
+            topic: What was subscribed to.
+            data: JSON text.
+            kind: What the push is in our records.
+            client_id: Only connections of this client id.
+            frame_kind: ``CALLBACK`` or ``EVENT``.
+            headers: Further headers of the frame.
+        """
+        line = self._choose(topic, client_id, frame_kind)
+        if line is None:
+            return None
+        return self._send(line, frame_kind, topic, data, kind=kind, headers=headers)
 
     def push(self, topic: str, data: str, kind: str = "CALLBACK") -> Push | None:
         """Push any other frame, to a random live connection whatever it subscribed to."""
@@ -100,7 +125,7 @@ class Switchboard:
             data = json.dumps({"reason": faults.disconnect_reason})
             self._send(line, "SYSTEM", "disconnect", data, kind="disconnect")
         self._set_state(line, "draining")
-        self._later(faults.disconnect_close_s, lambda: self._cut(line))
+        self.later(faults.disconnect_close_s, lambda: self._cut(line))
 
     def set_state(self, line: Line, state: str) -> None:
         """Make a connection ``mute`` (pings only), ``half_open`` (nothing) or ``open`` again."""
@@ -131,11 +156,13 @@ class Switchboard:
             opened_at_ms=self._world.now_ms(),
         )
 
-    def _choose(self, topic: str | None, client_id: str | None) -> Line | None:
+    def _choose(
+        self, topic: str | None, client_id: str | None, frame_kind: str = "CALLBACK"
+    ) -> Line | None:
         ready = [
             line
             for line in self.lines
-            if (line.wants(topic) if topic else line.record.state == "open")
+            if (line.wants(topic, frame_kind) if topic else line.record.state == "open")
             and client_id in (None, line.record.client_id)
         ]
         if not ready:
@@ -158,6 +185,7 @@ class Switchboard:
         *,
         kind: str,
         message: Message | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Push:
         now_ms = self._world.now_ms()
         push = Push(
@@ -169,6 +197,7 @@ class Switchboard:
             at_ms=now_ms,
             at_s=time.monotonic(),
             message_id=message.message_id if message else None,
+            client_id=line.record.client_id,
         )
         self._world.journal.pushes[push.push_id] = push
         if message is not None:
@@ -182,6 +211,7 @@ class Switchboard:
                 now_ms=now_ms,
                 data=data,
                 connection_id=None if bare else line.record.connection_id,
+                more=headers,
             )
         )
         self._world.journal.changed("push", push)
@@ -214,25 +244,23 @@ class Switchboard:
             await asyncio.sleep(faults.ping_every_s)
 
     def _plan_redelivery(self, message: Message, to: str | None) -> None:
-        faults = self._world.faults
-        if not faults.redeliver_after_s or len(message.pushes) > faults.redeliver_times:
-            return
+        faults, pushes = self._world.faults, self._world.journal.pushes
+
+        def sent() -> list[Push]:
+            known = [pushes[each] for each in message.pushes if each in pushes]
+            return [each for each in known if to in (None, each.client_id)]
 
         def again() -> None:
-            acked = any(
-                self._world.journal.pushes[each].ack_code == 200
-                for each in message.pushes
-                if each in self._world.journal.pushes
-            )
-            if not acked or faults.redeliver_acked:
+            if faults.redeliver_acked or not any(each.ack_code == 200 for each in sent()):
                 self.push_message(message, to=to)
 
-        self._later(faults.redeliver_after_s, again)
+        if faults.redeliver_after_s and len(sent()) <= faults.redeliver_times:
+            self.later(faults.redeliver_after_s, again)
 
     def _send_waiting(self) -> None:
         waiting, self._waiting = self._waiting, []
-        for message in waiting:
-            self.push_message(message)
+        for message, to in waiting:
+            self.push_message(message, to=to)
 
     def _cut(self, line: Line) -> None:
         code = self._world.faults.disconnect_close_code
@@ -251,7 +279,9 @@ class Switchboard:
         line.record.close_code = line.socket.close_code
         self._set_state(line, "closed")
 
-    def _later(self, delay_s: float, action: Callable[[], None]) -> asyncio.Task[None]:
+    def later(self, delay_s: float, action: Callable[[], None]) -> asyncio.Task[None]:
+        """Do something after a while, unless the simulator stops before."""
+
         async def wait() -> None:
             await asyncio.sleep(delay_s)
             action()
@@ -268,7 +298,11 @@ class Switchboard:
 def _data_for(line: Line, message: Message) -> str:
     if message.raw_data is not None:
         return message.raw_data
-    payload = {"robotCode": line.record.client_id, **message.payload}
+    robot = line.record.client_id
+    payload = {"robotCode": robot, **message.payload}
+    if robot in message.webhooks and payload.get("sessionWebhook") == message.session_webhook:
+        payload["sessionWebhook"] = message.webhooks[robot]
+        payload["chatbotUserId"] = bot_user_id(robot)
     for name in message.omitted:
         payload.pop(name, None)
     return json.dumps(payload, ensure_ascii=False)

@@ -2,9 +2,10 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Self, TypeVar
 
+from dingwire.simulator.bot_records import Click, Event
 from dingwire.simulator.filestore import File
 from dingwire.simulator.records import Message, Push
 from dingwire.simulator.server import Simulator
@@ -72,6 +73,20 @@ class SimulatorThread(ThreadViews):
         """See :meth:`Simulator.say`."""
         return self.call(self.simulator.say(text, person, group, **more))
 
+    def click(
+        self,
+        card: str,
+        action_id: str = "",
+        person: str = "alice",
+        params: Mapping[str, Any] | None = None,
+    ) -> Click:
+        """See :meth:`Simulator.click`."""
+        return self.call(self.simulator.click(card, action_id, person, params))
+
+    def push_event(self, event_type: str, data: Any = None, to: str | None = None) -> Event:
+        """See :meth:`Simulator.push_event`."""
+        return self.call(self.simulator.push_event(event_type, data, to))
+
     def push(self, topic: str, data: str = "{}", kind: str = "CALLBACK") -> Push | None:
         """See :meth:`Simulator.push`."""
         return self.call(self.simulator.push(topic, data, kind))
@@ -114,9 +129,9 @@ class SimulatorThread(ThreadViews):
         """See :meth:`Simulator.expire_session`."""
         self.call(self.simulator.expire_session(conversation))
 
-    def invalidate_tokens(self) -> None:
+    def invalidate_tokens(self, client_id: str | None = None) -> None:
         """See :meth:`Simulator.invalidate_tokens`."""
-        self.call(self.simulator.invalidate_tokens())
+        self.call(self.simulator.invalidate_tokens(client_id))
 
     def expire_codes(self) -> None:
         """See :meth:`Simulator.expire_codes`."""

@@ -7,19 +7,17 @@ from abc import abstractmethod
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from dingwire.simulator.faults import Faults
-from dingwire.simulator.records import (
-    Ack,
+from dingwire.simulator.bot_records import (
     ApiCall,
-    Connection,
-    Message,
+    Card,
+    Click,
+    Event,
     ProactiveSend,
-    Push,
     Reaction,
-    Registration,
-    Reply,
     Upload,
 )
+from dingwire.simulator.faults import Faults
+from dingwire.simulator.records import Ack, Connection, Message, Push, Registration, Reply
 from dingwire.simulator.server import Simulator
 
 __all__ = ["ThreadViews"]
@@ -136,6 +134,21 @@ class ThreadViews:
     def reactions(self) -> list[Reaction]:
         """See :attr:`Simulator.reactions`."""
         return self._look(lambda it: list(it.reactions))
+
+    @property
+    def cards(self) -> dict[str, Card]:
+        """See :attr:`Simulator.cards`."""
+        return self._look(lambda it: dict(it.cards))
+
+    @property
+    def clicks(self) -> list[Click]:
+        """See :attr:`Simulator.clicks`."""
+        return self._look(lambda it: list(it.clicks))
+
+    @property
+    def events(self) -> list[Event]:
+        """See :attr:`Simulator.events`."""
+        return self._look(lambda it: list(it.events))
 
     def uploaded(self, media_id: str) -> bytes:
         """See :meth:`Simulator.uploaded`."""

@@ -103,6 +103,7 @@ class Webhooks:
             at_ms=self._world.now_ms(),
             body=_object(raw) or raw.decode(errors="replace"),
             headers=headers_of(request.headers),
+            robot=session.robot if session is not None else "",
         )
         reply.text = text_of(reply.body)
         if conversation is not None:

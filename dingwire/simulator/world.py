@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from dingwire.simulator.bot_records import ProactiveSend
 from dingwire.simulator.faults import Faults, ReplyFault
 from dingwire.simulator.filestore import FileStore
-from dingwire.simulator.records import Journal, Message, ProactiveSend, Reply
+from dingwire.simulator.journal import Journal
+from dingwire.simulator.records import Message, Reply
 
 __all__ = [
     "DEFAULT_GROUP",
@@ -24,6 +26,7 @@ __all__ = [
     "Person",
     "Session",
     "World",
+    "bot_user_id",
     "headers_of",
     "new_message_id",
 ]
@@ -49,11 +52,12 @@ class Person:
 
 @dataclass
 class Session:
-    """A session webhook: one per conversation, its end moved forward by each message."""
+    """A session webhook: one per conversation and bot, its end moved forward by each message."""
 
     value: str = field(repr=False)
     conversation_id: str
     expires_at_ms: int
+    robot: str = ""
     uses: int = 0
 
 
@@ -65,9 +69,15 @@ class Conversation:
     name: str
     is_group: bool
     members: set[str] = field(default_factory=set)
-    session: Session | None = None
+    sessions: dict[str, Session] = field(default_factory=dict)  # by bot; "" when none was named
+    robot: str = ""  # of a private chat with a bot that was named
     recent_reply_times_ms: list[int] = field(default_factory=list)
     throttled_until_ms: int = 0
+
+    @property
+    def session(self) -> Session | None:
+        """The session that was opened last."""
+        return next(reversed(self.sessions.values()), None)
 
 
 class World:
@@ -90,7 +100,7 @@ class World:
         self.sessions: dict[str, Session] = {}
         self.reply_faults: list[ReplyFault] = []
         self.seen_msg_uuids: set[tuple[str, str]] = set()
-        self._open_messages: dict[str, list[Message]] = {}
+        self._open_messages: dict[tuple[str, str], list[Message]] = {}
         for staff_id, nick in SEEDED_PEOPLE.items():
             self.person(staff_id, nick)
             self.group(DEFAULT_GROUP).members.add(staff_id)
@@ -110,9 +120,14 @@ class World:
             known = self.people[staff_id] = Person(staff_id, nick or staff_id)
         return known
 
-    def private_chat(self, staff_id: str) -> Conversation:
-        """The private conversation of a person with the bot."""
-        return self._conversation(staff_id, is_group=False)
+    def private_chat(self, staff_id: str, robot: str = "") -> Conversation:
+        """The private conversation of a person with the bot, or with one named by client id."""
+        return self._conversation(staff_id, is_group=False, robot=robot)
+
+    def chat_with(self, staff_id: str, robot: str) -> Conversation:
+        """Where a bot writes to a person unasked: their chat with it, if they named it in one."""
+        known = self.conversations.get(_conversation_id(staff_id, is_group=False, robot=robot))
+        return known or self.private_chat(staff_id)
 
     def group(self, name: str) -> Conversation:
         """The group of that name, founded on the spot when new."""
@@ -126,15 +141,15 @@ class World:
             found = self.conversations.get(_conversation_id(name, is_group=is_group))
             if found is not None:
                 return found
-        return None
+        return next((each for each in self.conversations.values() if each.name == name), None)
 
-    def open_session(self, conversation: Conversation) -> Session:
-        """The conversation's session, its end moved to a full life from now."""
-        session = conversation.session
+    def open_session(self, conversation: Conversation, robot: str = "") -> Session:
+        """The conversation's session of a bot, its end moved to a full life from now."""
+        session = conversation.sessions.pop(robot, None)
         if session is None or self.faults.session_per_message or not self.is_alive(session):
-            session = Session(secrets.token_hex(16), conversation.conversation_id, 0)
+            session = Session(secrets.token_hex(16), conversation.conversation_id, 0, robot)
             self.sessions[session.value] = session
-            conversation.session = session
+        conversation.sessions[robot] = session
         session.expires_at_ms = self.now_ms() + round(self.faults.session_ttl_s * 1000)
         return session
 
@@ -150,7 +165,8 @@ class World:
     def add_message(self, message: Message) -> None:
         """Remember what a person wrote."""
         self.journal.messages[message.message_id] = message
-        self._open_messages.setdefault(message.conversation_id, []).append(message)
+        for robot in message.robots or [""]:
+            self._open_messages.setdefault((message.conversation_id, robot), []).append(message)
         self.journal.changed("message", message)
 
     def mark(self, message: Message, state: str) -> None:
@@ -159,18 +175,19 @@ class World:
             message.state = state
             self.journal.changed("message", message)
 
-    def unanswered(self, conversation_id: str) -> list[Message]:
+    def unanswered(self, conversation_id: str, robot: str = "") -> list[Message]:
         """Messages of a conversation that reached the bot and wait for an answer, oldest first."""
-        waiting = self._open_messages.get(conversation_id, [])
+        named = self._open_messages.get((conversation_id, robot), [])
+        waiting = named or self._open_messages.get((conversation_id, ""), [])
         return [each for each in waiting if each.pushes]
 
     def add_reply(self, reply: Reply) -> None:
         """Record a post to a session webhook and, when accepted, show it in the chat."""
         if reply.conversation_id is not None:
-            waiting = self.unanswered(reply.conversation_id)
+            waiting = self.unanswered(reply.conversation_id, reply.robot)
             reply.after_message_ids = [each.message_id for each in waiting]
             if reply.accepted:
-                self._answer(reply.conversation_id, reply.text)
+                self.answered(reply.conversation_id, reply.text, reply.robot)
         self.journal.replies.append(reply)
         self.journal.changed("reply", reply)
 
@@ -178,16 +195,18 @@ class World:
         """Record a proactive send and, when accepted, show it in its conversations."""
         if send.accepted:
             for conversation_id in send.conversation_ids:
-                self._answer(conversation_id, send.text)
+                self.answered(conversation_id, send.text, send.client_id)
         self.journal.proactive.append(send)
         self.journal.changed("proactive", send)
 
-    def _answer(self, conversation_id: str, text: str) -> None:
-        """A reply names no message, so it counts for the oldest one that has none."""
-        waiting = self.unanswered(conversation_id)
+    def answered(self, conversation_id: str, text: str, robot: str) -> None:
+        """A reply names no message, so it counts for the bot's oldest one that has none."""
+        waiting = self.unanswered(conversation_id, robot)
         if waiting:
             message = waiting[0]
-            self._open_messages[conversation_id].remove(message)
+            key = (conversation_id, robot)
+            is_named = message in self._open_messages.get(key, [])
+            self._open_messages[key if is_named else (conversation_id, "")].remove(message)
             message.answers.append(text)
             self.mark(message, "answered")
 
@@ -199,11 +218,11 @@ class World:
                 return fault
         return None
 
-    def _conversation(self, name: str, *, is_group: bool) -> Conversation:
-        conversation_id = _conversation_id(name, is_group=is_group)
+    def _conversation(self, name: str, *, is_group: bool, robot: str = "") -> Conversation:
+        conversation_id = _conversation_id(name, is_group=is_group, robot=robot)
         known = self.conversations.get(conversation_id)
         if known is None:
-            known = Conversation(conversation_id, name, is_group)
+            known = Conversation(conversation_id, name, is_group, robot=robot)
             self.conversations[conversation_id] = known
         return known
 
@@ -213,8 +232,14 @@ def new_message_id() -> str:
     return "msg" + base64.b64encode(os.urandom(16)).decode()
 
 
-def _conversation_id(name: str, *, is_group: bool) -> str:
-    return "cid" + _digest("group" if is_group else "private", name)
+def bot_user_id(client_id: str) -> str:
+    """A bot's opaque id, when there are several."""
+    return "$:LWCP_v1:$" + _digest("bot", client_id)
+
+
+def _conversation_id(name: str, *, is_group: bool, robot: str = "") -> str:
+    kind = "group" if is_group else f"private:{robot}" if robot else "private"
+    return "cid" + _digest(kind, name)
 
 
 def _digest(kind: str, name: str) -> str:

@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
+from dingwire.simulator.bot_records import ProactiveSend
 from dingwire.simulator.composing import Utterance, compose
 from dingwire.simulator.contents import Quote
 from dingwire.simulator.faults import Faults
-from dingwire.simulator.records import BOT_TOPIC, Message, ProactiveSend, Reply
+from dingwire.simulator.records import BOT_TOPIC, Message, Reply
 from dingwire.simulator.world import BOT_ID, World
 
 
