@@ -18,7 +18,15 @@ from urllib3.util import parse_url
 
 from dingwire.values import without_surrogates
 
-__all__ = ["Answer", "NoAnswer", "is_loopback", "new_session", "post_json", "send_json"]
+__all__ = [
+    "Answer",
+    "NoAnswer",
+    "explained",
+    "is_loopback",
+    "new_session",
+    "post_json",
+    "send_json",
+]
 
 MAX_ANSWER_BYTES = 64 * 1024
 
@@ -109,7 +117,7 @@ def send_json(
         ) as response:
             return _read(response)
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-        return _explain(error)
+        return explained(error)
 
 
 def _proxies(url: str) -> dict[str, str]:
@@ -141,7 +149,7 @@ def _seconds(value: str | None) -> float | None:
     return float(value) if value and value.isascii() and value.isdigit() else None
 
 
-def _explain(error: Exception) -> NoAnswer:
+def explained(error: Exception) -> NoAnswer:
     """Say what failed without the library's own words, which hold the address."""
     cause = error.args[0] if error.args else None
     cause = getattr(cause, "reason", None) or cause

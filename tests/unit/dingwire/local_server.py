@@ -1,6 +1,7 @@
 """A real HTTP server on 127.0.0.1 that answers as told and remembers what it was sent."""
 
 import json
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,13 +12,18 @@ from typing import Any
 
 @dataclass
 class Told:
-    """One answer. ``body`` is sent as JSON unless it is text."""
+    """One answer. ``body`` is sent as JSON unless it is text or bytes.
+
+    ``breaks_off`` ends the connection in the middle of it, ``chunked`` tells no length.
+    """
 
     status: int = 200
     body: Any = None
     headers: dict[str, str] = field(default_factory=dict)
     hangs: bool = False
     hangs_up: bool = False
+    breaks_off: bool = False
+    chunked: bool = False
 
 
 @dataclass
@@ -37,7 +43,7 @@ class _QuietServer(ThreadingHTTPServer):
 
 
 class LocalServer:
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.default = Told()
         self.by_path: dict[str, list[Told]] = {}
         self.seen: list[Seen] = []
@@ -67,19 +73,31 @@ class LocalServer:
                 if told.hangs or told.hangs_up:
                     self.close_connection = True
                     return
-                text = told.body if isinstance(told.body, str) else json.dumps(told.body)
-                content = text.encode("utf-8", "surrogatepass")
+                content = self.content(told.body)
                 self.send_response_only(told.status)
                 for name, value in told.headers.items():
                     self.send_header(name, value)
-                self.send_header("Content-Length", str(len(content)))
+                if told.chunked:
+                    self.send_header("Transfer-Encoding", "chunked")
+                    content = b"%x\r\n%b\r\n0\r\n\r\n" % (len(content), content)
+                else:
+                    self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
-                self.wfile.write(content)
+                self.wfile.write(content[: len(content) // 2] if told.breaks_off else content)
+                self.close_connection |= told.breaks_off
+
+            def content(self, body: Any) -> bytes:
+                if isinstance(body, bytes):
+                    return body
+                text = body if isinstance(body, str) else json.dumps(body)
+                return text.encode("utf-8", "surrogatepass")
 
             def log_message(self, *args: object) -> None:
                 pass
 
         self._http = _QuietServer(("127.0.0.1", 0), Handler)
+        if tls is not None:
+            self._http.socket = tls.wrap_socket(self._http.socket, server_side=True)
         self.port = self._http.server_address[1]
         self.url = f"http://127.0.0.1:{self.port}"
 
@@ -102,8 +120,8 @@ class LocalServer:
 
 
 @contextmanager
-def running() -> Iterator[LocalServer]:
-    server = LocalServer()
+def running(tls: ssl.SSLContext | None = None) -> Iterator[LocalServer]:
+    server = LocalServer(tls)
     thread = threading.Thread(target=server._http.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
