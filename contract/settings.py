@@ -61,6 +61,7 @@ TOML_KEYS = frozenset(
         *("store_url", "webhook_hosts", "agent", "agent_timeout_s", "late_policy", "lease_s"),
         *("shutdown_grace_s", "worker_pool", "worker_concurrency", "keep_missed_days"),
         *("order", "burst", "max_waiting", "late_handover", "bot_language"),
+        *("media_hosts", "media_max_mb", "media_timeout_s"),
         *("connections", "connection_ttl_s", "silence_limit_s", "spool_max_mb"),
         *("envelope_key", "health_port", "metrics_port", "alert_webhook", "alert_secret"),
     }

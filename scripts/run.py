@@ -258,6 +258,7 @@ def _simulated(port: int) -> dict[str, str]:
         "DINGTALK_OPENAPI_ENDPOINT": f"http://127.0.0.1:{port}",
         "DINGTALK_ALLOWED_USERS": "*",
         "DINGTALK_WEBHOOK_HOSTS": f"127.0.0.1:{port}",
+        "DINGTALK_MEDIA_HOSTS": f"127.0.0.1:{port}",
     }
 
 

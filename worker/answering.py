@@ -16,10 +16,12 @@ from contract.deadline import Timeliness, judge
 from contract.envelope import Envelope, EnvelopeError
 from contract.sealing import IN_CLEAR, Sealer, SealError
 from dingwire.errors import WebhookNotAllowedError
-from dingwire.replies import Reply, replies_from_json, replies_to_json, words_of
+from dingwire.messages import QUOTA_USED_UP
+from dingwire.replies import Reply, Text, replies_from_json, replies_to_json, words_of
 from worker.agents.base import Message
 from worker.agents.results import addressed, replies_of
 from worker.agents.runner import AgentCancelledError, AgentFailedError, AgentTimeoutError
+from worker.attachment_files import AttachmentFiles
 from worker.bots import Bots, UnknownBotError
 from worker.carrying import Route
 from worker.delivery import Delivery
@@ -32,8 +34,9 @@ from worker.resending import InDoubtError, NotSentError, Resender
 from worker.store import Claimed, Finished, Held, LeaseLostError, Merged, Parked, Reason, Step
 from worker.story import agent_steps, beginning
 from worker.turns import Turns
+from worker.words import CROWDED, UNSUPPORTED, Language
 
-__all__ = ["CROWDED_NOTE", "Answering", "Tell", "WebhookCheck"]
+__all__ = ["Answering", "Tell", "WebhookCheck"]
 
 logger = logging.getLogger(__name__)
 
@@ -42,11 +45,6 @@ _MAX_TAKEOVERS = 3
 
 # How long a message sealed with a key that we lack is left to workers that may have it.
 _LEFT_TO_OTHERS_S = 5.0
-
-CROWDED_NOTE = (
-    "前面还有消息在处理，这一条没有排上队，请稍后再发 · "
-    "Still busy with your earlier messages: please send this one again later"
-)
 
 Tell = Callable[[str, Outcome], None]
 """Makes the outcome of another task than the running one seen in Flower."""
@@ -78,6 +76,8 @@ class Answering:
         tell: Tell,
         handover: Handover | None,
         resender: Resender,
+        files: AttachmentFiles,
+        language: Language = "both",
         sealer: Sealer = IN_CLEAR,
         observe: Callable[[Outcome], object] = lambda _: None,
     ) -> None:
@@ -98,10 +98,13 @@ class Answering:
             handover: Delivers kept answers by fresh webhooks; without it they stay with the
                 operator.
             resender: Delivers the answer of a message that an operator had run anew.
+            files: Where the files are that agents ask for.
+            language: Of what the bot says of its own accord.
             sealer: Opens what listeners sealed, and seals answers.
             observe: Counts an outcome.
         """
         self._resender, self._sealer, self._observe = resender, sealer, observe
+        self._files, self._language = files, language
         self._store = store
         self._turns, self._tell, self._handover = turns, tell, handover
         self._bots = bots
@@ -211,21 +214,28 @@ class Answering:
         return self._delivery.deliver(claim, envelope, replies)
 
     def _think(self, claim: Claimed, envelope: Envelope) -> Outcome:
-        refusal = self._refusal(claim, envelope)
+        refusal = self._refusal(claim, envelope) or self._without_content(claim, envelope)
         if refusal is not None:
             return refusal
         queued_s = self._age_s(envelope)
         if self._handover is not None and not self._is_over(envelope):
             self._handover.deliver(envelope)
-        outcome = self._run_agent(claim, envelope)
+        if Message.of(envelope).is_readable:
+            outcome = self._run_agent(claim, envelope)
+        else:
+            outcome = self._decline(claim, envelope)
         # An operator's second run says nothing about the queue.
         return outcome if claim.rerun else _with(outcome, queued_s=queued_s)
 
     def _run_agent(self, claim: Claimed, envelope: Envelope) -> Outcome:
-        message = Message.of(envelope)
-        limit_s = self._limit_s(envelope)
-        if claim.rerun:
-            message, limit_s = replace(message, deadline=None), self._timeout_s(envelope)
+        limit_s = self._timeout_s(envelope) if claim.rerun else self._limit_s(envelope)
+        with self._files.of(envelope, within_s=limit_s) as files:
+            message = Message.of(envelope, files.fetch)
+            if claim.rerun:
+                message = replace(message, deadline=None)
+            return self._ask(claim, envelope, message, limit_s)
+
+    def _ask(self, claim: Claimed, envelope: Envelope, message: Message, limit_s: float) -> Outcome:
         started = time.monotonic()
         try:
             bot = self._bots.of(envelope)
@@ -303,9 +313,33 @@ class Answering:
         if self._is_over(envelope):
             return self._late.apply(claim, envelope, Reason.EXPIRED_IN_QUEUE)
         if claim.crowded:
-            self._delivery.notify(envelope, CROWDED_NOTE)
+            self._delivery.notify(envelope, CROWDED.in_(self._language))
             return self._late.apply(claim, envelope, Reason.TOO_MANY_WAITING)
         return None
+
+    def _without_content(self, claim: Claimed, envelope: Envelope) -> Outcome | None:
+        """Leave a message to the operator whose words DingTalk held back; the person was told."""
+        if envelope.error_code != QUOTA_USED_UP or Message.of(envelope).has_content:
+            return None
+        return self._late.keep(
+            claim,
+            Reason.QUOTA_USED_UP,
+            state=FinalState.FAILURE,
+            errcode=envelope.error_code,
+            detail="DingTalk sent no content: the organisation's monthly quota is used up",
+        )
+
+    def _decline(self, claim: Claimed, envelope: Envelope) -> Outcome:
+        """Say that nobody can read this; the answer is kept and sent as every other."""
+        replies = [Text(content=UNSUPPORTED.in_(self._language))]
+        answer = self._sealer.seal_text(replies_to_json(replies))
+        self._store.keep_answer(claim.lease, answer, [Step("declined", {"kind": envelope.kind})])
+        if claim.rerun:
+            return self._send_after_all(claim, envelope, replies)
+        outcome = self._delivery.deliver(claim, envelope, replies)
+        if outcome.state is not FinalState.SUCCESS:
+            return outcome
+        return replace(outcome, facts={**outcome.facts, "outcome": "unsupported"})
 
     def _limit_s(self, envelope: Envelope) -> float:
         """A late answer is worth waiting for when it will be kept or rescued."""

@@ -22,12 +22,14 @@ from contract.content import Attachment
 from contract.envelope import Envelope
 from dingwire.errors import MediaError, MediaUnavailableError
 
-__all__ = ["AttachmentFiles", "FilesOfMessage", "Source", "folder_for"]
+__all__ = ["AttachmentFiles", "FilesOfMessage", "Source"]
 
 logger = logging.getLogger(__name__)
 
 # Younger ones may not be held yet by the process that makes them.
 _YOUNG_S = 60.0
+
+_FOLDER = "attachments"
 
 
 class Source(Protocol):
@@ -46,25 +48,12 @@ class Source(Protocol):
         """Fetch one file, or raise :class:`MediaError`."""
 
 
-def folder_for(data_dir: Path) -> Path:
-    """Return where files are kept: in ``data_dir``, or the system's folder if that is no folder."""
-    folder = data_dir.absolute() / "attachments"
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder.chmod(0o700)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError:
-        return Path(tempfile.mkdtemp(prefix="celery-dingtalk-"))
-    return folder
-
-
 class AttachmentFiles:
     """Where a process keeps them."""
 
     def __init__(
         self,
-        root: Callable[[], Path],
+        data_dir: Path,
         source_of: Callable[[Envelope], Source | None],
         *,
         monotonic: Callable[[], float] = time.monotonic,
@@ -72,11 +61,11 @@ class AttachmentFiles:
         """Prepare; nothing is written.
 
         Args:
-            root: Makes the folder that all of them are in, at the first need.
+            data_dir: What the folder of all of them is made in, at the first need.
             source_of: Finds who fetches for a message's bot; None when nobody can.
             monotonic: Counts seconds.
         """
-        self._make_root, self._source_of = root, source_of
+        self._data_dir, self._source_of = data_dir, source_of
         self._monotonic = monotonic
         self._root: Path | None = None
         self._lock = threading.Lock()
@@ -86,7 +75,7 @@ class AttachmentFiles:
         """The folder all of them are in."""
         with self._lock:
             if self._root is None:
-                self._root = self._make_root()
+                self._root = _root_in(self._data_dir)
             return self._root
 
     def of(self, envelope: Envelope, *, within_s: float) -> "FilesOfMessage":
@@ -106,8 +95,9 @@ class AttachmentFiles:
 
     def sweep(self) -> int:
         """Remove what processes left behind that were killed; return how many folders."""
+        root = self._data_dir.absolute() / _FOLDER
         removed = 0
-        for folder in self.root.iterdir():
+        for folder in root.iterdir() if root.is_dir() else ():
             if _is_abandoned(folder):
                 shutil.rmtree(folder, ignore_errors=True)
                 removed += 1
@@ -215,6 +205,19 @@ class FilesOfMessage:
                 return
         path.unlink(missing_ok=True)
         raise MediaUnavailableError("its message is finished")
+
+
+def _root_in(data_dir: Path) -> Path:
+    """Make the folder, in the system's own for such things where ``data_dir`` takes none."""
+    folder = data_dir.absolute() / _FOLDER
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.chmod(0o700)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError:
+        return Path(tempfile.mkdtemp(prefix="celery-dingtalk-"))
+    return folder
 
 
 def _named_by(media_type: str) -> str:

@@ -32,14 +32,13 @@ from worker.outcome import FinalState, Outcome
 from worker.parts import parts_of, uuid_of
 from worker.patience import PatientStore
 from worker.store import Claimed, LeaseLostError, Reason, Step
+from worker.words import LATE, Language
 
-__all__ = ["LATE_NOTE", "Delivery"]
+__all__ = ["Delivery"]
 
 logger = logging.getLogger(__name__)
 
 _LAST_TRY_S = 2.0
-
-LATE_NOTE = "抱歉让您久等了 · Sorry for the wait"
 
 
 class Delivery:
@@ -53,7 +52,9 @@ class Delivery:
         late: LateReplies,
         heartbeat: Heartbeat,
         clock: Callable[[], datetime],
+        language: Language = "both",
     ) -> None:
+        self._late_note = LATE.in_(language)
         self._store = store
         self._carrier = carrier
         self._late = late
@@ -84,7 +85,7 @@ class Delivery:
         timeliness = self._judge(envelope)
         if timeliness is Timeliness.EXPIRED:
             return self._late.apply(claimed, envelope, if_expired, replies=replies)
-        note = LATE_NOTE if timeliness is Timeliness.LATE else ""
+        note = self._late_note if timeliness is Timeliness.LATE else ""
         if claimed.in_doubt:
             _log_doubt(claimed, envelope, "its worker ended in the middle of a post")
         started = time.monotonic()

@@ -13,6 +13,7 @@ from pydantic import (
 )
 
 from contract.settings import CommaSeparated, Settings, check_url, is_local_url
+from dingwire.media_hosts import DEFAULT_MEDIA_HOSTS, MediaHosts
 from dingwire.webhook import WebhookHosts
 from worker.turns import Burst
 from worker.words import Language
@@ -48,6 +49,27 @@ class WorkerSettings(Settings):
         default=("oapi.dingtalk.com", "api.dingtalk.com"),
         description="Hosts (or host:port) a session webhook may point to, https only; "
         "a listed loopback address may be http.",
+    )
+    media_hosts: CommaSeparated = Field(
+        validation_alias="DINGTALK_MEDIA_HOSTS",
+        default=DEFAULT_MEDIA_HOSTS,
+        description="Hosts, with all below them, that pictures and files people send may be "
+        "fetched from; host:port for one alone (a loopback address always so), network/bits for "
+        "a private network that their names may lead to.",
+    )
+    media_max_mb: float = Field(
+        validation_alias="MEDIA_MAX_MB",
+        default=20,
+        gt=0,
+        allow_inf_nan=False,
+        description="Largest file fetched for an agent, in MiB.",
+    )
+    media_timeout_s: float = Field(
+        validation_alias="MEDIA_TIMEOUT_S",
+        default=60,
+        gt=0,
+        allow_inf_nan=False,
+        description="Longest one of them may take, within what is left of the agent's time.",
     )
     agent: str = Field(
         validation_alias="AGENT",
@@ -176,6 +198,18 @@ class WorkerSettings(Settings):
                 WebhookHosts.parse([entry])
             except ValueError:
                 raise ValueError(f"entry {number} is not a host or host:port") from None
+        return value
+
+    @field_validator("media_hosts")
+    @classmethod
+    def _media_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for number, entry in enumerate(value, start=1):
+            try:
+                MediaHosts.parse([entry])
+            except ValueError:
+                raise ValueError(
+                    f"entry {number} is not a host, host:port or network/bits"
+                ) from None
         return value
 
     @model_validator(mode="after")

@@ -10,11 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from contract.envelope import Envelope
+from dingwire.media import MediaClient
+from dingwire.media_hosts import MediaHosts
 from dingwire.openapi import OpenApiClient
 from dingwire.webhook import WebhookClient, WebhookHosts
 from worker import metrics
 from worker.agents.runner import AgentRunner
 from worker.answering import Answering
+from worker.attachment_files import AttachmentFiles
 from worker.bots import Bots
 from worker.carrying import Carrier
 from worker.delivery import Delivery
@@ -32,6 +36,7 @@ from worker.turns import Turns
 __all__ = ["Runtime", "build", "clock", "openapi_of", "runtime", "stop", "store_of"]
 
 _DAY_S = 86_400
+_MEGABYTE = 1024 * 1024
 
 
 def clock() -> datetime:
@@ -77,6 +82,18 @@ def openapi_of(settings: WorkerSettings) -> OpenApiClient | None:
     )
 
 
+def media_of(settings: WorkerSettings, api: OpenApiClient | None) -> MediaClient | None:
+    """Return what fetches for the bot of ``api``; None without its credentials."""
+    if api is None:
+        return None
+    return MediaClient(
+        api,
+        MediaHosts.parse(settings.media_hosts),
+        max_bytes=round(settings.media_max_mb * _MEGABYTE),
+        timeout_s=settings.media_timeout_s,
+    )
+
+
 def build(
     settings: WorkerSettings,
     *,
@@ -106,7 +123,14 @@ def build(
     heartbeat = Heartbeat(store_of(settings), lease_s=settings.lease_s)
     carrier = Carrier(WebhookClient(hosts), bots.openapi_of)
     late = LateReplies(store, policy=settings.late_policy, carrier=carrier, heartbeat=heartbeat)
-    delivery = Delivery(store, carrier=carrier, late=late, heartbeat=heartbeat, clock=clock)
+    delivery = Delivery(
+        store,
+        carrier=carrier,
+        late=late,
+        heartbeat=heartbeat,
+        clock=clock,
+        language=settings.bot_language,
+    )
     resender = Resender(store, carrier=carrier, clock=clock, sealer=sealer)
     owner = f"{socket.gethostname()}:{os.getpid()}"
     handover = Handover(
@@ -119,6 +143,12 @@ def build(
         sealer=sealer,
         observe=metrics.observe,
     )
+
+    def media_source(envelope: Envelope) -> MediaClient | None:
+        return media_of(settings, bots.openapi_of(envelope))
+
+    files = AttachmentFiles(settings.data_dir, source_of=media_source)
+    files.sweep()
     answering = Answering(
         store,
         bots=bots,
@@ -133,6 +163,8 @@ def build(
         tell=tell,
         handover=handover if settings.hands_over else None,
         resender=resender,
+        files=files,
+        language=settings.bot_language,
         sealer=sealer,
         observe=metrics.observe,
     )

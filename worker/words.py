@@ -6,7 +6,17 @@
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["AT_MOST_N_MORE", "N_MORE", "STILL_WORKING", "THINKING", "Language", "Phrase"]
+__all__ = [
+    "AT_MOST_N_MORE",
+    "CROWDED",
+    "LATE",
+    "N_MORE",
+    "STILL_WORKING",
+    "THINKING",
+    "UNSUPPORTED",
+    "Language",
+    "Phrase",
+]
 
 Language = Literal["zh", "en", "both"]
 
@@ -29,3 +39,12 @@ THINKING = Phrase("收到，正在思考…", "Got it, thinking…")
 STILL_WORKING = Phrase("还在处理，请稍候", "Still working on it")
 N_MORE = Phrase("还在处理，大约还要{zh}", "Still working on it, about {en} more")
 AT_MOST_N_MORE = Phrase("还在处理，最多还要{zh}", "Still working on it, {en} more at most")
+LATE = Phrase("抱歉让您久等了", "Sorry for the wait")
+CROWDED = Phrase(
+    "前面还有消息在处理，这一条没有排上队，请稍后再发",
+    "Still busy with your earlier messages: please send this one again later",
+)
+UNSUPPORTED = Phrase(
+    "抱歉，我还看不懂这类消息，请用文字、图片、语音或文件发给我",
+    "Sorry, I cannot read this kind of message: please send text, a picture, voice or a file",
+)

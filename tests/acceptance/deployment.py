@@ -73,6 +73,7 @@ class Deployment:
             "DINGTALK_ALLOWED_USERS": "*",
             "DINGTALK_OPENAPI_ENDPOINT": simulator.endpoint,
             "DINGTALK_WEBHOOK_HOSTS": simulator.webhook_host,
+            "DINGTALK_MEDIA_HOSTS": simulator.webhook_host,
             "DATA_DIR": str(self.data),
             "AGENT": "obedient_agent:agent",
             "OBEDIENT_AGENT_FOLDER": str(self.gates),

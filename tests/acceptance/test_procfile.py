@@ -50,6 +50,7 @@ class Platform:
             "DINGTALK_ALLOWED_USERS": "*",
             "DINGTALK_OPENAPI_ENDPOINT": simulator.endpoint,
             "DINGTALK_WEBHOOK_HOSTS": simulator.webhook_host,
+            "DINGTALK_MEDIA_HOSTS": simulator.webhook_host,
             "FLOWER_BASIC_AUTH": ":".join(LOGIN),
             **addons,
         }

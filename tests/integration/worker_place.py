@@ -71,6 +71,7 @@ class WorkerPlace:
             "DINGTALK_ALLOWED_USERS": "*",
             "DINGTALK_OPENAPI_ENDPOINT": self.simulator.endpoint,
             "DINGTALK_WEBHOOK_HOSTS": self.simulator.webhook_host,
+            "DINGTALK_MEDIA_HOSTS": self.simulator.webhook_host,
             "AGENT": "gated:plain",
             "LEASE_S": "5",
             "GATE": str(self.gate),

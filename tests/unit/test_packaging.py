@@ -71,7 +71,7 @@ def test_a_listener_imports_nothing_that_only_workers_need():
 def test_a_listeners_install_brings_no_worker():
     names = {re.split(r"[<>=\[]", each)[0] for each in PYPROJECT["project"]["dependencies"]}
     shared = {"kombu", "prometheus-client", "pydantic", "pydantic-settings"}
-    assert names == shared | {"requests", "websockets"}
+    assert names == shared | {"requests", "urllib3", "websockets"}
 
 
 @pytest.fixture
@@ -157,6 +157,7 @@ def test_everybody_is_allowed_in_a_simulated_run_only(tmp_path, monkeypatch):
     assert simulated.is_simulated
     assert simulated.environment["DINGTALK_ALLOWED_USERS"] == "*"
     assert simulated.environment["DINGTALK_WEBHOOK_HOSTS"].startswith("127.0.0.1:")
+    assert simulated.environment["DINGTALK_MEDIA_HOSTS"].startswith("127.0.0.1:")
 
     monkeypatch.setenv("DINGTALK_CLIENT_ID", "dingreal")
     monkeypatch.setenv("DINGTALK_CLIENT_SECRET", "hunter2")
@@ -164,5 +165,6 @@ def test_everybody_is_allowed_in_a_simulated_run_only(tmp_path, monkeypatch):
     assert not real.is_simulated
     assert "DINGTALK_ALLOWED_USERS" not in real.environment
     assert "DINGTALK_WEBHOOK_HOSTS" not in real.environment
+    assert "DINGTALK_MEDIA_HOSTS" not in real.environment
     assert "EVERYBODY IS DENIED" in real.banner
     assert "hunter2" not in real.banner

@@ -28,6 +28,9 @@ None, an empty text and yielding nothing are silence, which is an answer too.
 """
 
 
+_KINDS_OF_WORDS = frozenset({"text", "richtext", "markdown"})
+
+
 class AgentLoadError(Exception):
     """``AGENT`` names nothing that can be called with a message."""
 
@@ -114,6 +117,16 @@ class Message:
             sender_id=self.sender_id,
             is_admin=self.sender_is_admin,
         )
+
+    @property
+    def has_content(self) -> bool:
+        """Whether there is anything in it that an agent can work with."""
+        return bool(self.text or self.attachments or self.quoted)
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether an agent can read it; who only mentions the bot has still said something."""
+        return self.has_content or self.kind.lower() in _KINDS_OF_WORDS
 
     @property
     def is_group(self) -> bool:

@@ -122,6 +122,11 @@ def _causes(missed: list[MissedReply], reasons: Counter[Reason]) -> list[str]:
         found.append(f"DingTalk refused replies (errcode {', '.join(map(str, codes)) or 'none'})")
     if reasons[Reason.WEBHOOK_NOT_ALLOWED]:
         found.append("their webhooks point to hosts that DINGTALK_WEBHOOK_HOSTS does not name")
+    if reasons[Reason.QUOTA_USED_UP]:
+        found.append(
+            "DingTalk's monthly quota was used up, so they came without their text: buy more, or "
+            "wait for the next month"
+        )
     return found
 
 

@@ -91,6 +91,7 @@ class Reason(StrEnum):
     SPOOL_FULL = "spool_full"
     WEBHOOK_NOT_ALLOWED = "webhook_not_allowed"
     UNSUPPORTED_VERSION = "unsupported_version"
+    QUOTA_USED_UP = "quota_used_up"
 
     @property
     def is_lateness(self) -> bool:

@@ -19,6 +19,7 @@ from dingwire.replies import Markdown, Reply, Text
 from dingwire.webhook import WebhookHosts
 from worker.agents.runner import AgentRunner
 from worker.answering import Answering
+from worker.attachment_files import AttachmentFiles, Source
 from worker.bots import BotParts, Bots, Runner
 from worker.carrying import Carrier, Webhook
 from worker.delivery import Delivery
@@ -32,6 +33,7 @@ from worker.settings import WorkerSettings
 from worker.store import DueMessage, MissedReply
 from worker.store.sql import SqlStore
 from worker.turns import Turns
+from worker.words import Language
 
 __all__ = [
     "LEASE_S",
@@ -187,6 +189,8 @@ class Desk:
         sealer: Sealer = IN_CLEAR,
         bots: Bots | None = None,
         runner: Runner | None = None,
+        source: Source | None = None,
+        language: Language = "both",
     ) -> Answering:
         store = PatientStore(self.store, self.published.append)
         sender = self.proactive if proactive == "recording" else proactive
@@ -199,6 +203,7 @@ class Desk:
             late=late,
             heartbeat=heartbeat,
             clock=self.clock,
+            language=language,
         )
         tell = lambda task_id, outcome: self.told.append((task_id, outcome))  # noqa: E731
         handover = Handover(
@@ -230,6 +235,8 @@ class Desk:
             tell=tell,
             handover=handover if hands_over else None,
             resender=resender,
+            files=AttachmentFiles(self.file.parent, lambda _: source),
+            language=language,
             sealer=sealer,
             observe=self.outcomes.append,
         )
