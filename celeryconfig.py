@@ -11,7 +11,16 @@ from urllib.parse import parse_qsl, urlsplit
 
 import worker.sigterm  # noqa: F401, acts at a worker's start
 from contract.broker import Broker
-from contract.routing import ANSWER, DELIVER, EVENTS, MESSAGES, REPLIES, REPORT
+from contract.routing import (
+    ANSWER,
+    DELIVER,
+    EVENTS,
+    HANDLE_CARD_ACTION,
+    HANDLE_EVENT,
+    MESSAGES,
+    REPLIES,
+    REPORT,
+)
 from contract.settings import Settings, SettingsError
 
 try:
@@ -69,6 +78,8 @@ task_routes = {
     ANSWER: {"queue": MESSAGES},
     DELIVER: {"queue": REPLIES},
     REPORT: {"queue": EVENTS},
+    HANDLE_CARD_ACTION: {"queue": EVENTS},
+    HANDLE_EVENT: {"queue": EVENTS},
 }
 
 # JSON only: pickle runs code from the broker.

@@ -93,6 +93,7 @@ class ListenerStatus(_Reported):
     group_messages: int = 0
     last_message_age_s: float | None = None
     denied: int = 0
+    denied_in_groups: int = 0  # of those, by DINGTALK_ALLOWED_GROUPS
     denied_senders: int = 0
     last_denied_age_s: float | None = None
     allowed_users: int = 0

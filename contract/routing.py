@@ -9,6 +9,8 @@ __all__ = [
     "ANSWER",
     "DELIVER",
     "EVENTS",
+    "HANDLE_CARD_ACTION",
+    "HANDLE_EVENT",
     "MESSAGES",
     "QUEUES",
     "REPLIES",
@@ -21,6 +23,8 @@ __all__ = [
 
 ANSWER = "answer"
 DELIVER = "deliver"
+HANDLE_CARD_ACTION = "handle_card_action"
+HANDLE_EVENT = "handle_event"
 REPORT = "report"
 
 MESSAGES = "messages"

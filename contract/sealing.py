@@ -8,6 +8,7 @@ clear. ``ENVELOPE_KEY`` holds the keys; without one nothing is sealed.
 
 import hashlib
 import json
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from contract.envelope import Earlier, Envelope
@@ -83,15 +84,19 @@ class Sealer:
         """Whether there is a key to seal with."""
         return self._fernet is not None
 
-    def seal(self, wire: dict[str, Any]) -> dict[str, Any]:
+    def seal(self, wire: dict[str, Any], in_clear: Collection[str] = _CLEAR) -> dict[str, Any]:
         """Return an envelope's JSON object with its private fields in one token.
 
         Without a key, and when it is sealed already, it is returned as it is.
+
+        Args:
+            wire: The object.
+            in_clear: Names of the fields that are not private; those of an envelope if left out.
         """
         if self._fernet is None or _SEALED in wire:
             return wire
-        clear = {name: value for name, value in wire.items() if name in _CLEAR}
-        private = {name: value for name, value in wire.items() if name not in _CLEAR}
+        clear = {name: value for name, value in wire.items() if name in in_clear}
+        private = {name: value for name, value in wire.items() if name not in in_clear}
         if wire.get("earlier"):
             clear["earlier"] = [_seal_earlier(self._fernet, entry) for entry in wire["earlier"]]
         return {**clear, _SEALED: _close(self._fernet, private)}

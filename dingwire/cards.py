@@ -143,20 +143,25 @@ class Cards:
         values: Mapping[str, Any],
         *,
         private: Mapping[str, Mapping[str, Any]] | None = None,
+        user_id_type: int = 1,
     ) -> None:
         """Change some variables of a card; the others keep their values.
+
+        Doing it again changes nothing.
 
         Args:
             track_id: Of the card.
             values: Seen by everybody.
-            private: Seen by one person each, by their staff ids.
+            private: Seen by one person each, by their user ids.
+            user_id_type: Whether those are staff ids (1) or union ids (2).
         """
         body: dict[str, Any] = {
             "outTrackId": track_id,
-            "cardData": {"cardParamMap": _as_texts(values)},
             "cardUpdateOptions": {"updateCardDataByKey": True, "updatePrivateDataByKey": True},
-            "userIdType": 1,
+            "userIdType": user_id_type,
         }
+        if values or not private:  # there is an error for public data that is empty
+            body["cardData"] = {"cardParamMap": _as_texts(values)}
         if private:
             body["privateData"] = {
                 user: {"cardParamMap": _as_texts(own)} for user, own in private.items()

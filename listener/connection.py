@@ -38,7 +38,6 @@ class Stream:
         take: Take,
         *,
         tally: Tally | None = None,
-        are_events_deferred: Callable[[], bool] = lambda: False,
         silence_limit_s: float = SILENCE_LIMIT_S,
         ttl_s: float | None = None,
         delays: Sequence[float] | None = None,
@@ -48,16 +47,16 @@ class Stream:
 
         Args:
             gate: Where tickets come from; shared by all streams of the process.
-            take: Given every chat message and the clock offset; returns its ack, or None.
+            take: Given every message, card button and event, and the clock offset; returns its
+                ack, or None.
             tally: Where all streams of the process count.
-            are_events_deferred: Whether DingTalk is to push events again later.
             silence_limit_s: A socket without a frame or a pong for so long is replaced.
             ttl_s: A socket is replaced after this at the latest; None: when DingTalk says so.
             delays: Between attempts to connect; for tests.
             jitter: Returns a number from 0 to 1.
         """
         self._gate, self._take = gate, take
-        self._are_events_deferred, self._tally = are_events_deferred, tally or Tally()
+        self._tally = tally or Tally()
         self._silence_limit_s, self._ttl_s, self._jitter = silence_limit_s, ttl_s, jitter
         self._backoff = Backoff(first_s=1, cap_s=60, delays=delays, jitter=jitter)
         self._links: dict[asyncio.Task[None], Link] = {}
@@ -123,7 +122,6 @@ class Stream:
             self._take,
             registration.clock_offset,
             silence_limit_s=self._silence_limit_s,
-            are_events_deferred=self._are_events_deferred,
             tally=self._tally,
         )
         reader = asyncio.create_task(link.read())

@@ -15,7 +15,9 @@ from datetime import datetime
 from urllib.parse import unquote, urlsplit
 
 from contract.broker import Broker
+from contract.pushes import CardAction
 from listener.backoff import Backoff
+from listener.offers import Offers
 from listener.publisher import NotConfirmedError, Publisher
 from listener.spool import Batch, Spool
 from listener.spooling import Spooling, spool_errors_said
@@ -71,6 +73,7 @@ class Enqueuer:
             batch=batch,
         )
         self._status: TaskMessage | None = None
+        self._offers = Offers()
         self._stopping = self._given_up = False
         # A RabbitMQ without memory or disk lets in whoever comes, and takes nothing.
         self._is_connected, self._took_the_last = False, True
@@ -128,6 +131,19 @@ class Enqueuer:
             self._status = status
             self._changed.notify()
 
+    def offer(self, task: TaskMessage) -> asyncio.Future[bool]:
+        """Publish a task behind the messages, if the broker takes it; it never goes to the disk.
+
+        The future says whether the broker has it; False at once while messages go to the disk.
+        Cancel it when it took too long.
+        """
+        with self._changed:
+            taken = self._offers.add(task)
+            if self.is_spooling:
+                self._offers.refuse()
+            self._changed.notify()
+        return taken
+
     def accept(self, task: TaskMessage) -> asyncio.Future[Kept]:
         """Take a task; the future tells where it got to, in the order of these calls.
 
@@ -180,8 +196,10 @@ class Enqueuer:
                     break
             except Exception as error:  # noqa: BLE001, whatever it is, the messages must not be lost to it
                 self._publisher.close()
+                self._offers.refuse()
                 if self._pause(error):
                     break
+        self._offers.close()
         self._publisher.close()
 
     def _open(self) -> None:
@@ -210,13 +228,14 @@ class Enqueuer:
             self._drain()
         else:
             self._publisher.tend()
+        self._publish_offers()
         self._publish_status()
         self._backoff.reset()
         self._spooling.is_away = False
         return not is_done
 
     def _has_work(self) -> bool:
-        if self._spool.backlog or self._given_up or self._status:
+        if self._spool.backlog or self._given_up or self._status or len(self._offers):
             return True
         return not self._spooling.is_writing and (len(self._waiting) > 0 or self._stopping)
 
@@ -280,6 +299,11 @@ class Enqueuer:
         now = self._clock()
         for task in tasks:
             task.stamp("enqueued_at", now)
+
+    def _publish_offers(self) -> None:
+        if len(self._offers):
+            with self._giving():
+                self._offers.publish(self._publisher.publish)
 
     def _publish_status(self) -> None:
         with self._changed:
@@ -355,6 +379,16 @@ def _say_drained(batch: Batch, confirmed: list[TaskMessage]) -> None:
             logger.info(
                 "lost messages reported to the workers",
                 extra={"action": "loss_reported", "task_id": task.task_id},
+            )
+        elif not task.envelope:
+            logger.info(
+                "card action enqueued from the spool",
+                extra={
+                    "action": "card_action_enqueued",
+                    "push_id": task.body[1].get(CardAction.argument, {}).get("push_id"),
+                    "task_id": task.task_id,
+                    "queue": task.queue,
+                },
             )
         else:
             logger.info(

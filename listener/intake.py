@@ -1,6 +1,7 @@
 """What happens to one chat message before it is acknowledged: admit, translate, enqueue.
 
-Called by ``listener/connection.py`` for every bot push, many at a time.
+Called by ``listener/connection.py`` for every push, many at a time; those that are no chat messages
+go to ``listener/pushes.py``.
 """
 
 import asyncio
@@ -12,11 +13,12 @@ from contract.envelope import Conversation, Envelope
 from contract.turn import lane
 from dingwire.frames import ack
 from dingwire.messages import QUOTA_USED_UP, BotMessage, parse_bot_message
-from dingwire.protocol import BotPush
-from listener.admission import is_allowed
+from dingwire.protocol import BotPush, CardPush, EventPush
+from listener.admission import Admission, Denial
 from listener.duplicates import Duplicates
 from listener.enqueue import EnqueueError, Enqueuer, Kept, TooManyWaitingError
 from listener.predecessors import Predecessors
+from listener.pushes import PushIntake
 from listener.settings import ListenerSettings
 from listener.tally import Tally
 from listener.task_message import TaskMessage, answer_task
@@ -25,6 +27,20 @@ from listener.translate import to_envelope
 __all__ = ["Intake"]
 
 logger = logging.getLogger(__name__)
+
+_DENIED = {
+    Denial.SENDER: "message denied: its sender is not in DINGTALK_ALLOWED_USERS",
+    Denial.GROUP: "message denied: its group is not in DINGTALK_ALLOWED_GROUPS",
+}
+
+
+def admission_of(settings: ListenerSettings) -> Admission:
+    """Return who may talk, by the settings."""
+    return Admission(
+        settings.allowed_users,
+        settings.allowed_groups,
+        {name: group.allowed_users for name, group in settings.groups.items()},
+    )
 
 
 class Intake:
@@ -44,21 +60,38 @@ class Intake:
         self._clock, self._monotonic, self._tally = clock, monotonic, tally
         self._duplicates = Duplicates(monotonic)
         self._predecessors = Predecessors(monotonic)
+        self._admission = admission_of(settings)
+        self._pushes = PushIntake(
+            settings,
+            enqueuer,
+            admission=self._admission,
+            clock=clock,
+            monotonic=monotonic,
+            tally=tally,
+        )
 
-    @property
-    def is_spooling(self) -> bool:
-        """Whether messages go to the disk at the moment, or behind others that are there."""
-        return self._enqueuer.is_spooling
-
-    async def take(self, push: BotPush, clock_offset: timedelta) -> str | None:
-        """Return the ack to send, once the broker or the disk has the message; None when not.
+    async def take(
+        self, push: BotPush | CardPush | EventPush, clock_offset: timedelta
+    ) -> str | None:
+        """Return the ack to send, once it may be sent; None when nothing has the message.
 
         Messages are enqueued in the order in which these calls began: nothing is awaited before.
         """
+        match push:
+            case CardPush():
+                return await self._pushes.take_card(push)
+            case EventPush():
+                return await self._pushes.take_event(push)
+        return await self._take_message(push, clock_offset)
+
+    async def _take_message(self, push: BotPush, clock_offset: timedelta) -> str | None:
         started = self._monotonic()
         message = parse_bot_message(push.payload)
-        if not is_allowed(message.sender_staff_id, self._settings.allowed_users):
-            self._say_denied(message)
+        denial = self._admission.denial(
+            message.sender_staff_id, message.conversation_id, is_group=message.is_group
+        )
+        if denial is not None:
+            self._say_denied(message, denial)
             return ack(push.frame)
         if message.error_code == QUOTA_USED_UP:
             self._say_quota(message)
@@ -145,12 +178,14 @@ class Intake:
             ack_ms=round(took_s * 1000, 1),
         )
 
-    def _say_denied(self, message: BotMessage) -> None:
-        self._tally.denied(message.sender_staff_id or message.sender_id, self._monotonic())
+    def _say_denied(self, message: BotMessage, denial: Denial) -> None:
+        sender = message.sender_staff_id or message.sender_id
+        self._tally.denied(sender, self._monotonic(), reason=denial.value)
         logger.info(
-            "message denied: its sender is not in DINGTALK_ALLOWED_USERS",
+            _DENIED[denial],
             extra={
                 "action": "message_denied",
+                "reason": denial.value,
                 "message_id": message.message_id,
                 "conversation_id": message.conversation_id,
                 "sender_staff_id": message.sender_staff_id,

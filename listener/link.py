@@ -16,7 +16,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from dingwire.errors import GatewayError
-from dingwire.frames import Frame, ack
+from dingwire.frames import ack
 from dingwire.protocol import (
     BotPush,
     CardPush,
@@ -30,7 +30,7 @@ from dingwire.protocol import (
 )
 from listener.tally import Cause, FrameType, Tally
 
-__all__ = ["Link", "Take", "reason_of"]
+__all__ = ["Link", "Push", "Take", "reason_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,8 @@ PING_TICKS = frozenset({4, 8})
 # socket instead of being refused, and so do pushes from a peer that does not read its acks.
 MAX_IN_HAND = 4000
 
-Take = Callable[[BotPush, timedelta], Awaitable[str | None]]
+Push = BotPush | CardPush | EventPush
+Take = Callable[[Push, timedelta], Awaitable[str | None]]
 
 _TYPES: dict[type[Received], FrameType] = {
     BotPush: FrameType.BOT,
@@ -64,11 +65,10 @@ class Link:
         clock_offset: timedelta,
         *,
         silence_limit_s: float,
-        are_events_deferred: Callable[[], bool],
         tally: Tally,
     ) -> None:
         self._socket, self._take, self._clock_offset = socket, take, clock_offset
-        self._are_events_deferred, self._tally = are_events_deferred, tally
+        self._tally = tally
         self._loop = asyncio.get_running_loop()
         self._tick_s, self._silent_ticks = silence_limit_s / TICKS, 0
         self._protocol = StreamProtocol()
@@ -157,25 +157,16 @@ class Link:
         self._tally.frames[_TYPES[type(received)]] += 1
         self.is_healthy = self.is_healthy or not isinstance(received, Disconnect | Malformed)
         match received:
-            case BotPush():
+            case BotPush() | CardPush() | EventPush():
                 await self._start_taking(received)
             case Ping(reply=reply) | Unhandled(reply=str(reply)):
                 await self._socket.send(reply)
             case Disconnect():
                 await self._leave(received)
-            case EventPush(frame=frame):
-                await self._socket.send(self._event_ack(frame))
-            case CardPush(frame=frame):
-                await self._socket.send(ack(frame, data={"response": {}}))
             case Malformed(reason=reason):
                 self._say("frame_malformed", "malformed frame dropped", reason=reason)
             case Unhandled(frame=frame):
                 self._say("frame_unhandled", "frame of no use dropped", kind=frame.kind.value)
-
-    def _event_ack(self, frame: Frame) -> str:
-        if self._are_events_deferred():  # DingTalk pushes an event again, a chat message never
-            return ack(frame, code=500, message="the broker is away")
-        return ack(frame)
 
     async def _leave(self, disconnect: Disconnect) -> None:
         self.is_told_to_leave = True
@@ -183,7 +174,7 @@ class Link:
         self.retire(disconnect.reason or "told to disconnect", Cause.DISCONNECT_FRAME)
         await self._socket.send(disconnect.reply)
 
-    async def _start_taking(self, push: BotPush) -> None:
+    async def _start_taking(self, push: Push) -> None:
         # Beside the reading, as the broker may take its time and pings do not wait.
         came_at = self._loop.time()
         await self._room.acquire()
@@ -195,16 +186,17 @@ class Link:
         self.taking.discard(task)
         self._room.release()
 
-    async def _take_and_ack(self, push: BotPush, came_at: float) -> None:
+    async def _take_and_ack(self, push: Push, came_at: float) -> None:
         try:
             answer = await self._take(push, self._clock_offset)
         except Exception as error:  # noqa: BLE001, one message must not take the others with it
-            self._tally.messages["message_failed"] += 1
+            self._tally.failed(_TYPES[type(push)])
             # By its kind alone: its text may hold what was written.
             logger.error(  # noqa: TRY400, a traceback shows values
                 "message lost to an error of ours",
                 extra={
                     "action": "message_failed",
+                    "kind": _TYPES[type(push)].value,
                     "push_id": push.frame.push_id,
                     "reason": type(error).__name__,
                 },
@@ -214,7 +206,8 @@ class Link:
             # A socket that closed meanwhile: the message is enqueued, its redelivery is dropped.
             with suppress(ConnectionClosed):
                 await self._socket.send(answer)
-                self._tally.acks.add(self._loop.time() - came_at)
+                if isinstance(push, BotPush):
+                    self._tally.acks.add(self._loop.time() - came_at)
 
     def _say(self, action: str, words: str, **fields: Any) -> None:
         extra = {"action": action, "connection_id": self.connection_id, **fields}

@@ -18,7 +18,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 
 from listener.health import problems
-from listener.tally import MESSAGE_ACTIONS, Histogram
+from listener.tally import MESSAGE_ACTIONS, PUSH_ACTIONS, Histogram
 from listener.vitals import Vitals
 
 __all__ = ["registry_of"]
@@ -54,6 +54,10 @@ class _Listener(Collector):
         messages = {word: tally.messages[action] for action, word in MESSAGE_ACTIONS.items()}
         yield _counter("frames", "Frames from DingTalk.", "type", tally.frames)
         yield _counter("messages", "Chat messages by what happened.", "action", messages)
+        yield _pushes(tally.pushes)
+        yield _counter(
+            "denied", "What was not let in: messages, card buttons.", "reason", tally.denials
+        )
         yield _counter(
             "reconnects", "Connections replaced, and failed attempts.", "reason", tally.reconnects
         )
@@ -94,6 +98,14 @@ def _counter(name: str, text: str, label: str, values: Mapping[Any, int]) -> Cou
     family = CounterMetricFamily(f"{PREFIX}_{name}", text, labels=[label])
     for value, count in values.items():
         family.add_metric([str(value)], count)
+    return family
+
+
+def _pushes(counts: Mapping[tuple[str, str], int]) -> CounterMetricFamily:
+    text = "Card buttons and events by what happened."
+    family = CounterMetricFamily(f"{PREFIX}_pushes", text, labels=["kind", "action"])
+    for (kind, action), word in PUSH_ACTIONS.items():
+        family.add_metric([kind, word], counts[kind, action])
     return family
 
 

@@ -80,7 +80,6 @@ async def serve(
             gate,
             intake.take,
             tally=tally,
-            are_events_deferred=lambda: intake.is_spooling,
             silence_limit_s=settings.silence_limit_s,
             ttl_s=settings.connection_ttl_s,
             delays=delays,

@@ -1,14 +1,50 @@
 """What the listener reads; once, in ``__main__.py``."""
 
+import json
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
+from pydantic_settings import NoDecode
 
 from contract.bots import strip
 from contract.settings import CommaSeparated, Settings
 
-__all__ = ["ListenerSettings"]
+__all__ = ["GroupSettings", "ListenerSettings"]
+
+
+class GroupSettings(BaseModel):
+    """What holds in one group."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    allowed_users: CommaSeparated
+
+
+def _tables(value: object) -> object:
+    """Read what the environment holds as JSON; refuse by a text that shows no value."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            raise ValueError("not JSON") from None
+    if not isinstance(value, dict) or not all(isinstance(each, dict) for each in value.values()):
+        raise ValueError("must be a table for each group, by its conversation id")
+    known = GroupSettings.model_fields.keys()
+    if unknown := sorted({key for table in value.values() for key in table} - known):
+        raise ValueError(f"unknown key in a group's table: {', '.join(map(str, unknown))}")
+    return value
+
+
+Groups = Annotated[dict[str, GroupSettings], NoDecode, BeforeValidator(_tables)]
 
 
 class ListenerSettings(Settings):
@@ -31,6 +67,20 @@ class ListenerSettings(Settings):
         default=(),
         description="Staff ids that may write to the bot, comma separated; * is everybody, "
         "empty is nobody.",
+    )
+    allowed_groups: CommaSeparated = Field(
+        validation_alias="DINGTALK_ALLOWED_GROUPS",
+        default=(),
+        description="Conversation ids (cid…) of the groups that may write to the bot, comma "
+        "separated; empty, or *, is every group the bot is in. Who writes there must be allowed "
+        "as well.",
+    )
+    groups: Groups = Field(
+        validation_alias="DINGTALK_GROUPS",
+        default_factory=dict,
+        description="Who may write in single groups, instead of DINGTALK_ALLOWED_USERS: a table "
+        "for each, by its conversation id (in the environment as JSON). A group that is named here "
+        "is allowed.",
     )
     reply_within_s: float | None = Field(
         validation_alias="REPLY_WITHIN_S",

@@ -35,8 +35,8 @@ class SpoolError(Exception):
 class Overflow:
     """What did not fit.
 
-    ``dropped`` messages will be reported; the records of ``unreported`` earlier ones had to go,
-    too, so that only the log tells of them.
+    ``dropped`` messages will be reported. Only the log tells of the ``unreported``: earlier ones
+    whose records had to go, too, and presses of card buttons.
     """
 
     dropped: int = 0
@@ -112,20 +112,24 @@ class SpoolFile:
         with self._lock, self._transaction():
             for task in tasks:
                 self._messages.add(task.task_id, task.to_json())
-            return Overflow(self._drop_oldest(), self._forget_oldest_lost())
+            overflow = self._drop_oldest()
+            return overflow + Overflow(unreported=self._forget_oldest_lost())
 
-    def _drop_oldest(self) -> int:
-        dropped = 0
+    def _drop_oldest(self) -> Overflow:
+        dropped = unreported = 0
         # A record takes room as well, hence again.
         while rows := self._messages.oldest_over(self.size - self._max_bytes):
             for row in rows:
                 task = TaskMessage.from_json(row.content)
+                if not task.envelope:  # a card button, which nobody waits for an answer to
+                    unreported += 1
+                    continue
                 lost = LostMessage.model_validate(task.envelope)
                 self._lost.add(task.task_id, lost.model_dump_json())
+                dropped += 1
             self._messages.let_go(row.seq for row in rows)
-            dropped += len(rows)
         self._messages.sweep()
-        return dropped
+        return Overflow(dropped, unreported)
 
     def _forget_oldest_lost(self) -> int:
         rows = self._lost.oldest_over(self._lost.size - self._max_bytes // LOST_SHARE)

@@ -10,7 +10,16 @@ from collections import Counter
 from collections.abc import Sequence
 from enum import StrEnum
 
-__all__ = ["ACK_BUCKETS_S", "MESSAGE_ACTIONS", "Cause", "FrameType", "Histogram", "Tally"]
+__all__ = [
+    "ACK_BUCKETS_S",
+    "DENIALS",
+    "MESSAGE_ACTIONS",
+    "PUSH_ACTIONS",
+    "Cause",
+    "FrameType",
+    "Histogram",
+    "Tally",
+]
 
 ACK_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 MOST_DENIED_SENDERS = 1000
@@ -24,6 +33,23 @@ MESSAGE_ACTIONS = {
     "message_failed": "failed",
 }
 """What happens to a message: the log's action, and our word in the metrics; one for each."""
+
+
+PUSH_ACTIONS = {
+    ("card", "card_action_enqueued"): "enqueued",
+    ("card", "card_action_spooled"): "spooled",
+    ("card", "card_action_denied"): "denied",
+    ("card", "card_action_lost"): "lost",
+    ("card", "duplicate_dropped"): "duplicate",
+    ("card", "message_failed"): "failed",
+    ("event", "event_enqueued"): "enqueued",
+    ("event", "event_deferred"): "deferred",
+    ("event", "duplicate_dropped"): "duplicate",
+    ("event", "message_failed"): "failed",
+}
+"""The same for card buttons and events, by kind and the log's action."""
+
+DENIALS = ("group", "sender")
 
 
 class FrameType(StrEnum):
@@ -70,7 +96,10 @@ class Tally:
     def __init__(self) -> None:
         self.frames = dict.fromkeys(FrameType, 0)
         self.messages = Counter(dict.fromkeys((*MESSAGE_ACTIONS, "quota_used_up"), 0))
+        self.pushes = Counter(dict.fromkeys(PUSH_ACTIONS, 0))
+        self.denials = Counter(dict.fromkeys(DENIALS, 0))
         self.group_messages = 0
+        self.denied_in_groups = 0  # by the list of groups
         self.reconnects = dict.fromkeys(Cause, 0)
         self.acks = Histogram(ACK_BUCKETS_S)
         self.clock_offset_s: float | None = None
@@ -86,12 +115,21 @@ class Tally:
         """How many people were denied; no more than can be remembered."""
         return len(self._denied_senders)
 
-    def denied(self, sender: str, at: float) -> None:
-        """Count a message of somebody who is not let in."""
+    def denied(self, sender: str, at: float, *, reason: str = "sender") -> None:
+        """Count a message of somebody who is not let in; ``reason`` is one of ``DENIALS``."""
         self.messages["message_denied"] += 1
+        self.denials[reason] += 1
+        self.denied_in_groups += reason == "group"
         self.last_denied_at = at
         if len(self._denied_senders) < MOST_DENIED_SENDERS:
             self._denied_senders.add(sender)
+
+    def failed(self, kind: FrameType) -> None:
+        """Count what was lost to an error of ours."""
+        if kind is FrameType.BOT:
+            self.messages["message_failed"] += 1
+        else:
+            self.pushes[kind.value, "message_failed"] += 1
 
     def reconnecting(self, cause: Cause) -> None:
         """Count a move to another connection, or an attempt to open one that failed."""

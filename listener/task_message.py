@@ -1,4 +1,6 @@
-"""A chat message, or a report, as Celery's message protocol, version 2; for ``listener/intake.py``.
+"""What goes on the broker, as Celery's message protocol, version 2.
+
+Chat messages (``listener/intake.py``), card buttons and events (``listener/pushes.py``), reports.
 
 Written here rather than by celery, which the listener does not load. A test compares it with what
 celery writes, and others have a real worker read it.
@@ -13,11 +15,12 @@ from datetime import datetime
 from typing import Any, Literal, Self
 
 from contract.envelope import Envelope
+from contract.pushes import Push
 from contract.report import ListenerStatus, Report
 from contract.routing import ANSWER, EVENTS, MESSAGES, REPORT, safe_kwargsrepr, task_id
 from contract.sealing import IN_CLEAR, Sealer
 
-__all__ = ["TaskMessage", "answer_task", "report_task", "status_task"]
+__all__ = ["TaskMessage", "answer_task", "push_task", "report_task", "status_task"]
 
 
 @dataclass(frozen=True)
@@ -38,10 +41,10 @@ class TaskMessage:
     @property
     def size(self) -> int:
         """Roughly its bytes, without the cost of writing it down."""
-        return 1000 + _length(self.envelope)
+        return 1000 + sum(map(_length, self.body[1].values()))
 
     def stamp(self, name: Literal["spooled_at", "enqueued_at"], at: datetime | None) -> None:
-        """Write a time into the envelope, where these two are in clear; a report has none."""
+        """Write a time into the envelope, where these two are in clear; only a message has one."""
         if envelope := self.envelope:
             envelope[name] = at and at.isoformat()
 
@@ -63,6 +66,18 @@ def answer_task(envelope: Envelope, sealer: Sealer = IN_CLEAR) -> TaskMessage:
         queue=MESSAGES,
         headers=_headers(ANSWER, identity, safe_kwargsrepr(envelope.message_id)),
         body=[[], {"envelope": sealer.seal(envelope.to_wire())}, _EMBED],
+    )
+
+
+def push_task(push: Push, sealer: Sealer = IN_CLEAR) -> TaskMessage:
+    """Return the task that handles a card button or an event, sealed if there is a key."""
+    identity = task_id(push.bot, push.identity)
+    sealed = sealer.seal(push.to_wire(), push.clear_fields())
+    return TaskMessage(
+        task_id=identity,
+        queue=EVENTS,
+        headers=_headers(push.task, identity, safe_kwargsrepr(push.identity)),
+        body=[[], {push.argument: sealed}, _EMBED],
     )
 
 

@@ -127,6 +127,7 @@ class Vitals:
             group_messages=tally.group_messages,
             last_message_age_s=self._age_s(tally.last_message_at),
             denied=messages["message_denied"],
+            denied_in_groups=tally.denied_in_groups,
             denied_senders=tally.denied_senders,
             last_denied_age_s=self._age_s(tally.last_denied_at),
             allowed_users=len(set(allowed) - {EVERYBODY}),

@@ -37,6 +37,10 @@ Every process reads its settings once, at its start, from the first of these tha
 client_id = "dingxxxxxxxxxxxxxxxx"
 client_secret = "the secret of your app"
 allowed_users = ["manager4220", "0123456789"]
+
+# Only in this group, and instead of the list above.
+[channels_config.dingtalk.groups."cidExampleGroup=="]
+allowed_users = ["*"]
 ```
 
 An empty variable counts as unset. Lists are comma separated in the environment and arrays in TOML.
@@ -101,8 +105,8 @@ def _names(name: str, field: FieldInfo) -> list[str]:
 def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
-    value: Any = field.default
-    if isinstance(value, SecretStr) or value is None:
+    value: Any = field.get_default(call_default_factory=True, validated_data={})
+    if isinstance(value, SecretStr | dict) or value is None:
         return "unset"
     if isinstance(value, tuple):
         value = ",".join(value)

@@ -122,6 +122,17 @@ class Bots:
             raise UnknownBotError(envelope.client_id or envelope.bot)
         return found
 
+    def of_app(self, client_id: str) -> BotParts:
+        """Return the parts of the bot of an app.
+
+        Raises:
+            UnknownBotError: None of ours is.
+        """
+        found = self._by_client_id.get(client_id)
+        if found is None and (self._default is None or self._default.settings.client_id):
+            raise UnknownBotError(client_id)
+        return found or self._default  # type: ignore[return-value]  # one of them is there
+
     def openapi_of(self, envelope: Envelope) -> OpenApiClient | None:
         """Return the API of the message's bot; None without its credentials."""
         found = self._find(envelope)

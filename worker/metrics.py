@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from contract.pushes import PUSHES
 from dingwire.verdicts import Verdict, classify
 from worker.outcome import LEASE_LOST, FinalState, Outcome
 from worker.store.base import Reason
@@ -20,7 +21,7 @@ from worker.store.base import Reason
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-__all__ = ["PREFIX", "VARIABLE", "Instruments", "observe", "switch_on", "thread_lost"]
+__all__ = ["PREFIX", "VARIABLE", "Instruments", "observe", "pushed", "switch_on", "thread_lost"]
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # the library's
 _MISSED = frozenset({FinalState.FLAGGED, FinalState.DROPPED, FinalState.FAILURE})
 _SENT = frozenset({FinalState.SUCCESS, FinalState.RESCUED})
 _ROUTES = ("webhook", "proactive")
+_PUSHED = ("success", "unhandled", "failure", "retried", "duplicate")
 
 _MOMENTS_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600)
 _POST_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -58,15 +60,20 @@ class Instruments:
         self._missed = counter("missed", "Replies that missed their webhook.", "reason")
         self._sends = counter("sends", "Messages sent, by route: calls DingTalk bills.", "route")
         self._retries = counter("retries", "Deliveries put off, by what DingTalk said.", "cause")
+        self._pushes = counter("pushes", "Card buttons and events, by how.", "task", "state")
         self._duplicates = counter("duplicates", "Copies of messages that were dropped.")
         self._parked = counter("parked", "Messages that had to wait for their turn.")
         self._leases_lost = counter("leases_lost", "Messages another worker took over from us.")
         self._threads_lost = counter("threads_lost", "Threads lost to agents that never return.")
         self._queued = histogram("queue_age", "From the listener to a worker.", _WAITS_S)
+        self._handler = histogram("handler", "What a handler took.", _MOMENTS_S)
         self._agent = histogram("agent", "What an agent took.", _MOMENTS_S)
         self._post = histogram("post", "What a post to DingTalk took.", _POST_S)
         self._reply = histogram("reply", "From the listener to the reply in the chat.", _WAITS_S)
         self._spare = histogram("spare", "Left of the webhook's life when a reply went.", _SPARE_S)
+        for task in PUSHES:
+            for state in _PUSHED:
+                self._pushes.labels(task, state)
         for reason in Reason:
             self._missed.labels(reason.value)
         for route in _ROUTES:
@@ -109,6 +116,13 @@ class Instruments:
         by_api = facts.get("proactive_parts", 0)
         self._sends.labels("proactive").inc(by_api)
         self._sends.labels("webhook").inc(parts - by_api)
+
+    def pushed(self, task: str, outcome: Outcome) -> None:
+        """Count how the work on a card button or an event ended."""
+        state = "duplicate" if outcome.duplicate else outcome.state or "retried"
+        is_unhandled = outcome.facts.get("outcome") == "no handler"
+        self._pushes.labels(task, "unhandled" if is_unhandled else str(state).lower()).inc()
+        _add(self._handler, outcome.facts.get("handler_s"))
 
     def thread_lost(self) -> None:
         """Count a thread that an agent keeps for ever."""
@@ -153,6 +167,16 @@ def observe(outcome: Outcome) -> None:
     try:
         _instruments.observe(outcome)
     except Exception as error:  # noqa: BLE001, a number less is no reason to lose a reply
+        logger.warning("cannot count an outcome: %s", type(error).__name__)
+
+
+def pushed(task: str, outcome: Outcome) -> None:
+    """Count how the work on a push ended, if anything is counted here; never raises."""
+    if _instruments is None:
+        return
+    try:
+        _instruments.pushed(task, outcome)
+    except Exception as error:  # noqa: BLE001, a number less is no reason to lose a push
         logger.warning("cannot count an outcome: %s", type(error).__name__)
 
 

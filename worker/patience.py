@@ -192,9 +192,11 @@ class PatientStore:
 
         self._last_write(release)
 
-    def finish(self, lease: Lease, outcome: str, steps: Sequence[Step] = ()) -> None:
+    def finish(
+        self, lease: Lease, outcome: str, steps: Sequence[Step] = (), *, paced: bool = True
+    ) -> None:
         """See :meth:`worker.store.Store.finish`."""
-        self._last_write(lambda: self._store.finish(lease, outcome, steps))
+        self._last_write(lambda: self._store.finish(lease, outcome, steps, paced=paced))
 
     def miss(
         self,

@@ -63,6 +63,8 @@ def facts_of(
         "concurrency": concurrency,
         "queues": queues,
         "agent": settings.agent,
+        "card_action_handler": settings.card_action_handler,
+        "event_handler": settings.event_handler,
         "agent_timeout_s": settings.agent_timeout_s,
         "lease_s": settings.lease_s,
         "late_policy": settings.late_policy,

@@ -23,6 +23,7 @@ from contract.settings import SettingsError
 from worker import wiring
 from worker.agents.base import AgentLoadError
 from worker.bots import load_agents
+from worker.handlers import load_handlers
 from worker.lost_jobs import LostJobsStep
 from worker.pool import ProcessPool, ThreadPool
 from worker.presence import THREADS
@@ -70,6 +71,7 @@ class Worker(CeleryWorker):
 
                 self.metrics = MetricsServer(self.settings.metrics_port, self.settings.data_dir)
             load_agents(self.settings)
+            load_handlers(self.settings)
         except SettingsError as error:
             _refuse("cannot read settings", error)
         except AgentLoadError as error:

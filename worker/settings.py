@@ -81,12 +81,24 @@ class WorkerSettings(Settings):
         default="both",
         description="Language of what the bot says of its own accord: zh, en or both.",
     )
+    card_action_handler: str | None = Field(
+        validation_alias="CARD_ACTION_HANDLER",
+        default=None,
+        description="module:attribute of what is called when somebody presses a card's button; "
+        "unset: nothing.",
+    )
+    event_handler: str | None = Field(
+        validation_alias="EVENT_HANDLER",
+        default=None,
+        description="module:attribute of what is called for events of the organisation; "
+        "unset: nothing.",
+    )
     agent_timeout_s: float = Field(
         validation_alias="AGENT_TIMEOUT_S",
         default=300,
         gt=0,
         allow_inf_nan=False,
-        description="Longest one agent call may take.",
+        description="Longest one call of the agent, or of a handler, may take.",
     )
     late_policy: Literal["drop", "flag", "rescue"] = Field(
         validation_alias="LATE_POLICY",

@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NoReturn
@@ -17,19 +18,38 @@ from celery.exceptions import Ignore, Reject
 from celery.worker.request import Request
 from kombu.exceptions import OperationalError
 
+from contract.pushes import CardAction, OrgEvent
 from contract.report import read_report
-from contract.routing import ANSWER, DELIVER, REPORT, TURNS, safe_kwargsrepr
+from contract.routing import (
+    ANSWER,
+    DELIVER,
+    HANDLE_CARD_ACTION,
+    HANDLE_EVENT,
+    REPORT,
+    TURNS,
+    safe_kwargsrepr,
+)
 from contract.settings import Settings, SettingsError
 from worker import metrics
 from worker.agents.base import AgentLoadError
 from worker.celery import app
 from worker.late import FIRST_RESCUE
 from worker.outcome import FinalState, Outcome
+from worker.pushes import PushModel, pushed_in
 from worker.reports import record
 from worker.store import DueMessage, StoreError, StoreUnavailableError
 from worker.wiring import Runtime, runtime
 
-__all__ = ["SafeRequest", "answer", "deliver", "publish", "report", "tell_of_another"]
+__all__ = [
+    "SafeRequest",
+    "answer",
+    "deliver",
+    "handle_card_action",
+    "handle_event",
+    "publish",
+    "report",
+    "tell_of_another",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -64,10 +84,7 @@ class _SafeTask(Task):  # type: ignore[type-arg]
         self, args: Any = None, kwargs: Any = None, **options: Any
     ) -> Any:
         """Publish with a representation that holds no webhook and no text."""
-        message_id = (kwargs or {}).get("message_id") or (
-            ((kwargs or {}).get("envelope") or {}).get("message_id", "")
-        )
-        safe = {"argsrepr": "()", "kwargsrepr": safe_kwargsrepr(message_id)}
+        safe = {"argsrepr": "()", "kwargsrepr": safe_kwargsrepr(_id_in(kwargs or {}))}
         return super().apply_async(args, kwargs, **{**options, **safe})
 
     def retry(self, *_: Any, **__: Any) -> NoReturn:
@@ -75,10 +92,28 @@ class _SafeTask(Task):  # type: ignore[type-arg]
         raise TypeError("retries go through the store: release the lease with due_in_s")
 
 
+def _id_in(kwargs: dict[str, Any]) -> str:
+    """Return what a task can be found by."""
+    names = (("envelope", "message_id"), ("action", "push_id"), ("event", "event_id"))
+    carried = (str((kwargs.get(name) or {}).get(id_) or "") for name, id_ in names)
+    return kwargs.get("message_id") or next(filter(None, carried), "")
+
+
 def _work(task: Task, envelope: dict[str, Any] | None) -> dict[str, Any]:  # type: ignore[type-arg]
+    return _bring_on(task, lambda parts, id_: parts.answering.work(id_, envelope))
+
+
+def _handle(task: Task, model: PushModel, push: Any) -> dict[str, Any]:  # type: ignore[type-arg]
+    return _bring_on(task, lambda parts, id_: parts.pushes.work(model, id_, push))
+
+
+def _bring_on(
+    task: Task,  # type: ignore[type-arg]
+    work: Callable[[Runtime, str], Outcome],
+) -> dict[str, Any]:
     started = time.monotonic()
     try:
-        outcome = _parts(task).answering.work(str(task.request.id), envelope)
+        outcome = work(_parts(task), str(task.request.id))
     except (StoreError, SettingsError, AgentLoadError) as error:
         _give_back(error)
     except Exception as error:  # noqa: BLE001, whatever it is, Celery would take the message for done
@@ -167,6 +202,9 @@ def tell_of_another(
 @app.task(name=ANSWER, base=_SafeTask, bind=True)
 def answer(self: Task, *, envelope: dict[str, Any]) -> dict[str, Any]:  # type: ignore[type-arg]
     """Answer one chat message: claim, agent, first delivery attempt."""
+    # Published by an earlier release, which takes all that is due for messages.
+    if isinstance(envelope, dict) and (pushed := pushed_in(envelope)) is not None:
+        return _handle(self, *pushed)
     return _work(self, envelope)
 
 
@@ -174,6 +212,18 @@ def answer(self: Task, *, envelope: dict[str, Any]) -> dict[str, Any]:  # type: 
 def deliver(self: Task, *, message_id: str) -> dict[str, Any]:  # type: ignore[type-arg]
     """Try again to deliver an answer that exists; ``message_id`` is for people to see."""
     return _work(self, None)
+
+
+@app.task(name=HANDLE_CARD_ACTION, base=_SafeTask, bind=True)
+def handle_card_action(self: Task, *, action: dict[str, Any]) -> dict[str, Any]:  # type: ignore[type-arg]
+    """Have the user's handler act on a card's button, and update the card."""
+    return _handle(self, CardAction, action)
+
+
+@app.task(name=HANDLE_EVENT, base=_SafeTask, bind=True)
+def handle_event(self: Task, *, event: dict[str, Any]) -> dict[str, Any]:  # type: ignore[type-arg]
+    """Have the user's handler act on an event of the organisation."""
+    return _handle(self, OrgEvent, event)
 
 
 def publish(message: DueMessage) -> None:
@@ -185,7 +235,10 @@ def publish(message: DueMessage) -> None:
         "task_id": message.task_id,
         "retry_policy": {"max_retries": 1, "interval_start": 0},
     }
-    if message.has_answer:
+    if (pushed := pushed_in(message.envelope)) is not None:
+        model, push = pushed
+        app.tasks[model.task].apply_async(kwargs={model.argument: push}, **options)
+    elif message.has_answer:
         retries = message.attempts % FIRST_RESCUE  # those of its webhook, or of its rescue
         kwargs = {"message_id": message.message_id}
         deliver.apply_async(kwargs=kwargs, retries=retries, **options)

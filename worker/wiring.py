@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from contract.envelope import Envelope
+from dingwire.cards import Cards
 from dingwire.media import MediaClient
 from dingwire.media_hosts import MediaHosts
 from dingwire.openapi import OpenApiClient
@@ -22,12 +23,14 @@ from worker.attachment_files import AttachmentFiles
 from worker.bots import Bots
 from worker.carrying import Carrier
 from worker.delivery import Delivery
+from worker.handlers import Handlers, load_handlers
 from worker.handover import Handover
 from worker.late import LateReplies
 from worker.leases import Heartbeat
 from worker.outcome import Outcome
 from worker.patience import PatientStore
 from worker.pool import hand_back_when_ended
+from worker.pushes import PushWork
 from worker.resending import Resender
 from worker.settings import WorkerSettings
 from worker.store import DueMessage, Store, open_store
@@ -58,6 +61,8 @@ class Runtime:
     heartbeat: Heartbeat
     store: PatientStore
     bots: Bots
+    pushes: PushWork
+    handlers: Handlers
 
     def stop(self) -> None:
         """Give back what is unfinished, then end what can be ended.
@@ -68,6 +73,7 @@ class Runtime:
         self.heartbeat.release_all()
         self.store.stopping.set()
         self.bots.cancel_all()
+        self.handlers.cancel_all()
 
 
 def openapi_of(settings: WorkerSettings) -> OpenApiClient | None:
@@ -108,13 +114,15 @@ def build(
         tell: Shows Flower how a task ended that is not the running one.
 
     Raises:
-        AgentLoadError: ``AGENT``, or a bot's own, names nothing that can be called.
+        AgentLoadError: ``AGENT``, a handler's variable, or a bot's own, names nothing that can be
+            called.
     """
     bots = Bots.build(
         settings,
         runner=lambda agent: AgentRunner(agent, on_abandoned=lambda _: _count_lost()),
         openapi=openapi_of,
     )
+    handlers = Handlers(bots, load_handlers(settings), on_abandoned=lambda _: _count_lost())
     sealer = settings.sealer
     store = PatientStore(store_of(settings), publish)
     hosts = WebhookHosts.parse(settings.webhook_hosts)
@@ -168,7 +176,24 @@ def build(
         sealer=sealer,
         observe=metrics.observe,
     )
-    return Runtime(os.getpid(), answering, heartbeat, store, bots)
+    pushes = PushWork(
+        store,
+        runner_of=handlers.of,
+        cards_of=lambda push: _cards_of(bots, push.client_id),
+        heartbeat=heartbeat,
+        clock=clock,
+        owner=owner,
+        lease_s=settings.lease_s,
+        limit_s=settings.agent_timeout_s,
+        sealer=sealer,
+        observe=metrics.pushed,
+    )
+    return Runtime(os.getpid(), answering, heartbeat, store, bots, pushes, handlers)
+
+
+def _cards_of(bots: Bots, client_id: str) -> Cards | None:
+    openapi = bots.of_app(client_id).openapi
+    return None if openapi is None else Cards(openapi)
 
 
 # Set by worker/process.py: how many lost threads are too many, and what is done then.

@@ -10,16 +10,15 @@ from typing import Any
 from dingwire.frames import ack
 from dingwire.gateway import register
 from dingwire.http import new_session
-from dingwire.protocol import BotPush
 from dingwire.simulator import Simulator
 from listener.connection import Stream
 from listener.gate import Gate
-from listener.link import Take
+from listener.link import Push, Take
 
 __all__ = ["ack_at_once", "running_stream"]
 
 
-async def ack_at_once(push: BotPush, clock_offset: timedelta) -> str:
+async def ack_at_once(push: Push, clock_offset: timedelta) -> str:
     """Take every message."""
     return ack(push.frame)
 

@@ -9,10 +9,10 @@ import pytest
 
 from contract.broker import Broker
 from dingwire.errors import GatewayUnavailableError
-from dingwire.protocol import BotPush
 from dingwire.simulator import Simulator
 from listener.connection import Stream
 from listener.gate import Gate
+from listener.link import Push
 from tests.integration.stream_place import running_stream
 from tests.listening import envelopes_on, running_listener
 from tests.servers import wait_for
@@ -162,7 +162,7 @@ async def test_a_gateway_that_says_when_to_come_back_is_obeyed(said):
     assert said("reconnecting")[0].delay_s == 42
 
 
-async def _take_nothing(push: BotPush, clock_offset: timedelta) -> None:
+async def _take_nothing(push: Push, clock_offset: timedelta) -> None:
     raise AssertionError("nothing is pushed here")
 
 
@@ -254,15 +254,3 @@ async def test_dingtalks_clock_goes_with_the_message(tmp_path):
     assert envelope.created_at is not None
     on_dingtalks_clock = envelope.received_at.timestamp() + envelope.clock_offset_s
     assert on_dingtalks_clock == pytest.approx(envelope.created_at.timestamp(), abs=5)
-
-
-async def test_events_and_card_buttons_are_acknowledged(simulator, tmp_path):
-    async with running_listener(simulator, tmp_path):
-        event = await simulator.push("*", '{"userId": ["u1"]}', kind="EVENT")
-        card = await simulator.push("/v1.0/card/instances/callback", '{"outTrackId": "t1"}')
-        await simulator.until(lambda s: sum(a.kind == "other" for a in s.acks) >= 2)
-
-    answers = {ack.push_id: (ack.code, ack.data) for ack in simulator.acks}
-    assert answers[event.push_id][0] == 200
-    assert answers[event.push_id][1]["status"] == "SUCCESS"
-    assert answers[card.push_id] == (200, {"response": {}})

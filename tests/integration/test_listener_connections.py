@@ -18,7 +18,7 @@ from dingwire.gateway import Registration
 from dingwire.simulator import Simulator, payloads
 from listener.connection import Stream
 from listener.gate import Gate
-from tests.integration.stream_place import ack_at_once, running_stream
+from tests.integration.stream_place import running_stream
 from tests.listening import envelopes_on, running_listener
 from tests.processes import KILLED_AFTER_S
 from tests.servers import wait_for
@@ -232,17 +232,3 @@ async def test_a_stop_closes_every_connection_in_time(tmp_path):
         await simulator.until(lambda s: not s.live_connections)
 
     assert took_s < KILLED_AFTER_S / 2
-
-
-@pytest.mark.parametrize(("is_away", "answer"), [(False, (200, "SUCCESS")), (True, (500, "LATER"))])
-async def test_events_are_asked_for_again_while_they_cannot_be_taken(simulator, is_away, answer):
-    """DingTalk pushes an event again that is answered LATER; a chat message it never does."""
-    async with running_stream(simulator, ack_at_once, are_events_deferred=lambda: is_away):
-        event = await simulator.push("*", '{"userId": ["u1"]}', kind="EVENT")
-        message = await simulator.say("hello")
-        await simulator.until(lambda s: sum(a.kind in ("other", "message") for a in s.acks) == 2)
-
-    answers = {a.push_id: (a.code, a.data) for a in simulator.acks}
-    code, data = answers[event.push_id]
-    assert (code, data["status"]) == answer
-    assert answers[message.pushes[0]][0] == 200

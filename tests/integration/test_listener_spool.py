@@ -10,7 +10,6 @@ import redis
 
 from contract.broker import Broker
 from dingwire.simulator import Simulator
-from listener.intake import Intake
 from tests.integration.listener_place import MovableBroker, said
 from tests.listening import empty, envelopes_on, running_listener, until_away
 from tests.servers import wait_for
@@ -195,31 +194,3 @@ async def test_a_redelivery_waits_for_the_disk_as_the_first_does(simulator, tmp_
 
             assert [e.message_id for e in envelopes_on(movable.broker)] == ["msg1"]
     assert actions("message_spooled") == ["msg1"]
-
-
-async def test_the_intake_says_whether_it_spools(simulator, tmp_path, actions, caplog, monkeypatch):
-    """So that events can be put off meanwhile."""
-    intakes = list[Intake]()
-    original = Intake.__init__
-
-    def remember(self, *arguments, **options):
-        intakes.append(self)
-        original(self, *arguments, **options)
-
-    monkeypatch.setattr(Intake, "__init__", remember)
-    movable = MovableBroker("redis", tmp_path)
-    with contextlib.closing(movable):
-        async with running_listener(simulator, tmp_path, broker_url=movable.url):
-            await said(simulator, 1)
-            await _until_enqueued(actions, 1)
-            assert not intakes[0].is_spooling
-
-            await asyncio.to_thread(movable.stop)
-            await said(simulator, 1, start=1)
-            await until_away(caplog)
-            assert intakes[0].is_spooling
-
-            await asyncio.to_thread(movable.start)
-            await asyncio.to_thread(
-                wait_for, lambda: not intakes[0].is_spooling, what="the end of it"
-            )

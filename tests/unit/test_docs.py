@@ -13,6 +13,7 @@ from celery.bin.celery import celery as celery_command
 from contract.variables import ALIASES, VARIABLES
 from scripts.configuration import document
 from worker.outcome import FinalState, Outcome
+from worker.pushes import PUSH_ACTIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
@@ -146,7 +147,7 @@ def test_every_log_action_of_a_worker_and_no_other_is_explained():
     """The listener's have a test of their own."""
     ends = [Outcome(state) for state in FinalState]
     goes_on = [Outcome(None, duplicate=True), Outcome(None, parked=True), Outcome(None)]
-    logged = logged_by("worker") | {outcome.action for outcome in [*ends, *goes_on]}
+    logged = logged_by("worker") | {outcome.action for outcome in [*ends, *goes_on]} | PUSH_ACTIONS
 
     tables = "".join(map(section, ("Log actions of the worker", "Worker: metrics", "Alerts")))
     rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \| (?:INFO|WARNING|ERROR)", tables, re.MULTILINE)

@@ -4,6 +4,7 @@ What an agent's author imports is named here; docs/agents.md tells the rest.
 """
 
 from contract.content import Mention
+from contract.pushes import CardAction, OrgEvent
 from dingwire.errors import MediaError
 from dingwire.replies import (
     ActionCard,
@@ -23,6 +24,7 @@ from dingwire.replies import (
 )
 from worker.agents.attachments import Attachment
 from worker.agents.base import Message, Quoted, Sender
+from worker.agents.card_update import CardUpdate
 
 __all__ = [
     "ActionCard",
@@ -30,6 +32,8 @@ __all__ = [
     "Audio",
     "Button",
     "Card",
+    "CardAction",
+    "CardUpdate",
     "FeedCard",
     "FeedLink",
     "File",
@@ -40,6 +44,7 @@ __all__ = [
     "MediaError",
     "Mention",
     "Message",
+    "OrgEvent",
     "Quoted",
     "Reply",
     "Sender",

@@ -19,7 +19,7 @@ from contract.content import Quoted as QuotedCode
 from contract.envelope import Earlier, Envelope
 from worker.agents.attachments import Attachment, Fetch, not_fetched
 
-__all__ = ["Agent", "AgentLoadError", "Message", "Quoted", "Sender", "load_agent"]
+__all__ = ["Agent", "AgentLoadError", "Message", "Quoted", "Sender", "load_agent", "load_object"]
 
 Agent = Callable[["Message"], Any]
 """Plain or async; it returns the reply, or yields it in pieces.
@@ -32,7 +32,7 @@ _KINDS_OF_WORDS = frozenset({"text", "richtext", "markdown"})
 
 
 class AgentLoadError(Exception):
-    """``AGENT`` names nothing that can be called with a message."""
+    """``AGENT``, or the variable of a handler, names nothing that can be called with what comes."""
 
 
 @dataclass(frozen=True)
@@ -172,21 +172,33 @@ def load_agent(spec: str) -> Agent:
     Raises:
         AgentLoadError: Saying which half of the name does not hold, and what would.
     """
+    return _checked(spec, load_object("AGENT", spec))
+
+
+def load_object(variable: str, spec: str) -> Any:
+    """Import what a variable names.
+
+    Args:
+        variable: For the error.
+        spec: As for :func:`load_agent`.
+
+    Raises:
+        AgentLoadError: As :func:`load_agent`.
+    """
+    named = f"{variable}={spec!r}"
     module_name, colon, attribute = spec.partition(":")
     if not (module_name and colon and attribute):
-        raise AgentLoadError(f"AGENT={spec!r}: write module:attribute, such as my_agent:answer")
-    found: Any = _import(spec, module_name)
+        raise AgentLoadError(f"{named}: write module:attribute, such as my_agent:answer")
+    found: Any = _import(named, module_name)
     for name in attribute.split("."):
         try:
             found = getattr(found, name)
         except AttributeError:
-            raise AgentLoadError(
-                f"AGENT={spec!r}: module {module_name} has no {attribute}"
-            ) from None
-    return _checked(spec, found)
+            raise AgentLoadError(f"{named}: module {module_name} has no {attribute}") from None
+    return found
 
 
-def _import(spec: str, module_name: str) -> Any:
+def _import(named: str, module_name: str) -> Any:
     folder = str(Path.cwd())
     if folder not in sys.path:
         sys.path.insert(0, folder)
@@ -198,11 +210,11 @@ def _import(spec: str, module_name: str) -> Any:
             hint = "put it in the working directory, or its folder on PYTHONPATH"
         else:
             hint = f"it imports {missing}, which is not installed"
-        raise AgentLoadError(f"AGENT={spec!r}: cannot import {module_name}: {hint}") from error
+        raise AgentLoadError(f"{named}: cannot import {module_name}: {hint}") from error
     except (Exception, SystemExit) as error:  # noqa: BLE001, an agent raises what it likes
         # Its text is not ours to show: it may hold a secret.
         raise AgentLoadError(
-            f"AGENT={spec!r}: importing {module_name} raised {type(error).__name__}{_place(error)}"
+            f"{named}: importing {module_name} raised {type(error).__name__}{_place(error)}"
         ) from None
 
 

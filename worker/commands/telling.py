@@ -19,6 +19,7 @@ AT_WORK = {
     "taken_over": "with the agent",
     "agent_ended": "about to be sent",
     "declined": "about to be sent",
+    "handler_ended": "about to update the card",
     "sending": "being sent",
     "finished": "being sent after all",
     "send_failed": "being sent after all",
@@ -33,8 +34,11 @@ WAITING = {
 
 
 def _received(facts: Facts) -> str:
+    kind = facts.get("kind") or "message"
+    if "conversation" not in facts and facts.get("kind"):  # a card button, or an event
+        return f"received: {kind}"
     where = "a group" if facts.get("conversation") == "group" else "private"
-    return f"received: {facts.get('kind') or 'message'} in {where}"
+    return f"received: {kind} in {where}"
 
 
 def _sending(facts: Facts) -> str:
@@ -52,6 +56,10 @@ def _by(facts: Facts) -> str:
 
 def _agent_ended(facts: Facts) -> str:
     return f"agent ended after {facts.get('agent_s')} s: {facts.get('outcome')}"
+
+
+def _handler_ended(facts: Facts) -> str:
+    return f"handler ended after {facts.get('handler_s')} s: {facts.get('outcome')}"
 
 
 def _retried(facts: Facts) -> str:
@@ -100,6 +108,7 @@ _IN_WORDS: dict[str, Callable[[Facts], str]] = {
     "agent_started": lambda _: "agent started",
     "agent_ended": _agent_ended,
     "declined": lambda facts: f"no agent reads {facts.get('kind')}; the person is told",
+    "handler_ended": _handler_ended,
     "sending": _sending,
     "retried": _retried,
     "given_back": lambda _: "given back",

@@ -107,7 +107,8 @@ class Timeline:
             return f"now: {doing}"
         reason = f" ({self._reason()})" if self._reason() else ""
         more = ""
-        if self._story.outcome in (FinalState.FLAGGED, FinalState.FAILURE):
+        is_open = self._story.outcome in (FinalState.FLAGGED, FinalState.FAILURE)
+        if is_open and self._story.state == "missed":
             more = f": `celery -A worker late show {self._first.get('message_id', 'ID')}`"
         total = _number(self._total_s())
         return f"ended as {self._story.outcome}{reason}, {total} s after it was received{more}"

@@ -150,6 +150,8 @@ def _own(settings: WorkerSettings) -> dict[str, Any]:
     """Return what a worker with our settings would say (``worker/presence.py``)."""
     return {
         "agent": settings.agent,
+        "card_action_handler": settings.card_action_handler,
+        "event_handler": settings.event_handler,
         "agent_timeout_s": settings.agent_timeout_s,
         "late_policy": settings.late_policy,
         "lease_s": settings.lease_s,
@@ -266,12 +268,10 @@ def _groups(heard: Sequence[Listener], held_up: str) -> Check:
     statuses = [each.status for each in heard]
     seen = sum(status.group_messages for status in statuses)
     if denied := sum(status.denied for status in statuses):
-        people = max(status.denied_senders for status in statuses)
         return Check.warn(
             name,
-            f"sender not in DINGTALK_ALLOWED_USERS: {denied} message(s) of {people} sender(s) were "
-            f"denied; {seen} group message(s) were let in",
-            "the listener's line `message denied` has the staff id to add",
+            f"{_who_was_denied(statuses, denied)}; {seen} group message(s) were let in",
+            "the listener's line `message denied` has the id to add",
         )
     if seen:
         return Check.ok(name, f"{seen} since the listener started")
@@ -289,6 +289,18 @@ def _groups(heard: Sequence[Listener], held_up: str) -> Check:
         reason,
         "add the bot (group settings → 机器人) and write to it with @; docs/troubleshooting.md",
     )
+
+
+def _who_was_denied(statuses: Sequence[ListenerStatus], denied: int) -> str:
+    in_groups = sum(status.denied_in_groups for status in statuses)
+    words = []
+    if in_groups:
+        words.append(f"group not in DINGTALK_ALLOWED_GROUPS: {in_groups} message(s) were denied")
+    if others := denied - in_groups:
+        people = max(status.denied_senders for status in statuses)
+        of = "" if in_groups else f" of {people} sender(s)"  # who are counted together
+        words.append(f"sender not in DINGTALK_ALLOWED_USERS: {others} message(s){of} were denied")
+    return "; ".join(words)
 
 
 def _sealing(settings: WorkerSettings, workers: Sequence[Note], heard: Sequence[Listener]) -> Check:

@@ -461,10 +461,13 @@ class Store(Protocol):
             LeaseLostError: Another worker took over.
         """
 
-    def finish(self, lease: Lease, outcome: str, steps: Sequence[Step] = ()) -> DueMessage | None:
+    def finish(
+        self, lease: Lease, outcome: str, steps: Sequence[Step] = (), *, paced: bool = True
+    ) -> DueMessage | None:
         """Record that the message is done; forget its envelope and answer, keep its id.
 
         Id and story are kept for the store's ``done_ttl_s``, so that a redelivery is known as one.
+        ``paced`` is whether :meth:`pace` counts it.
 
         Returns:
             The next in its lane, to be published by us; should that fail, :meth:`due` hands it

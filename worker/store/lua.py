@@ -298,7 +298,8 @@ return {1}
 """
 )
 
-# KEYS: record, due. ARGV: token, task id, outcome, ttl ms, hold ms, steps.
+# KEYS: record, due. ARGV: token, task id, outcome, ttl ms, hold ms, steps, whether it counts for
+# the pace or ''.
 FINISH = (
     PRELUDE
     + LANES
@@ -308,7 +309,7 @@ local found = redis.call('HMGET', KEYS[1], 'lane', 'place', 'claimed_at')
 leave(found[1], found[2], KEYS[2], ARGV[4])
 tell(KEYS[1], ARGV[8], true)
 finish(KEYS[1], ARGV[5], ARGV[6])
-count_finished(found[3])
+if ARGV[9] ~= '' then count_finished(found[3]) end
 return {1, hand_over(found[1], KEYS[2], ARGV[7])}
 """
 )

@@ -207,9 +207,12 @@ class RedisStore(RedisLimits):
         told = pack_steps(steps)
         self._write(self._release, lease, [self._due], lease.task_id, ms(due_in_s), *rest, told)
 
-    def finish(self, lease: Lease, outcome: str, steps: Sequence[Step] = ()) -> DueMessage | None:
+    def finish(
+        self, lease: Lease, outcome: str, steps: Sequence[Step] = (), *, paced: bool = True
+    ) -> DueMessage | None:
         """See :meth:`Store.finish <worker.store.base.Store.finish>`."""
-        rest = (lease.task_id, outcome, self._done_ttl, ms(lease.length_s), pack_steps(steps))
+        ttls = (self._done_ttl, ms(lease.length_s))
+        rest = (lease.task_id, outcome, *ttls, pack_steps(steps), "1" if paced else "")
         return self._write(self._finish, lease, [self._due], *rest)
 
     def miss(

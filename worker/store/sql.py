@@ -308,11 +308,14 @@ class SqlStore(SqlLimits):
             **{name: int(value) for name, value in given.items() if value is not None},
         )
 
-    def finish(self, lease: Lease, outcome: str, steps: Sequence[Step] = ()) -> DueMessage | None:
+    def finish(
+        self, lease: Lease, outcome: str, steps: Sequence[Step] = (), *, paced: bool = True
+    ) -> DueMessage | None:
         """See :meth:`Store.finish <worker.store.base.Store.finish>`."""
         return self._end(
             lease,
             steps,
+            paced=paced,
             expires_at=self._database.now() + self._done_ttl,
             state=DONE,
             outcome=outcome,
@@ -402,7 +405,9 @@ class SqlStore(SqlLimits):
 
     # Writing.
 
-    def _end(self, lease: Lease, steps: Sequence[Step], **values: Any) -> DueMessage | None:
+    def _end(
+        self, lease: Lease, steps: Sequence[Step], *, paced: bool = True, **values: Any
+    ) -> DueMessage | None:
         now = self._database.now()
         with self._database.transaction() as connection:
             lane = connection.execute(
@@ -410,7 +415,8 @@ class SqlStore(SqlLimits):
             ).scalar_one_or_none()
             sql_turns.lock(connection, lane or lease.task_id)
             story = told(now, pack_steps(steps), is_last=True)
-            values |= {**sql_turns.end_values(), "work_ms": now - _m.claimed_at, **story}
+            work_ms = now - _m.claimed_at if paced else None
+            values |= {**sql_turns.end_values(), "work_ms": work_ms, **story}
             if connection.execute(_ours(lease).values(**values)).rowcount != 1:
                 raise LeaseLostError(lease.task_id)
             return sql_turns.hand_over(connection, lane, now, ms(lease.length_s))

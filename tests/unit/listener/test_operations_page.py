@@ -10,7 +10,7 @@ from listener.enqueue import Enqueuer
 from listener.metrics import registry_of
 from listener.settings import ListenerSettings
 from listener.spool import Spool
-from listener.tally import MESSAGE_ACTIONS, Tally
+from listener.tally import MESSAGE_ACTIONS, PUSH_ACTIONS, Tally
 from listener.vitals import Vitals
 from listener.watchdog import Pulse
 
@@ -55,6 +55,7 @@ def test_every_metric_and_no_other_is_explained(tmp_path):
 
 def test_every_log_action_and_no_other_is_explained():
     logged = {"frame_malformed", "frame_unhandled", *MESSAGE_ACTIONS}
+    logged |= {action for _, action in PUSH_ACTIONS}
     for path in (ROOT / "listener").glob("*.py"):
         logged |= set(re.findall(r'"action": "(\w+)"', path.read_text(encoding="utf-8")))
 

@@ -34,9 +34,9 @@ def of_listeners() -> dict[str, set[str]]:
     """The same of a listener, as the page has them, which a test of its own compares with it."""
     page = _section("Listener: health and metrics")
     known: dict[str, set[str]] = {}
-    for name, labels in re.findall(r"(dingtalk_listener_\w+)(?:\{(\w+)\})?", page):
+    for name, labels in re.findall(r"(dingtalk_listener_\w+)(?:\{([\w,]+)\})?", page):
         known.setdefault(name, {"le"} if name.endswith("_bucket") else set()).update(
-            [labels] if labels else []
+            labels.split(",") if labels else []
         )
     return known
 

@@ -112,7 +112,7 @@ def test_stopping_ends_the_wait():
     away = threading.Event()
 
     class Away:
-        def finish(self, *_):
+        def finish(self, *_, **__):
             away.set()
             raise StoreUnavailableError("away")
 
