@@ -21,6 +21,7 @@ BOT_KEYS = frozenset(
         *("client_id", "client_secret", "name", "robot_code"),
         *("agent", "agent_timeout_s", "allowed_users", "reply_within_s"),
         *("allowed_groups", "groups", "card_action_handler", "event_handler"),
+        *("api_qps", "api_budget"),
     }
 )
 """The settings that a bot may have for itself, by their field names in either process."""

@@ -65,6 +65,7 @@ TOML_KEYS = frozenset(
         *("media_hosts", "media_max_mb", "media_timeout_s"),
         *("connections", "connection_ttl_s", "silence_limit_s", "spool_max_mb"),
         *("envelope_key", "health_port", "metrics_port", "alert_webhook", "alert_secret"),
+        *("replies_per_minute", "api_qps", "api_budget"),
     }
 )
 

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
@@ -21,9 +21,11 @@ from prometheus_client.registry import Collector
 from contract.routing import QUEUES
 from contract.turn import Order
 from worker.backlog import Backlog, Known, ask, estimate
+from worker.budget import calls_made
 from worker.metrics import PREFIX
 from worker.presence import are_reports_held_up
 from worker.queues import Queue
+from worker.settings import WorkerSettings
 from worker.store import Note, Reason, Store
 
 __all__ = ["FLEET", "FleetMetrics", "Told", "read_store"]
@@ -41,12 +43,18 @@ class Told:
     known: Known
     missed: Mapping[str, int]
     listeners: list[Note]
+    calls_left: Mapping[str, int] = field(default_factory=dict)  # of API_BUDGET, by client id
 
 
-def read_store(store: Store) -> Told:
+def read_store(store: Store, settings: WorkerSettings, now: datetime) -> Told:
     """Ask the store all that is shown of it."""
     reasons = Counter(reply.reason.value for reply in store.missed_briefly())
-    return Told(ask(store), reasons, store.remembered("listener"))
+    left = {
+        bot.client_id: max(0, bot.api_budget - calls_made(store, bot.client_id, now))
+        for bot in settings.of_bots
+        if bot.client_id and bot.api_budget is not None
+    }
+    return Told(ask(store), reasons, store.remembered("listener"), left)
 
 
 class _Question(Generic[_T]):
@@ -150,6 +158,9 @@ def _of_store(told: Told) -> Iterator[Metric]:
     states = Counter(each.state for each in told.known.unfinished)
     unfinished = {state: states[state] for state in ("running", "waiting", "parked")}
     yield _labelled("unfinished", "Messages the store has to see done.", "state", unfinished)
+    if told.calls_left:
+        text = "API calls of API_BUDGET that a bot may still make this month."
+        yield _labelled("api_calls_left", text, "bot", told.calls_left)
     if told.listeners or not are_reports_held_up(told.known.workers):
         yield from _of_listeners(told)
 

@@ -162,6 +162,29 @@ class WorkerSettings(Settings):
         allow_inf_nan=False,
         description="How long missed replies are kept.",
     )
+    replies_per_minute: int | None = Field(
+        validation_alias="REPLIES_PER_MINUTE",
+        default=None,
+        ge=1,
+        le=1000,
+        description="Most posts a minute to one conversation, of all workers together; unset: any "
+        "number until DingTalk says that it is too fast, then 20 for half an hour.",
+    )
+    api_qps: int = Field(
+        validation_alias="API_QPS",
+        default=20,
+        ge=1,
+        le=1000,
+        description="Most calls a second of one API of DingTalk's, of all workers together; 20 is "
+        "what DingTalk allows without an add-on.",
+    )
+    api_budget: int | None = Field(
+        validation_alias="API_BUDGET",
+        default=None,
+        ge=0,
+        description="Most API calls of this bot a month; after them no proactive messages, "
+        "reactions and cards. Unset: any number. Free organisations have 5000.",
+    )
     metrics_port: int | None = Field(
         validation_alias="METRICS_PORT",
         default=None,

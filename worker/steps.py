@@ -15,6 +15,7 @@ from contract.broker import Broker
 from dingwire.robot import GroupRobot
 from worker import wiring
 from worker.alerts import Alerts
+from worker.budget_alert import BudgetAlert
 from worker.pool import ProcessPool, ThreadPool
 from worker.presence import Presence, facts_of
 from worker.rounds import Rounds
@@ -62,6 +63,7 @@ class RoundsStep(bootsteps.StartStopStep):
             )
             alerts = Alerts(self._store, robot, clock=wiring.clock)
             duties.append(alerts.tell_of_missed_replies)
+            duties.append(BudgetAlert(self._store, robot).tell_of_used_up_budgets)
         return Rounds(duties, every_s=_ROUNDS_EVERY_S, at_end=presence.take_back)
 
     def stop(self, w: Any) -> None:
@@ -89,7 +91,7 @@ class MetricsStep(bootsteps.StartStopStep):
         store = wiring.store_of(settings)
         fleet = FleetMetrics(
             queues=lambda: read_queues(broker),
-            store=lambda: read_store(store),
+            store=lambda: read_store(store, settings, wiring.clock()),
             clock=wiring.clock,
             order=settings.order,
             slots=w.concurrency,

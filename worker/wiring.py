@@ -19,8 +19,10 @@ from dingwire.webhook import WebhookClient, WebhookHosts
 from worker import metrics
 from worker.agents.runner import AgentRunner
 from worker.answering import Answering
+from worker.api_gate import ApiGate
 from worker.attachment_files import AttachmentFiles
 from worker.bots import Bots
+from worker.budget import ApiBudget
 from worker.carrying import Carrier
 from worker.delivery import Delivery
 from worker.handlers import Handlers, load_handlers
@@ -33,6 +35,7 @@ from worker.pool import hand_back_when_ended
 from worker.pushes import PushWork
 from worker.resending import Resender
 from worker.settings import WorkerSettings
+from worker.shared_token import SharedToken
 from worker.store import DueMessage, Store, open_store
 from worker.turns import Turns
 
@@ -76,15 +79,36 @@ class Runtime:
         self.handlers.cancel_all()
 
 
-def openapi_of(settings: WorkerSettings) -> OpenApiClient | None:
-    """Return the API of the bot whose settings they are; None without its credentials."""
+def openapi_of(settings: WorkerSettings, store: Store) -> OpenApiClient | None:
+    """Return the API of the bot the settings are of; None without its credentials.
+
+    Args:
+        settings: Of this bot.
+        store: By which all processes share the token, the pace and the budget.
+    """
     if not settings.client_id or settings.client_secret is None:
         return None
+    client_id, calls = settings.client_id, settings.api_budget
     return OpenApiClient(
         endpoint=settings.openapi_endpoint,
-        client_id=settings.client_id,
+        client_id=client_id,
         client_secret=settings.client_secret.get_secret_value(),
         clock=clock,
+        tokens=SharedToken(
+            store,
+            client_id=client_id,
+            endpoint=settings.openapi_endpoint,
+            sealer=settings.sealer,
+            clock=clock,
+        ),
+        gate=ApiGate(
+            store,
+            client_id=client_id,
+            calls_per_s=settings.api_qps,
+            budget=None
+            if calls is None
+            else ApiBudget(store, client_id=client_id, calls=calls, clock=clock),
+        ),
     )
 
 
@@ -117,14 +141,15 @@ def build(
         AgentLoadError: ``AGENT``, a handler's variable, or a bot's own, names nothing that can be
             called.
     """
+    bare = store_of(settings)
     bots = Bots.build(
         settings,
         runner=lambda agent: AgentRunner(agent, on_abandoned=lambda _: _count_lost()),
-        openapi=openapi_of,
+        openapi=lambda bot: openapi_of(bot, bare),
     )
     handlers = Handlers(bots, load_handlers(settings), on_abandoned=lambda _: _count_lost())
     sealer = settings.sealer
-    store = PatientStore(store_of(settings), publish)
+    store = PatientStore(bare, publish)
     hosts = WebhookHosts.parse(settings.webhook_hosts)
     # On a store of its own, one connection more a process: a lease must not run out while its
     # renewal queues for a connection behind everything else that a slow store is asked.

@@ -193,7 +193,7 @@ def _handling(settings: WorkerSettings, store: Store) -> Iterator[Handling]:
     is_wanted = "log_level" in settings.model_fields_set
     log.configure(settings.log_level if is_wanted else "WARNING", settings.log_format)
     heartbeat = Heartbeat(store, lease_s=settings.lease_s)
-    bots = Bots.for_sending(settings, openapi_of)
+    bots = Bots.for_sending(settings, lambda bot: openapi_of(bot, store))
     with closing(WebhookClient(WebhookHosts.parse(settings.webhook_hosts))) as webhook:
         carrier = Carrier(webhook, bots.openapi_of)
         resender = Resender(store, carrier=carrier, clock=clock, sealer=settings.sealer)

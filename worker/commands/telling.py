@@ -27,6 +27,7 @@ AT_WORK = {
 }
 # And while it is nobody's.
 WAITING = {
+    "paced": "waits for its next attempt",
     "retried": "waits for its next attempt",
     "given_back": "waits for another worker",
     "rerun": "waits for a worker to run it anew",
@@ -60,6 +61,11 @@ def _agent_ended(facts: Facts) -> str:
 
 def _handler_ended(facts: Facts) -> str:
     return f"handler ended after {facts.get('handler_s')} s: {facts.get('outcome')}"
+
+
+def _paced(facts: Facts) -> str:
+    when = f"; again in {facts['retry_in_s']} s" if "retry_in_s" in facts else ""
+    return f"put off, as DingTalk takes no more for now{when}"
 
 
 def _retried(facts: Facts) -> str:
@@ -110,6 +116,7 @@ _IN_WORDS: dict[str, Callable[[Facts], str]] = {
     "declined": lambda facts: f"no agent reads {facts.get('kind')}; the person is told",
     "handler_ended": _handler_ended,
     "sending": _sending,
+    "paced": _paced,
     "retried": _retried,
     "given_back": lambda _: "given back",
     "finished": _finished,

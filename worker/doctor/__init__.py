@@ -17,7 +17,7 @@ from dingwire.probe import DINGTALK, Bot, about_dingtalk, about_webhooks, send_t
 from worker.doctor.own import check_agent, check_flower, check_time_limits
 from worker.doctor.processes import PROCESSES, Notes, check_processes
 from worker.doctor.queues import check_queues
-from worker.doctor.remembered import check_deliveries, check_missed, check_store
+from worker.doctor.remembered import check_budget, check_deliveries, check_missed, check_store
 from worker.queues import BrokerAwayError, read_queues
 from worker.settings import WorkerSettings
 from worker.store import Store, StoreError
@@ -26,7 +26,7 @@ from worker.wiring import clock, store_of
 __all__ = ["LIMIT_S", "diagnose"]
 
 LIMIT_S = 20.0
-KEPT = ("missed replies", "deliveries")  # what only the store knows
+KEPT = ("missed replies", "deliveries", "api budget")  # what only the store knows
 
 
 def diagnose(
@@ -116,6 +116,7 @@ def _remembered(
     notes.set_result(found)
     yield check_missed(store)
     yield check_deliveries(store)
+    yield check_budget(store, settings, clock())
     yield from check_processes(settings, found, lambda: _reports_waiting(settings))
 
 

@@ -8,16 +8,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from contract.checks import Check
+from worker.budget import calls_made
 from worker.commands.words import short_age
+from worker.settings import WorkerSettings
 from worker.store import MissedReply, Reason, Step, Store, StoreError, StoreSchemaError, Unfinished
 
-__all__ = ["check_deliveries", "check_missed", "check_store"]
+__all__ = ["check_budget", "check_deliveries", "check_missed", "check_store"]
 
 MOST = 1000
 # DingTalk's numbers and names for a permission the app lacks; docs/protocol.md.
 PERMISSION_CODES = {60011, 88}
 PERMISSION_WORD = "permission"
 SESSION_GONE = 300001  # DingTalk's number for a session webhook that it no longer takes
+NEARLY = 0.9  # of a budget, when it is worth a warning
 STORIES = 20  # of those that wait, how many are asked why
 
 
@@ -80,6 +83,35 @@ def check_deliveries(store: Store) -> Check:
     if detail := step.facts.get("detail"):
         words += f"; the last was put off because: {detail}"
     return Check.warn(name, words, f"celery -A worker trace {task_id}")
+
+
+def check_budget(store: Store, settings: WorkerSettings, now: datetime) -> Check:
+    """Return the check ``api budget``: how much of it each bot has used this month."""
+    name = "api budget"
+    budgets = {
+        bot.client_id: bot.api_budget
+        for bot in settings.of_bots
+        if bot.client_id and bot.api_budget is not None
+    }
+    if not budgets:
+        return Check.skip(name, "API_BUDGET is not set: API calls are not counted")
+    try:
+        made = {client_id: calls_made(store, client_id, now) for client_id in budgets}
+    except StoreError as error:
+        return Check.fail(name, str(error))
+    words = "; ".join(
+        (f"{client_id}: " if len(budgets) > 1 else "")
+        + f"{_grouped(made[client_id])} of {_grouped(calls)} used this month"
+        + (", so no proactive messages, reactions and cards" if made[client_id] >= calls else "")
+        for client_id, calls in budgets.items()
+    )
+    if any(made[client_id] >= NEARLY * calls for client_id, calls in budgets.items()):
+        return Check.warn(name, words, "raise API_BUDGET, if the organisation has more calls")
+    return Check.ok(name, words)
+
+
+def _grouped(number: int) -> str:
+    return f"{number:,}".replace(",", " ")
 
 
 def _last_put_off(store: Store, waiting: list[Unfinished]) -> tuple[str, Step] | None:

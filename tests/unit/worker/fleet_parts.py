@@ -24,7 +24,7 @@ def told(*listeners: Note) -> Told:
     unfinished = [Unfinished("a", "running", {}), Unfinished("b", "parked", envelope)]
     workers = [Note("celery@one", {"concurrency": 4}, 1.0)]
     known = Known(unfinished, Pace(10, 50.0, 300.0), workers)
-    return Told(known, {"agent_failed": 2}, list(listeners))
+    return Told(known, {"agent_failed": 2}, list(listeners), {"ding1": 4})
 
 
 def listener(name: str, *, age_s: float = 0.0, **facts: object) -> Note:

@@ -1,13 +1,16 @@
 """Which bot's agent, API and settings a message gets."""
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from dingwire.openapi import OpenApiClient
 from tests.unit.worker.answering_parts import envelope
+from tests.unit.worker.shared_parts import AwayStore
 from worker.agents.base import AgentLoadError
 from worker.bots import Bots, UnknownBotError
 from worker.settings import WorkerSettings
+from worker.store import Store
 from worker.wiring import openapi_of
 
 SALES = {"client_id": "dingsales", "client_secret": "s", "agent": "json:dumps"}
@@ -32,9 +35,13 @@ class Runner:
         self.is_cancelled = True
 
 
+def api(settings: WorkerSettings) -> OpenApiClient | None:
+    return openapi_of(settings, cast(Store, AwayStore()))
+
+
 def bots_of(*tables: dict[str, Any], **values: Any) -> Bots:
     settings = WorkerSettings.load(bots=tables, **values)
-    return Bots.build(settings, runner=Runner, openapi=openapi_of)
+    return Bots.build(settings, runner=Runner, openapi=api)
 
 
 def label(bots: Bots, **fields: Any) -> str:
@@ -105,6 +112,6 @@ def test_every_agent_that_cannot_be_loaded_is_named_with_its_bot():
 
 def test_sending_imports_no_agent():
     settings = WorkerSettings.load(bots=(SALES | {"agent": "nowhere:agent"},))
-    bots = Bots.for_sending(settings, openapi_of)
+    bots = Bots.for_sending(settings, api)
     assert bots.openapi_of(envelope(client_id="dingsales")) is not None
     bots.close()

@@ -15,10 +15,11 @@ from contract.routing import QUEUES, task_id
 from contract.sealing import Sealer
 from contract.variables import VARIABLES
 from tests.unit.worker.answering_parts import SECRET_WORDS, envelope
+from worker.budget import month_of
 from worker.doctor.own import check_agent, check_flower, check_time_limits
 from worker.doctor.processes import PROCESSES, Notes, check_processes
 from worker.doctor.queues import check_queues
-from worker.doctor.remembered import check_deliveries, check_missed, check_store
+from worker.doctor.remembered import check_budget, check_deliveries, check_missed, check_store
 from worker.presence import facts_of
 from worker.settings import WorkerSettings
 from worker.store import Claimed, Reason, Step, Store
@@ -583,3 +584,42 @@ def test_queues_are_counted_and_somebody_must_take_from_each(store, tmp_path):
     assert half.status is FAIL
     assert "nobody takes messages from replies, events" in half.reason
     assert half.fix == "start a worker: celery -A worker worker -Q replies,events"
+
+
+# The month's API calls.
+
+
+@pytest.mark.parametrize(
+    ("made", "status", "words"),
+    [
+        (0, OK, "0 of 5 000 used this month"),
+        (4_499, OK, "4 499 of 5 000 used this month"),
+        (4_812, WARN, "4 812 of 5 000 used this month"),
+        (5_000, WARN, "no proactive messages"),
+    ],
+)
+def test_a_budget_is_told_with_what_is_used_of_it(store, made, status, words):
+    now = datetime.now(UTC)
+    store.count_up("api_calls", f"ding1 {month_of(now)}", ttl_s=60, by=made)
+    settings = WorkerSettings(client_id="ding1", api_budget=5000)
+
+    check = check_budget(store, settings, now)
+
+    assert (check.name, check.status) == ("api budget", status)
+    assert words in check.reason
+
+
+def test_budgets_of_several_bots_stand_in_one_line(store):
+    tables = [
+        {"client_id": name, "client_secret": "s", "api_budget": calls}
+        for name, calls in (("ding1", 5), ("ding2", 0))
+    ]
+
+    check = check_budget(store, WorkerSettings.load(bots=tables), datetime.now(UTC))
+
+    assert check.status is WARN
+    assert check.reason.startswith("ding1: 0 of 5 used this month; ding2: 0 of 0 used")
+
+
+def test_without_a_budget_nothing_is_counted(store):
+    assert check_budget(store, WorkerSettings(client_id="ding1"), datetime.now(UTC)).status is SKIP

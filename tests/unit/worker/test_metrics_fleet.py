@@ -8,10 +8,13 @@ import pytest
 from tests.unit.worker.answering_parts import envelope
 from tests.unit.worker.fleet_parts import QUEUES, Scrape, listener, told
 from worker.backlog import Known
+from worker.budget import ApiBudget
 from worker.fleet_metrics import Told, read_store
 from worker.queues import Queue
+from worker.settings import WorkerSettings
 from worker.store import Claimed, Note, Pace, Reason
 from worker.store.sql import SqlStore
+from worker.wiring import clock
 
 
 def test_everything_that_is_known_is_told():
@@ -45,7 +48,18 @@ def test_missed_replies_are_counted_without_reading_what_was_written(tmp_path, m
         store.miss(claim.lease, state="FLAGGED", reason=reason, errcode=None, detail="")
     monkeypatch.setattr(SqlStore, "missed", None)
 
-    assert read_store(store).missed == {"no_route": 2, "throttled": 1}
+    assert read_store(store, WorkerSettings(), clock()).missed == {"no_route": 2, "throttled": 1}
+    store.close()
+
+
+def test_the_calls_left_of_a_budget_are_told_by_bot(tmp_path):
+    store = SqlStore(f"sqlite:///{tmp_path}/store.db")
+    store.prepare()
+    ApiBudget(store, client_id="ding1", calls=9, clock=clock).spend()
+    settings = WorkerSettings(client_id="ding1", api_budget=5)
+
+    assert read_store(store, settings, clock()).calls_left == {"ding1": 4}
+    assert Scrape()()["fleet_api_calls_left", "ding1"] == 4
     store.close()
 
 
