@@ -17,6 +17,7 @@ __all__ = [
     "GatewayUnavailableError",
     "MediaError",
     "MediaNotAllowedError",
+    "MediaNotUploadedError",
     "MediaRefusedError",
     "MediaTooLargeError",
     "MediaUnavailableError",
@@ -260,6 +261,13 @@ class MediaError(DingTalkError):
 
     def __str__(self) -> str:
         return f"media not downloaded: {self.reason}"
+
+
+class MediaNotUploadedError(MediaError):
+    """It cannot be read, or is not what DingTalk takes; uploading it again changes nothing."""
+
+    def __str__(self) -> str:
+        return f"media not uploaded: {self.reason}"
 
 
 class MediaUnavailableError(MediaError):

@@ -24,6 +24,7 @@ __all__ = [
     "explained",
     "is_loopback",
     "new_session",
+    "post_file",
     "post_json",
     "send_json",
 ]
@@ -110,6 +111,32 @@ def send_json(
             url,
             data=None if content is None else content.encode("utf-8", "replace"),
             headers={**told, "Accept": "application/json", **(headers or {})},
+            timeout=timeout_s,
+            allow_redirects=False,
+            proxies=_proxies(url),
+            stream=True,
+        ) as response:
+            return _read(response)
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+        return explained(error)
+
+
+def post_file(
+    session: requests.Session,
+    url: str,
+    *,
+    query: Mapping[str, str],
+    name: str,
+    content: bytes,
+    timeout_s: float | tuple[float, float],
+) -> Answer | NoAnswer:
+    """Post ``content`` as the member ``media`` of a form, under the file name ``name``."""
+    try:
+        with session.post(
+            url,
+            params=query,
+            files={"media": (name, content)},
+            headers={"Accept": "application/json"},
             timeout=timeout_s,
             allow_redirects=False,
             proxies=_proxies(url),

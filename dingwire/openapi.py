@@ -96,6 +96,11 @@ class OpenApiClient:
         self._lock = threading.Lock()
         self._token: Token | None = None
 
+    @property
+    def endpoint(self) -> str:
+        """Base of the API; without a slash at its end."""
+        return self._endpoint
+
     def send_to_user(self, robot_code: str, staff_id: str, reply: Reply) -> str:
         """Send ``reply`` to one person; return the key of the message.
 

@@ -34,6 +34,7 @@ from worker.resending import InDoubtError, NotSentError, Resender
 from worker.store import Claimed, Finished, Held, LeaseLostError, Merged, Parked, Reason, Step
 from worker.story import agent_steps, beginning
 from worker.turns import Turns
+from worker.uploading import Uploading
 from worker.words import CROWDED, UNSUPPORTED, Language
 
 __all__ = ["Answering", "Tell", "WebhookCheck"]
@@ -66,6 +67,7 @@ class Answering:
         *,
         bots: Bots,
         hosts: WebhookCheck,
+        uploading: Uploading,
         delivery: Delivery,
         late: LateReplies,
         heartbeat: Heartbeat,
@@ -87,6 +89,7 @@ class Answering:
             store: What is remembered.
             bots: Who is written to, each with its agent.
             hosts: Where may be posted to.
+            uploading: Makes media ready to be kept.
             delivery: Posts answers.
             late: What becomes of those that are late.
             heartbeat: Keeps leases alive.
@@ -109,7 +112,7 @@ class Answering:
         self._turns, self._tell, self._handover = turns, tell, handover
         self._bots = bots
         self._hosts = hosts
-        self._delivery = delivery
+        self._uploading, self._delivery = uploading, delivery
         self._late = late
         self._heartbeat = heartbeat
         self._clock = clock
@@ -256,6 +259,7 @@ class Answering:
             return silent
         if self._bots.of(envelope).settings.reply_at_sender:
             replies = addressed(replies, envelope)
+        replies = self._uploading.ready(replies, envelope)
         answer = self._sealer.seal_text(replies_to_json(replies))
         self._store.keep_answer(claim.lease, answer, agent_steps(agent_s, "answered"))
         if claim.rerun:

@@ -15,6 +15,7 @@ from dingwire.cards import Cards
 from dingwire.media import MediaClient
 from dingwire.media_hosts import MediaHosts
 from dingwire.openapi import OpenApiClient
+from dingwire.uploads import Uploads
 from dingwire.webhook import WebhookClient, WebhookHosts
 from worker import metrics
 from worker.agents.runner import AgentRunner
@@ -38,6 +39,7 @@ from worker.settings import WorkerSettings
 from worker.shared_token import SharedToken
 from worker.store import DueMessage, Store, open_store
 from worker.turns import Turns
+from worker.uploading import Uploading
 
 __all__ = ["Runtime", "build", "clock", "openapi_of", "runtime", "stop", "store_of"]
 
@@ -186,6 +188,7 @@ def build(
         store,
         bots=bots,
         hosts=hosts,
+        uploading=Uploading(Uploads(), bots.openapi_of),
         delivery=delivery,
         late=late,
         heartbeat=heartbeat,

@@ -61,7 +61,8 @@ class LocalServer:
 
             def do_POST(self) -> None:
                 raw = self.rfile.read(int(self.headers["Content-Length"] or 0))
-                body = json.loads(raw) if raw else None
+                is_form = self.headers.get_content_type() == "multipart/form-data"
+                body = raw if is_form else json.loads(raw) if raw else None
                 server.seen.append(Seen(self.path, dict(self.headers), body, self.command))
                 self.answer(server.next_answer(self.path))
 

@@ -15,7 +15,7 @@ from typing import Any
 from contract.envelope import Envelope
 from contract.routing import task_id
 from contract.sealing import IN_CLEAR, Sealer
-from dingwire.replies import Markdown, Reply, Text
+from dingwire.replies import Markdown, Media, Reply, Text
 from dingwire.webhook import WebhookHosts
 from worker.agents.runner import AgentRunner
 from worker.answering import Answering
@@ -33,6 +33,7 @@ from worker.settings import WorkerSettings
 from worker.store import DueMessage, MissedReply
 from worker.store.sql import SqlStore
 from worker.turns import Turns
+from worker.uploading import Uploading
 from worker.words import Language
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "Clock",
     "Desk",
     "RecordingProactive",
+    "RecordingUploads",
     "RecordingWebhook",
     "envelope",
     "words",
@@ -141,6 +143,22 @@ class RecordingProactive:
         return self._send("group", robot_code, conversation_id, words(reply))
 
 
+class RecordingUploads:
+    """Takes every file, unless told what to answer; ``at_upload`` is called while it happens."""
+
+    def __init__(self) -> None:
+        self.uploaded: list[Media] = []
+        self.answers: list[Exception] = []
+        self.at_upload: Callable[[], object] = lambda: None
+
+    def upload(self, api: Any, media: Media) -> str:
+        self.at_upload()
+        if self.answers:
+            raise self.answers.pop(0)
+        self.uploaded.append(media)
+        return f"@uploaded{len(self.uploaded)}"
+
+
 class Desk:
     """One store, and any number of workers on it."""
 
@@ -151,6 +169,7 @@ class Desk:
         self.store.prepare()
         self.webhook = RecordingWebhook()
         self.proactive = RecordingProactive()
+        self.uploads = RecordingUploads()
         self.agent_calls: list[str] = []
         self.published: list[DueMessage] = []
         self.told: list[tuple[str, Outcome]] = []
@@ -194,6 +213,7 @@ class Desk:
     ) -> Answering:
         store = PatientStore(self.store, self.published.append)
         sender = self.proactive if proactive == "recording" else proactive
+        uploads_api: Any = sender  # nothing of it is asked by the recording uploads
         heartbeat = Heartbeat(self.store, lease_s=LEASE_S)
         carrier = Carrier(webhook or self.webhook, lambda _: sender)
         late = LateReplies(store, policy=policy, carrier=carrier, heartbeat=heartbeat)
@@ -225,6 +245,7 @@ class Desk:
             store,
             bots=bots or Bots([bot], default=bot),
             hosts=WebhookHosts.parse(hosts),
+            uploading=Uploading(self.uploads, lambda _: uploads_api),
             delivery=delivery,
             late=late,
             heartbeat=heartbeat,

@@ -11,6 +11,7 @@ import pytest
 from contract.envelope import Conversation, Envelope
 from contract.routing import task_id
 from dingwire.errors import (
+    MediaNotUploadedError,
     OpenApiRefusedError,
     OpenApiThrottledError,
     OpenApiUnavailableError,
@@ -26,6 +27,7 @@ from dingwire.replies import (
     Markdown,
     Reply,
     Text,
+    Video,
     replies_from_json,
 )
 from tests.unit.worker.answering_parts import SECRET_WORDS, Desk, envelope
@@ -241,3 +243,57 @@ def test_the_sender_is_mentioned_in_the_first_part_alone(desk):
 
     mentions = [reply.at_user_ids for reply in seen if isinstance(reply, Text | Markdown)]
     assert mentions == [("staff1",), (), ()]
+
+
+def test_content_is_uploaded_before_the_answer_is_kept(desk):
+    """Another worker, that has no such file, could send it."""
+    kept: list[Any] = []
+    desk.uploads.at_upload = lambda: kept.append(desk.record()["answer"])
+    film = Video(data=b"film", name="a.mp4", duration_s=3, cover=Image(data=b"cover"))
+
+    desk.answer(desk.worker(desk.agent(["look", film], takes_s=3600)))
+
+    assert kept == [None, None]
+    assert replies_from_json(desk.missed().answer) == [
+        Text(content="look"),
+        Video(
+            media_id="@uploaded2",
+            name="a.mp4",
+            duration_s=3,
+            cover=Image(media_id="@uploaded1"),
+        ),
+    ]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OpenApiRefusedError("40005", "no such type"), MediaNotUploadedError("it has more than 20 MB")],
+)
+def test_an_upload_that_fails_loses_no_answer(desk, caplog, error):
+    desk.uploads.answers = [error]
+    report = File(path="/srv/salaries.pdf", name="report.pdf")
+
+    with caplog.at_level(logging.WARNING):
+        outcome = desk.answer(desk.worker(desk.agent(["look", report])))
+
+    assert outcome.state is FinalState.SUCCESS
+    assert desk.webhook.posted == ["look", "[文件 · File] report.pdf"]
+    (degraded,) = [r for r in caplog.records if getattr(r, "action", "") == "reply_degraded"]
+    assert str(error) in degraded.getMessage()
+    assert "salaries" not in caplog.text
+    assert "report.pdf" not in caplog.text
+
+
+def test_an_upload_is_tried_twice(desk):
+    desk.uploads.answers = [OpenApiUnavailableError("http 503")]
+
+    desk.answer(desk.worker(desk.agent(File(data=b"x", name="a.pdf"))))
+
+    assert [sent[-1] for sent in desk.proactive.sent] == ["[file]"]
+
+
+def test_without_credentials_nothing_is_uploaded(desk):
+    desk.answer(desk.worker(desk.agent(Image(data=b"x", name="a.png")), proactive=None))
+
+    assert desk.uploads.uploaded == []
+    assert desk.webhook.posted == ["[图片 · Picture] a.png"]
