@@ -22,7 +22,8 @@ DESCRIPTION = """\
 Hold DingTalk's Stream connection and put every chat message on the broker.
 
 Settings come from the environment, .env and the TOML file DINGTALK_CONFIG names;
-DINGTALK_CLIENT_ID and DINGTALK_CLIENT_SECRET are required. Exit 0 after SIGTERM
+DINGTALK_CLIENT_ID and DINGTALK_CLIENT_SECRET are required, or tables of bots, of
+which each has connections of its own. Exit 0 after SIGTERM
 or SIGINT, 1 when HEALTH_PORT is taken, 2 for settings that cannot be read.
 
 With --check it does not listen: it tries what it would need, says what is wrong
@@ -36,12 +37,14 @@ def _now() -> datetime:
 
 
 def _warn_if_everybody_is_denied(settings: ListenerSettings) -> None:
-    if not settings.allowed_users:
-        logger.warning(
-            "EVERYBODY IS DENIED: DINGTALK_ALLOWED_USERS is empty; set it to staff ids, comma "
-            "separated, or to * for everybody",
-            extra={"action": "everybody_denied"},
-        )
+    bots = settings.of_bots
+    for bot in bots:
+        if not bot.allowed_users:
+            logger.warning(
+                "EVERYBODY IS DENIED: DINGTALK_ALLOWED_USERS is empty; set it to staff ids, comma "
+                "separated, or to * for everybody",
+                extra={"action": "everybody_denied", **({"bot": bot.label} if bots[1:] else {})},
+            )
 
 
 async def _run(settings: ListenerSettings) -> None:

@@ -37,6 +37,7 @@ class Stream:
         gate: Gate,
         take: Take,
         *,
+        bot: str = "",
         tally: Tally | None = None,
         silence_limit_s: float = SILENCE_LIMIT_S,
         ttl_s: float | None = None,
@@ -46,16 +47,18 @@ class Stream:
         """Prepare.
 
         Args:
-            gate: Where tickets come from; shared by all streams of the process.
+            gate: Where tickets come from; shared by all streams of the bot.
             take: Given every message, card button and event, and the clock offset; returns its
                 ack, or None.
-            tally: Where all streams of the process count.
+            bot: What log lines call it, where there are several.
+            tally: Where all streams of the bot count.
             silence_limit_s: A socket without a frame or a pong for so long is replaced.
             ttl_s: A socket is replaced after this at the latest; None: when DingTalk says so.
             delays: Between attempts to connect; for tests.
             jitter: Returns a number from 0 to 1.
         """
         self._gate, self._take = gate, take
+        self._whose = {"bot": bot} if bot else {}
         self._tally = tally or Tally()
         self._silence_limit_s, self._ttl_s, self._jitter = silence_limit_s, ttl_s, jitter
         self._backoff = Backoff(first_s=1, cap_s=60, delays=delays, jitter=jitter)
@@ -134,6 +137,7 @@ class Stream:
             extra={
                 "action": "connected",
                 "peer": "dingtalk",
+                **self._whose,
                 "connection_id": link.connection_id,
                 "clock_offset_s": registration.clock_offset.total_seconds(),
             },
@@ -184,6 +188,7 @@ class Stream:
             extra={
                 "action": "reconnecting",
                 "peer": "dingtalk",
+                **self._whose,
                 "reason": reason,
                 "attempt": self._backoff.attempts,
                 "delay_s": round(delay_s, 2),

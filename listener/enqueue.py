@@ -72,7 +72,7 @@ class Enqueuer:
             changed=self._changed,
             batch=batch,
         )
-        self._status: TaskMessage | None = None
+        self._status: dict[str, TaskMessage] = {}
         self._offers = Offers()
         self._stopping = self._given_up = False
         # A RabbitMQ without memory or disk lets in whoever comes, and takes nothing.
@@ -122,13 +122,13 @@ class Enqueuer:
         """How many messages are in memory alone, unacknowledged."""
         return len(self._waiting)
 
-    def tell(self, status: TaskMessage) -> None:
-        """Publish a task when no message waits any more; the next one takes its place.
+    def tell(self, status: TaskMessage, about: str = "") -> None:
+        """Publish a task when no message waits any more; the next one ``about`` it replaces it.
 
         With the broker away it is dropped: it is of no use later, and the disk is for messages.
         """
         with self._changed:
-            self._status = status
+            self._status[about] = status
             self._changed.notify()
 
     def offer(self, task: TaskMessage) -> asyncio.Future[bool]:
@@ -307,21 +307,20 @@ class Enqueuer:
 
     def _publish_status(self) -> None:
         with self._changed:
-            status, self._status = self._status, None
-        if status is None:
-            return
-        with self._giving():
-            try:
-                self._publisher.publish_fleeting(status)
-            except NotConfirmedError as error:  # the queue of the messages may do better
-                logger.debug("status not reported", extra={"reason": str(error)})
+            statuses, self._status = self._status, {}
+        for status in statuses.values():
+            with self._giving():
+                try:
+                    self._publisher.publish_fleeting(status)
+                except NotConfirmedError as error:  # the queue of the messages may do better
+                    logger.debug("status not reported", extra={"reason": str(error)})
 
     def _pause(self, error: Exception) -> bool:
         """Say that the broker is away, and wait a while; True when there is nothing to wait for."""
         self._is_connected = False
         delay_s = self._backoff.next_s()
         with self._changed:
-            self._status = None
+            self._status.clear()
             # A connection that broke may be back at once; a second failure says more.
             self._spooling.is_away = self._backoff.attempts > 1
             self._spooling.nudge()

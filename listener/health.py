@@ -4,6 +4,7 @@ It is not when DingTalk is not heard, when it cannot keep what it hears, or when
 that is away is no illness by itself: the disk stands in for it.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from listener.vitals import Vitals
@@ -14,6 +15,7 @@ __all__ = [
     "HealthPortError",
     "is_hanging",
     "problems",
+    "problems_of_all",
     "summary",
 ]
 
@@ -34,8 +36,19 @@ class HealthPortError(Exception):
         return f"cannot open HEALTH_PORT {self.port}: {self.reason}; name a port that is free"
 
 
+def problems_of_all(bots: Sequence[Vitals]) -> dict[str, str]:
+    """Return what is wrong with any bot, by a word for machines; nothing when all are well."""
+    each = [(vitals.bot, problems(vitals)) for vitals in bots]
+    found = {}
+    for word in dict.fromkeys(word for _, its in each for word in its):
+        whose = [bot for bot, its in each if word in its]
+        text = next(its[word] for _, its in each if word in its)
+        found[word] = text if len(whose) == len(each) else f"{text}: {', '.join(whose)}"
+    return found
+
+
 def problems(vitals: Vitals) -> dict[str, str]:
-    """Return what is wrong, by a word for machines; nothing when all is well."""
+    """Return what is wrong with one bot, by a word for machines; nothing when all is well."""
     found = {}
     if is_hanging(vitals):
         found["event_loop_hangs"] = f"the event loop stands still for over {HANG_LIMIT_S:g} s"
@@ -56,16 +69,28 @@ def is_hanging(vitals: Vitals) -> bool:
     return vitals.loop_standstill_s > HANG_LIMIT_S
 
 
-def summary(vitals: Vitals, found: dict[str, str]) -> dict[str, Any]:
-    """Return what ``/healthz`` shows."""
-    return {
+def summary(bots: Sequence[Vitals], found: dict[str, str]) -> dict[str, Any]:
+    """Return what ``/healthz`` shows; where there are several bots, each by itself as well."""
+    first = bots[0]  # for what they share
+    ages = [age for vitals in bots if (age := vitals.last_frame_age_s) is not None]
+    shown = {
         "status": "unavailable" if found else "ok",
         "reasons": found,
-        "listener": vitals.listener,
-        "release": vitals.release,
+        "listener": first.listener,
+        "release": first.release,
+        "connections_up": sum(vitals.connections_up for vitals in bots),
+        "connections_wanted": sum(vitals.connections_wanted for vitals in bots),
+        "last_frame_age_s": min(ages, default=None),
+        "broker_up": first.enqueuer.is_broker_up,
+        "spooled_messages": first.spool.backlog,
+    }
+    return shown if len(bots) == 1 else shown | {"bots": [_own(vitals) for vitals in bots]}
+
+
+def _own(vitals: Vitals) -> dict[str, Any]:
+    return {
+        "bot": vitals.bot,
         "connections_up": vitals.connections_up,
         "connections_wanted": vitals.connections_wanted,
         "last_frame_age_s": vitals.last_frame_age_s,
-        "broker_up": vitals.enqueuer.is_broker_up,
-        "spooled_messages": vitals.spool.backlog,
     }

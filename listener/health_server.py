@@ -8,13 +8,14 @@ import logging
 import socket
 import socketserver
 import threading
+from collections.abc import Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from prometheus_client.exposition import choose_encoder
 
-from listener.health import HealthPortError, is_hanging, problems, summary
+from listener.health import HealthPortError, is_hanging, problems_of_all, summary
 from listener.metrics import registry_of
 from listener.vitals import Vitals
 
@@ -29,14 +30,14 @@ LOOK_EVERY_S = 0.2
 class HealthServer:
     """Answers until closed."""
 
-    def __init__(self, port: int, vitals: Vitals) -> None:
+    def __init__(self, port: int, bots: Sequence[Vitals]) -> None:
         """Open the port, on all interfaces.
 
         Raises:
             HealthPortError: It is taken, or not ours to take.
         """
         try:
-            self._server = _Server(port, vitals)
+            self._server = _Server(port, bots)
         except OSError as error:
             raise HealthPortError(port, error.strerror or str(error)) from None
         self._thread = threading.Thread(
@@ -56,8 +57,8 @@ class _Server(socketserver.ThreadingTCPServer):
     block_on_close = False
     request_queue_size = 32
 
-    def __init__(self, port: int, vitals: Vitals) -> None:
-        self.vitals, self.registry = vitals, registry_of(vitals)
+    def __init__(self, port: int, bots: Sequence[Vitals]) -> None:
+        self.bots, self.registry = bots, registry_of(bots)
         # A probe may come by either; where there is no IPv6, by the other.
         is_dual = socket.has_dualstack_ipv6()
         self.address_family = socket.AF_INET6 if is_dual else socket.AF_INET
@@ -82,10 +83,10 @@ class _Handler(BaseHTTPRequestHandler):
         """Answer."""
         match self.path.partition("?")[0]:
             case "/healthz":
-                found = problems(self.server.vitals)
-                self._answer_json(not found, summary(self.server.vitals, found))
+                found = problems_of_all(self.server.bots)
+                self._answer_json(not found, summary(self.server.bots, found))
             case "/livez":
-                is_alive = not is_hanging(self.server.vitals)
+                is_alive = not is_hanging(self.server.bots[0])  # they share it
                 self._answer_json(is_alive, {"status": "ok" if is_alive else "unavailable"})
             case "/metrics":
                 encode, kind = choose_encoder(self.headers.get("Accept", ""))

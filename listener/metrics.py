@@ -4,7 +4,7 @@ The numbers are those of :class:`~listener.vitals.Vitals`: nothing is counted he
 listener without ``HEALTH_PORT`` needs none of this.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -26,12 +26,41 @@ __all__ = ["registry_of"]
 PREFIX = "dingtalk_listener"
 
 
-def registry_of(vitals: Vitals) -> CollectorRegistry:
-    """Return a registry with the metrics of this listener and of its process."""
+# Of the process, whose bots have them in common.
+SHARED = frozenset(
+    f"{PREFIX}_{name}"
+    for name in (
+        *("build", "spool_dropped", "broker_up", "waiting_messages", "spool_messages"),
+        *("spool_bytes", "spool_limit_bytes", "event_loop_lag_seconds"),
+    )
+)
+
+
+def registry_of(bots: Sequence[Vitals]) -> CollectorRegistry:
+    """Return a registry with the metrics of this listener and of its process.
+
+    With several bots, what is a bot's own has the label ``bot``.
+    """
     registry = CollectorRegistry()
-    registry.register(_Listener(vitals))
+    registry.register(_Listener(bots[0]) if len(bots) == 1 else _Listeners(bots))
     ProcessCollector(registry=registry)
     return registry
+
+
+class _Listeners(Collector):
+    def __init__(self, bots: Sequence[Vitals]) -> None:
+        self._each = [(vitals.bot, _Listener(vitals)) for vitals in bots]
+
+    def collect(self) -> Iterator[Metric]:
+        names = [bot for bot, _ in self._each]
+        for families in zip(*(listener.collect() for _, listener in self._each), strict=True):
+            if families[0].name not in SHARED:
+                families[0].samples = [
+                    sample._replace(labels={"bot": bot, **sample.labels})
+                    for bot, family in zip(names, families, strict=True)
+                    for sample in family.samples
+                ]
+            yield families[0]
 
 
 class _Listener(Collector):

@@ -1,8 +1,12 @@
-"""The listener put together; run by ``__main__.py``, and by tests in their own event loop."""
+"""The listener put together; run by ``__main__.py``, and by tests in their own event loop.
+
+What there is once for each bot is in ``listener/line.py``.
+"""
 
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -10,13 +14,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from contract.broker import Broker
-from dingwire.gateway import register
-from dingwire.http import new_session
 from listener.connection import Stream
 from listener.daemon_thread import in_daemon_thread
 from listener.enqueue import Enqueuer
-from listener.gate import REFUSED_DELAY_S, Gate
+from listener.gate import REFUSED_DELAY_S
 from listener.intake import Intake
+from listener.line import Line
 from listener.settings import ListenerSettings
 from listener.spool import Spool
 from listener.status import Reporter
@@ -31,7 +34,6 @@ __all__ = ["serve"]
 
 logger = logging.getLogger(__name__)
 
-REGISTER_LIMIT_S = 10.0
 # Together less than 5 s, the time a platform may give before it kills.
 ACK_LIMIT_S = 2.5
 FLUSH_LIMIT_S = 1.0
@@ -60,54 +62,60 @@ async def serve(
     spool = Spool(settings.data_dir / "spool", max_bytes=settings.spool_max_mb * 2**20)
     broker = Broker.from_url(settings.broker_url, settings.data_dir)
     enqueuer = Enqueuer(broker, spool, clock=clock, delays=delays)
-    tally = Tally()
-    intake = Intake(settings, enqueuer, clock=clock, monotonic=time.monotonic, tally=tally)
-    user_agent = f"celery-dingtalk/{release()}"
-    session = new_session(user_agent)
-    ask = partial(
-        register,
-        session,
-        endpoint=settings.openapi_endpoint,
-        client_id=settings.client_id,
-        client_secret=settings.client_secret.get_secret_value(),
-        user_agent=user_agent,
-        timeout_s=REGISTER_LIMIT_S,
-        clock=clock,
-    )
-    gate = Gate(ask, refused_delay_s=refused_delay_s)
-    streams = [
-        Stream(
-            gate,
-            intake.take,
-            tally=tally,
-            silence_limit_s=settings.silence_limit_s,
-            ttl_s=settings.connection_ttl_s,
-            delays=delays,
-        )
-        for _ in range(settings.connections)
-    ]
+    lines = _lines(settings, enqueuer, clock, delays, refused_delay_s)
+    streams = [stream for line in lines for stream in line.streams]
     pulse = Pulse(partial(_renew, streams), clock=clock, monotonic=time.monotonic)
-    vitals = Vitals(
-        settings,
-        tally=tally,
-        streams=streams,
-        enqueuer=enqueuer,
-        spool=spool,
-        pulse=pulse,
-        clock=clock,
-    )
+    vitals = [
+        Vitals(
+            line.settings,
+            tally=line.tally,
+            streams=line.streams,
+            enqueuer=enqueuer,
+            spool=spool,
+            pulse=pulse,
+            clock=clock,
+        )
+        for line in lines
+    ]
     health = _health_server(settings.health_port, vitals)
     enqueuer.start()
-    reporter = Reporter(vitals, enqueuer.tell)
-    await _until(stop, pulse.run(), reporter.run(), *(stream.run() for stream in streams))
+    reporters = [Reporter(each, partial(enqueuer.tell, about=each.bot)) for each in vitals]
+    reporting = (reporter.run() for reporter in reporters)
+    await _until(stop, pulse.run(), *reporting, *(stream.run() for stream in streams))
     await asyncio.gather(*(stream.close(ACK_LIMIT_S) for stream in streams))
-    session.close()
-    reporter.last()
+    for line, reporter in zip(lines, reporters, strict=True):
+        line.close()
+        reporter.last()
     unconfirmed, _ = await asyncio.gather(enqueuer.stop(FLUSH_LIMIT_S), _close(health))
-    _say_stopped(unconfirmed, enqueuer.left_behind, tally)
+    _say_stopped(unconfirmed, enqueuer.left_behind, [line.tally for line in lines])
 
 
-def _health_server(port: int | None, vitals: Vitals) -> "HealthServer | None":
+def _lines(
+    settings: ListenerSettings,
+    enqueuer: Enqueuer,
+    clock: Callable[[], datetime],
+    delays: Sequence[float] | None,
+    refused_delay_s: float,
+) -> list[Line]:
+    lines, are_several = [], len(settings.of_bots) > 1
+    for bot in settings.of_bots:
+        tally = Tally()
+        lines.append(
+            Line(
+                bot,
+                Intake(bot, enqueuer, clock=clock, monotonic=time.monotonic, tally=tally),
+                tally,
+                user_agent=f"celery-dingtalk/{release()}",
+                clock=clock,
+                name=bot.label if are_several else "",
+                delays=delays,
+                refused_delay_s=refused_delay_s,
+            )
+        )
+    return lines
+
+
+def _health_server(port: int | None, vitals: Sequence[Vitals]) -> "HealthServer | None":
     if port is None:
         return None
     # Here, because without the port nobody should pay for Prometheus' library.
@@ -121,7 +129,7 @@ async def _close(health: "HealthServer | None") -> None:
         await in_daemon_thread(health.close)
 
 
-def _say_stopped(unconfirmed: int, left_behind: int, tally: Tally) -> None:
+def _say_stopped(unconfirmed: int, left_behind: int, tallies: Sequence[Tally]) -> None:
     if unconfirmed:
         logger.error(
             "stopped with messages that neither broker nor disk has; they were not acknowledged",
@@ -132,7 +140,7 @@ def _say_stopped(unconfirmed: int, left_behind: int, tally: Tally) -> None:
             "stopped with messages on the disk; the next listener with this DATA_DIR sends them",
             extra={"action": "spool_left", "messages": left_behind},
         )
-    happened = {action: count for action, count in tally.messages.items() if count}
+    happened: Counter[str] = sum((+tally.messages for tally in tallies), Counter())
     logger.info("listener stopped", extra={"action": "stopped", **happened})
 
 

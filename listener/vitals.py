@@ -1,7 +1,7 @@
-"""How the listener does, in one place; read from any thread and never waited for.
+"""How the listener does for one bot, in one place; read from any thread and never waited for.
 
-``listener/service.py`` makes one; the health check, the metrics and the status report are three
-ways to tell what is here.
+``listener/service.py`` makes one for each bot; they share broker, disk and event loop. The health
+check, the metrics and the status report are three ways to tell what is here.
 """
 
 import os
@@ -49,9 +49,9 @@ class Vitals:
         """Prepare.
 
         Args:
-            settings: For what is said of them: nothing secret.
-            tally: What was counted.
-            streams: The connections to DingTalk.
+            settings: The bot's, for what is said of them: nothing secret.
+            tally: What was counted of it.
+            streams: Its connections to DingTalk.
             enqueuer: The way to the broker.
             spool: What is on the disk.
             pulse: Of the event loop.
@@ -63,6 +63,7 @@ class Vitals:
         self.tally, self.enqueuer, self.spool = tally, enqueuer, spool
         self._clock, self._monotonic = clock, monotonic
         self._started_at, self._began = clock(), monotonic()
+        self.bot = settings.label
         self.listener = f"{socket.gethostname()}:{os.getpid()}"
         self.release = release()
 

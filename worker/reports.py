@@ -27,7 +27,7 @@ __all__ = ["LISTENER", "record"]
 
 logger = logging.getLogger(__name__)
 
-LISTENER = "listener"  # the kind of the store's note; its key is the listener's id
+LISTENER = "listener"  # the kind of the store's note; its key names the listener and the bot
 
 # Eight reports of a listener; with none for so long it is forgotten.
 _KEPT_S = 120.0
@@ -78,16 +78,21 @@ def _remember(store: PatientStore, status: ListenerStatus, now: datetime) -> boo
     try:
         if _is_overtaken(store, status):
             return False
-        store.remember(LISTENER, status.listener, facts, ttl_s=_KEPT_S)
+        store.remember(LISTENER, _key(status), facts, ttl_s=_KEPT_S)
     except StoreError as error:
         logger.debug("a listener's status is not remembered: %s", error)
         return False
     return True
 
 
+def _key(status: ListenerStatus) -> str:
+    """A listener reports each of its bots by itself."""
+    return f"{status.listener} {status.bot}"
+
+
 def _is_overtaken(store: PatientStore, status: ListenerStatus) -> bool:
     """Whether a later one is there: two workers may have taken one each."""
-    known = {note.key: note.facts for note in store.remembered(LISTENER)}.get(status.listener)
+    known = {note.key: note.facts for note in store.remembered(LISTENER)}.get(_key(status))
     return known is not None and datetime.fromisoformat(known["sent_at"]) > status.sent_at
 
 

@@ -37,7 +37,7 @@ def _metrics(folder: Path) -> Iterator[str]:
         pulse=Pulse(print, clock=_now, monotonic=lambda: 0.0),
         clock=_now,
     )
-    for family in registry_of(vitals).collect():
+    for family in registry_of([vitals]).collect():
         for sample in family.samples:
             if sample.name.startswith("dingtalk_listener_"):
                 yield sample.name

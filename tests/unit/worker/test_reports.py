@@ -151,7 +151,7 @@ def test_how_a_listener_does_is_remembered_under_its_name(desk, store):
     assert record(store, _status(connections_up=1), Order.NONE, now=NOW) == 1
 
     (note,) = desk.store.remembered("listener")
-    assert note.key == "host:1"
+    assert note.key == "host:1 ding1"
     assert note.facts == _status(connections_up=1).to_wire() | {"age_s": 0.0}
 
 
