@@ -1,6 +1,6 @@
 // The chat page: shows what the simulator's event feed tells, says what is typed.
 
-import { markdown } from "/markdown.js";
+import { answerBubble, cardBubble, element, messageBubble } from "/bubbles.js";
 
 const SHOWN_AT_MOST = 300;
 const STATES = {
@@ -8,21 +8,15 @@ const STATES = {
   refused: "refused by the bot", answered: "answered", expired: "expired", lost: "lost: no bot",
 };
 const $ = (id) => document.getElementById(id);
-const me = { person: "alice", place: "private" };
+const me = { person: "alice", place: "private", robot: "" };
 let people = [], conversations = [], connections = new Map(), endpoint = location.origin;
 let items = new Map(), drawn = new Map(), unread = new Map();
-let clockOffset = 0, isCaughtUp = false, isAsked = false, serial = 0;
+let clockOffset = 0, isCaughtUp = false, isAsked = false, serial = 0, quoted = null;
 
+const robots = () => [...new Set([...connections.values()].filter((each) => each.state === "open").map((each) => each.client_id))];
 const now = () => Date.now() + clockOffset;
 const person = (id) => people.find((each) => each.staff_id === id);
 const nick = (id) => person(id)?.nick ?? id;
-
-function element(tag, classes = "", text = null) {
-  const made = document.createElement(tag);
-  if (classes) made.className = classes;
-  if (text !== null) made.textContent = text;
-  return made;
-}
 
 function face(id, extra = null) {
   const index = Math.max(0, people.findIndex((each) => each.staff_id === id));
@@ -36,7 +30,7 @@ function face(id, extra = null) {
 
 function hereId() {
   const wanted = me.place === "private"
-    ? (each) => !each.is_group && each.name === me.person
+    ? (each) => !each.is_group && each.name === me.person && each.robot === me.robot
     : (each) => each.is_group && each.name === me.place;
   return conversations.find(wanted)?.conversation_id ?? null;
 }
@@ -66,6 +60,9 @@ function listen() {
   on("message", (record) => keep(record.message_id, { kind: "message", at: record.created_at_ms, record, where: record.conversation_id }));
   on("reply", (record) => {
     if (record.conversation_id) keep(`r${++serial}`, { kind: "reply", at: record.at_ms, record, where: record.conversation_id });
+  });
+  on("card", (record) => {
+    for (const id of Object.keys(record.places)) keep(`c${record.out_track_id}@${id}`, { kind: "card", at: record.created_at_ms, record, where: id });
   });
   on("proactive", (record) => {
     for (const id of record.conversation_ids) keep(`p${++serial}`, { kind: "proactive", at: record.at_ms, record, where: id });
@@ -103,8 +100,7 @@ function setPill(state, text) {
 }
 
 function drawBot() {
-  const live = [...connections.values()].filter((each) => each.state === "open");
-  const names = [...new Set(live.map((each) => each.client_id))];
+  const live = [...connections.values()].filter((each) => each.state === "open"), names = robots();
   $("help").hidden = connections.size > 0;
   $("bot").title = live.map((each) => `${each.client_id} ${each.ua}`).join("\n");
   if (live.length) setPill("up", live.length === 1 ? "bot connected" : `${names.length === 1 ? "bot" : `${names.length} bots`} connected, ${live.length} connections`);
@@ -128,23 +124,28 @@ function drawPeople() {
   // A load test brings hundreds of people; the list shows who is of use here.
   const shown = people.filter((each, index) => index < 12 || each.staff_id === me.person);
   $("people").replaceChildren(...shown.map((each) => {
-    const id = conversations.find((one) => !one.is_group && one.name === each.staff_id)?.conversation_id;
+    const own = conversations.filter((one) => !one.is_group && one.name === each.staff_id);
     const isMe = each.staff_id === me.person;
-    const count = isMe ? 0 : unread.get(id);
+    const count = isMe ? 0 : own.reduce((sum, one) => sum + (unread.get(one.conversation_id) ?? 0), 0);
     return row(face(each.staff_id), each.nick, "aria-pressed", isMe, count, () => { me.person = each.staff_id; });
   }));
 }
 
 function drawConversations() {
-  const mine = conversations.find((each) => !each.is_group && each.name === me.person);
-  const first = row(face("", "bot"), "Private chat", "aria-current", me.place === "private", unread.get(mine?.conversation_id), () => { me.place = "private"; });
+  const several = robots().length > 1 ? robots() : [];
+  const privates = ["", ...several].map((robot) => {
+    const chat = conversations.find((each) => !each.is_group && each.name === me.person && each.robot === robot);
+    const isHere = me.place === "private" && me.robot === robot;
+    const name = robot ? `Private with ${robot}` : "Private chat";
+    return row(face("", "bot"), name, "aria-current", isHere, unread.get(chat?.conversation_id), () => { me.place = "private"; me.robot = robot; });
+  });
   const groups = conversations.filter((each) => each.is_group).slice(0, 12).map((each) =>
-    row(face("", "group"), each.name, "aria-current", me.place === each.name, unread.get(each.conversation_id), () => { me.place = each.name; }));
-  $("conversations").replaceChildren(first, ...groups);
+    row(face("", "group"), each.name, "aria-current", me.place === each.name, unread.get(each.conversation_id), () => { me.place = each.name; me.robot = ""; }));
+  $("conversations").replaceChildren(...privates, ...groups);
   const isPrivate = me.place === "private";
   const here = conversations.find((each) => each.conversation_id === hereId());
   const detail = isPrivate ? "only the two of them read this" : (here?.members ?? []).map(nick).slice(0, 6).join(", ");
-  $("title").replaceChildren(isPrivate ? `${nick(me.person)} and the bot` : me.place, element("small", "", detail));
+  $("title").replaceChildren(isPrivate ? `${nick(me.person)} and ${me.robot || "the bot"}` : me.place, element("small", "", detail));
   $("text").placeholder = isPrivate ? `Write to the bot as ${nick(me.person)}` : `Write @bot in ${me.place} as ${nick(me.person)}`;
 }
 
@@ -156,7 +157,7 @@ function drawMessages() {
   for (const [key, item] of shown) {
     let old = drawn.get(key);
     if (!old || old.version !== item.version) {
-      const made = item.kind === "message" ? messageRow(item.record) : answerRow(item);
+      const made = ROWS[item.kind](item);
       old?.node.replaceWith(made);
       old = { node: made, version: item.version };
       drawn.set(key, old);
@@ -182,50 +183,59 @@ function shell(classes, shownFace, name, bubble) {
   return [line, body];
 }
 
-function messageRow(record) {
-  const text = record.kind === "text" ? record.text : `[${record.kind}] ${record.text}`;
-  const [line, body] = shell(record.person === me.person ? "mine" : "", face(record.person), record.nick, element("div", "bubble plain", text));
+function quoteButton(key, text) {
+  const made = element("button", "quote", "Reply");
+  made.type = "button";
+  made.addEventListener("click", () => { quote({ key, text }); $("text").focus(); });
+  return made;
+}
+
+function quote(chosen) {
+  quoted = chosen;
+  $("quoting").hidden = !chosen;
+  $("quoting").firstElementChild.textContent = chosen?.text ?? "";
+}
+
+function messageRow({ record }) {
+  const [line, body] = shell(record.person === me.person ? "mine" : "", face(record.person), record.nick, messageBubble(record));
   const meta = element("div", "meta");
   const state = element("span", `state ${record.state}`, STATES[record.state] ?? record.state);
   const left = element("span", "countdown");
   Object.assign(left.dataset, { expires: record.expires_at_ms, state: record.state });
-  meta.append(element("span", "", clock(record.created_at_ms)), state, left);
+  for (const each of record.reactions) meta.append(element("span", "reaction", each));
+  meta.append(element("span", "", clock(record.created_at_ms)), state, left, quoteButton(record.message_id, record.text || `[${record.kind}]`));
   body.append(meta);
+  return line;
+}
+
+function refusedRow({ kind, record }) {
+  const line = element("li", "note");
+  const reason = kind === "reply" ? `errcode ${record.errcode} ${record.errmsg}` : record.code;
+  line.append(element("p", "", record.status && record.status !== 200 ? `a reply met HTTP ${record.status}` : `a reply was not shown: ${reason}`));
   return line;
 }
 
 function answerRow({ kind, record }) {
-  if (!record.accepted) {
-    const line = element("li", "note");
-    const reason = kind === "reply" ? `errcode ${record.errcode} ${record.errmsg}` : record.code;
-    line.append(element("p", "", record.status && record.status !== 200 ? `a reply met HTTP ${record.status}` : `a reply was not shown: ${reason}`));
-    return line;
-  }
-  const [line, body] = shell("bot", face("", "bot"), "Bot", answerBubble(record, kind));
+  if (!record.accepted) return refusedRow({ kind, record });
+  const [line, body] = shell("bot", face("", "bot"), record.robot || "Bot", answerBubble(kind, record, nick));
   const meta = element("div", "meta");
   meta.append(element("span", "", clock(record.at_ms)));
   if (kind === "proactive") meta.append(element("span", "", "sent by the API, without a webhook"));
+  meta.append(quoteButton(record.reply_id || record.process_query_key, record.text));
   body.append(meta);
   return line;
 }
 
-function answerBubble(record, kind) {
-  const body = record.body ?? {};
-  const type = kind === "proactive" ? (body.msgKey === "sampleText" ? "text" : "markdown") : body.msgtype;
-  if (type === "text") return element("div", "bubble plain", record.text);
-  const bubble = element("div", "bubble");
-  bubble.innerHTML = markdown(source(type, body, record.text));
-  return bubble;
+function cardRow({ record }) {
+  const press = (action, params) => order("click", { card: record.out_track_id, action_id: action, person: me.person, params });
+  const [line, body] = shell("bot", face("", "bot"), "Bot", cardBubble(record, me.person, press));
+  const meta = element("div", "meta");
+  meta.append(element("span", "", clock(record.created_at_ms)), element("span", "", `card, ${record.state}`), quoteButton(record.out_track_id, record.text));
+  body.append(meta);
+  return line;
 }
 
-function source(type, body, text) {
-  const part = body[type] ?? {};
-  if (type === "link") return `**${part.title}**\n\n${text}\n\n[${part.messageUrl}](${part.messageUrl})`;
-  if (type === "feedCard") return (part.links ?? []).map((each) => `- [${each.title}](${each.messageURL})`).join("\n");
-  if (type !== "actionCard") return text;
-  const buttons = part.singleURL ? [{ title: part.singleTitle, actionURL: part.singleURL }] : part.btns ?? [];
-  return `${text}\n\n${buttons.map((each) => `[${each.title}](${each.actionURL})`).join(" · ")}`;
-}
+const ROWS = { message: messageRow, reply: answerRow, proactive: answerRow, card: cardRow };
 
 function thinkingRow() {
   const dots = element("div", "bubble");
@@ -255,23 +265,66 @@ function tick() {
 
 // Typing
 
-async function say(text) {
-  const group = me.place === "private" ? null : me.place;
-  const response = await fetch("/control/say", {
-    method: "POST", headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ text, person: me.person, group }),
+async function order(verb, body) {
+  const response = await fetch(`/control/${verb}`, {
+    method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
   });
-  if (!response.ok) throw new Error(await response.text());
+  if (!response.ok) throw new Error((await response.json()).error ?? response.statusText);
 }
 
-$("composer").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  const text = $("text").value.trim();
-  if (!text) return;
+// In a group with several bots those are written to that the text names, else all.
+function addressed(text) {
+  if (me.place === "private") return me.robot || [];
+  const all = robots(), named = all.filter((each) => text.includes(`@${each}`));
+  return all.length > 1 ? (named.length ? named : all) : [];
+}
+
+async function say(kind, files = []) {
+  const text = $("text").value.trim(), answered = quoted;
+  if (!text && kind === "text") return;
+  const isRich = kind === "picture" && text;
   $("text").value = "";
+  quote(null);
   fit();
-  try { await say(text); await refresh(); toEnd(); } catch { $("text").value = text; setPill("down", "the simulator is gone"); }
+  try {
+    await order("say", {
+      text, files, person: me.person, group: me.place === "private" ? null : me.place, kind: isRich ? "richText" : kind,
+      ...(answered && { quote: answered.key }), to: addressed(text),
+    });
+    await refresh();
+    toEnd();
+  } catch (failed) {
+    $("text").value = text;
+    quote(answered);
+    setPill("down", failed instanceof TypeError ? "the simulator is gone" : failed.message);
+  }
+}
+
+function kindOf(file) {
+  const kind = file.type.split("/")[0];
+  return { image: "picture", audio: "audio", video: "video" }[kind] ?? "file";
+}
+
+async function sendFile(file) {
+  const bytes = new Uint8Array(await file.arrayBuffer());
+  let binary = "";
+  for (const each of bytes) binary += String.fromCharCode(each);
+  await say(kindOf(file), [{ name: file.name, base64: btoa(binary), media_type: file.type }]);
+}
+
+$("composer").addEventListener("submit", (event) => { event.preventDefault(); say("text"); });
+$("attach").addEventListener("click", (event) => {
+  const kind = event.target.dataset.kind;
+  if (!kind) return;
+  $("attach").open = false;
+  say(kind);
 });
+$("file").addEventListener("change", async () => {
+  $("attach").open = false;
+  for (const each of $("file").files) await sendFile(each);
+  $("file").value = "";
+});
+$("quoting").querySelector("button").addEventListener("click", () => quote(null));
 $("text").addEventListener("keydown", (event) => {
   // An input method ends a Chinese word with Enter too; that one is not ours.
   if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;

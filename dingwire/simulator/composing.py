@@ -51,6 +51,7 @@ def compose(world: World, said: Utterance) -> Message:
     session = next(iter(sessions.values()))
     webhooks = {robot: world.webhook_url(each) for robot, each in sessions.items() if robot}
     coded = _coded(world, said)
+    world.files.sent[message_id] = [each.file for each in coded]
     quote = None if said.quote is None else _quote(world, said.quote)
     data = payloads.message_data(
         text=said.text,
@@ -148,11 +149,14 @@ def _quote_of_person(sender: Person, message: Message) -> Quote:
     )
 
 
-def _find(world: World, key: str) -> Message | ProactiveSend | Card:
-    """A message by its id, a card by its ``outTrackId``, or a send by its ``processQueryKey``."""
+def _find(world: World, key: str) -> Message | Reply | ProactiveSend | Card:
+    """A message or reply by its id, a card by its ``outTrackId``, a send by its key."""
     known = world.journal.messages.get(key) or world.journal.cards.get(key)
     if known is not None:
         return known
+    for reply in world.journal.replies:
+        if reply.reply_id == key:
+            return reply
     for send in world.journal.proactive:
         if key and send.process_query_key == key:
             return send

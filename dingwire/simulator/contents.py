@@ -43,7 +43,9 @@ class Quote:
     @property
     def text(self) -> str:
         """What people see of it."""
-        return str((self.content or {}).get("text", f"[{self.kind}]"))
+        items = (self.content or {}).get("richText", [])
+        words = "".join(str(each.get("content", "")) for each in items)
+        return str((self.content or {}).get("text") or words or f"[{self.kind}]")
 
     @property
     def is_from_bot(self) -> bool:

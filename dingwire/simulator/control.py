@@ -85,6 +85,7 @@ class Control:
                     "conversation_id": each.conversation_id,
                     "name": each.name,
                     "is_group": each.is_group,
+                    "robot": each.robot,
                     "members": sorted(each.members),
                 }
                 for each in world.conversations.values()
@@ -117,6 +118,7 @@ class Control:
             if found is None:
                 raise ValueError("conversation is not known")
             person, group = (person, found.name) if found.is_group else (found.name, None)
+            body.setdefault("to", found.robot or ())
         message = await self._simulator.say(
             str(body["text"]),
             str(person),

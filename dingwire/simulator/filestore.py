@@ -72,6 +72,7 @@ class FileStore:
         self._codes: dict[str, DownloadCode] = {}
         self._stored: dict[str, Stored] = {}
         self._media: dict[str, File] = {}
+        self.sent: dict[str, list[File]] = {}  # by message id, for the chat page
 
     def code(self, file: File, *, robots: set[str] | None, life_s: float) -> str:
         """A new download code for ``file``."""

@@ -1,7 +1,7 @@
-"""The chat page and its live feed (server-sent events).
+"""The chat page, its live feed (server-sent events) and the files it shows.
 
-``server`` mounts it; the page itself is chat.html, chat.css, chat.js and markdown.js beside this
-module.
+``server`` mounts it; the page itself is chat.html, chat.css, chat.js, bubbles.js and markdown.js
+beside this module.
 """
 
 import asyncio
@@ -12,27 +12,34 @@ from typing import Any
 from aiohttp import web
 
 from dingwire.simulator.control import refuse_strangers
-from dingwire.simulator.journal import Journal, as_json
+from dingwire.simulator.journal import as_json
+from dingwire.simulator.world import World
 
 __all__ = ["Page"]
 
-FILES = {"": "chat.html"} | {name: name for name in ("chat.css", "chat.js", "markdown.js")}
+FILES = {"": "chat.html"} | {
+    name: name for name in ("chat.css", "chat.js", "bubbles.js", "markdown.js")
+}
 TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
-SHOWN = frozenset({"connection", "message", "reply", "proactive", "reset"})
+SHOWN = frozenset({"connection", "message", "reply", "proactive", "card", "reset"})
+PRIVATE = ("headers", "payload", "raw_data", "session_webhook", "webhooks", "codes", "guids")
 POLICY = "default-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'"
+PICTURE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/bmp"})
 KEEP_ALIVE_S = 15.0
 
 
 class Page:
     """Serves a few files and one stream of events."""
 
-    def __init__(self, journal: Journal) -> None:
-        self._journal = journal
+    def __init__(self, world: World) -> None:
+        self._journal = world.journal
+        self._files = world.files
 
     def routes(self) -> list[web.RouteDef]:
         """The routes of the page."""
         files = [web.get(f"/{path}", self._file) for path in FILES]
-        return [*files, web.get("/control/events", self._events)]
+        feed = web.get("/control/events", self._events)
+        return [*files, feed, web.get("/control/files", self._sent_file)]
 
     async def _file(self, request: web.Request) -> web.Response:
         refuse_strangers(request)
@@ -43,6 +50,23 @@ class Page:
             content_type=TYPES[name.rpartition(".")[2]],
             headers={"Content-Security-Policy": POLICY, "Cache-Control": "no-store"},
         )
+
+    async def _sent_file(self, request: web.Request) -> web.Response:
+        """What a person sent along with a message, or a bot uploaded; only pictures are shown."""
+        refuse_strangers(request)
+        query = request.query
+        index = query.get("index", "0")
+        file = self._files.media(query.get("media"))
+        if file is None and index.isdigit():
+            sent = self._files.sent.get(query.get("message", ""), [])[int(index) :]
+            file = sent[0] if sent else None
+        if file is None:
+            raise web.HTTPNotFound(text="there is no such file")
+        headers = {"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff"}
+        if file.type_or_guess not in PICTURE_TYPES:
+            headers["Content-Disposition"] = "attachment"
+        headers["Content-Type"] = file.type_or_guess
+        return web.Response(body=file.content, headers=headers)
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         refuse_strangers(request)
@@ -73,7 +97,8 @@ class Page:
         said = [(each.created_at_ms, "message", each) for each in self._journal.messages.values()]
         came = [(each.at_ms, "reply", each) for each in self._journal.replies]
         sent = [(each.at_ms, "proactive", each) for each in self._journal.proactive]
-        happened = sorted([*said, *came, *sent], key=lambda each: each[0])
+        made = [(each.created_at_ms, "card", each) for each in self._journal.cards.values()]
+        happened = sorted([*said, *came, *sent, *made], key=lambda each: each[0])
         return [(kind, record) for _, kind, record in happened]
 
 
@@ -86,6 +111,6 @@ async def _next(queue: asyncio.Queue[str]) -> str:
 
 def _event(kind: str, record: Any) -> str:
     body = record if isinstance(record, dict) else as_json(record)
-    for private in ("headers", "payload", "raw_data", "session_webhook"):
+    for private in PRIVATE:
         body.pop(private, None)
     return f"event: {kind}\ndata: {json.dumps(body, ensure_ascii=False)}\n\n"

@@ -3,6 +3,7 @@
 The faces write these records into the ``journal``; tests, the control API and the page read them.
 """
 
+import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -132,3 +133,6 @@ class Reply:
     errcode: int = 0
     errmsg: str = "ok"
     after_message_ids: list[str] = field(default_factory=list)
+    reply_id: str = field(
+        default_factory=lambda: f"reply{uuid.uuid4().hex}"
+    )  # ours, to quote it by

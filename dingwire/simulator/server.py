@@ -246,7 +246,7 @@ class Simulator(Orders):
                 *Cards(self.world, self._access).routes(),
                 *Emotions(self.world, self._access).routes(),
                 *Control(self).routes(),
-                *Page(self.world.journal).routes(),
+                *Page(self.world).routes(),
             ]
         )
         return app

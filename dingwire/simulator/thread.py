@@ -170,6 +170,11 @@ class SimulatorThread(ThreadViews):
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
+        # Requests that were cut off, a page's feed for one, end before their loop does.
+        cut_off = asyncio.all_tasks(self._loop)
+        for task in cut_off:
+            task.cancel()
+        self._loop.run_until_complete(asyncio.gather(*cut_off, return_exceptions=True))
         self._loop.close()
 
     def _end_thread(self) -> None:

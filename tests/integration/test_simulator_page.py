@@ -18,6 +18,8 @@ from tests.browser import chromium
 from tests.integration.simulator_bot import RawBot
 from tests.servers import PATIENCE_S
 
+CODE = ("chat.js", "bubbles.js", "markdown.js")
+
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
@@ -72,6 +74,39 @@ class ChatPage:
     def click(self, selector: str, name: str) -> None:
         buttons = self._browser.find_elements(By.CSS_SELECTOR, selector)
         next(each for each in buttons if name in each.text).click()
+
+
+class BrowserCaller:
+    """A bot's calls, made from the page because that is at hand here."""
+
+    def __init__(self, browser: webdriver.Chrome) -> None:
+        self._browser = browser
+        self._token = ""
+        credentials = {"appKey": "bot", "appSecret": "secret"}
+        self._token = self.call("POST", "/v1.0/oauth2/accessToken", credentials)["accessToken"]
+
+    def call(self, method: str, path: str, body: Any) -> Any:
+        answer = self._browser.execute_async_script(
+            "const [method, path, body, token, done] = arguments;"
+            "fetch(path, {method, body, headers: {'x-acs-dingtalk-access-token': token}})"
+            ".then((answer) => answer.json()).then(done)",
+            method,
+            path,
+            json.dumps(body),
+            self._token,
+        )
+        assert "code" not in answer, answer
+        return answer
+
+    def upload(self, kind: str, name: str) -> str:
+        answer = self._browser.execute_async_script(
+            "const [path, name, done] = arguments, form = new FormData();"
+            "form.append('media', new Blob(['x']), name);"
+            "fetch(path, {method: 'POST', body: form}).then((it) => it.json()).then(done)",
+            f"/media/upload?type={kind}&access_token={self._token}",
+            name,
+        )
+        return str(answer["media_id"])
 
 
 @pytest.fixture
@@ -137,6 +172,90 @@ def test_a_bot_cannot_put_markup_into_the_page(page, simulator, browser):
     assert "<img src=x" in shown.text
 
 
+def test_a_person_sends_a_picture_and_quotes_an_answer(page, simulator, browser, tmp_path):
+    page.click("#attach summary", "+")
+    page.click("#attach button", "A picture")
+    page.until(
+        lambda: browser.execute_script(
+            "return document.querySelector('.mine img.picture')?.naturalWidth > 0"
+        )
+    )
+    document = tmp_path / "plan.pdf"
+    document.write_bytes(b"%PDF-1.4 plan")
+    browser.find_element(By.ID, "file").send_keys(str(document))
+    page.until(lambda: "plan.pdf" in page.text(".mine a.file"))
+    browser.execute_script("document.querySelector('.mine .quote').click()")
+    page.write("and this?")
+    page.until(lambda: page.text(".mine .quoted") == "[picture]")
+
+    picture, file, text = simulator.messages
+    assert [each.kind for each in simulator.messages] == ["picture", "file", "text"]
+    assert file.files == ["plan.pdf"]
+    assert text.payload["text"]["repliedMsg"]["msgId"] == picture.message_id
+
+
+def test_a_card_grows_before_the_eyes_and_its_button_is_pressed(page, simulator, browser):
+    caller = BrowserCaller(browser)
+    buttons = '[{"text":"Approve","id":"approve","params":{"number":7}}]'
+    message = simulator.say("may I?")
+    caller.call(
+        "POST",
+        "/v1.0/card/instances/createAndDeliver",
+        {
+            "cardTemplateId": "a.schema",
+            "outTrackId": "card1",
+            "callbackType": "STREAM",
+            "cardData": {"cardParamMap": {"flowStatus": "2", "buttons": buttons, "step": "one"}},
+            "openSpaceId": "dtv1.card//IM_ROBOT.alice",
+            "imRobotOpenSpaceModel": {"supportForward": True},
+            "imRobotOpenDeliverModel": {"spaceType": "IM_ROBOT"},
+        },
+    )
+    piece = {"outTrackId": "card1", "key": "content", "isFull": True}
+    caller.call("PUT", "/v1.0/card/streaming", {**piece, "guid": "1", "content": "**It** gr"})
+    page.until(lambda: page.text(".card strong") == "It" and "gr" in page.text(".card"))
+    assert "step: one" in page.text(".card")
+    caller.call(
+        "POST",
+        "/v1.0/robot/emotion/reply",
+        {
+            "robotCode": "bot",
+            "openMsgId": message.message_id,
+            "openConversationId": message.conversation_id,
+            "emotionType": 2,
+            "emotionName": "thinking",
+            "textEmotion": {"text": "thinking"},
+        },
+    )
+    assert page.until(lambda: page.text(".reaction") == "thinking")
+    final = {**piece, "guid": "2", "content": "It grew", "isFinalize": True}
+    caller.call("PUT", "/v1.0/card/streaming", final)
+    page.until(lambda: "It grew" in page.text(".card"))
+    page.click(".card button", "Approve")
+    simulator.until(lambda it: it.clicks, 60)
+
+    (click,) = simulator.clicks
+    assert (click.person, click.action_id, click.params) == ("alice", "approve", {"number": 7})
+
+
+def test_what_a_bot_uploads_is_shown(page, simulator, browser):
+    caller = BrowserCaller(browser)
+    media_id = caller.upload("image", "cat.png")
+    for key, param in (
+        ("sampleImageMsg", {"photoURL": media_id}),
+        ("sampleMarkdown", {"title": "t", "text": f"![a cat]({media_id})"}),
+        ("sampleFile", {"mediaId": media_id, "fileName": "plan.pdf", "fileType": "pdf"}),
+    ):
+        body = {"robotCode": "bot", "userIds": ["alice"], "msgKey": key}
+        body["msgParam"] = json.dumps(param)
+        caller.call("POST", "/v1.0/robot/oToMessages/batchSend", body)
+    page.until(lambda: "plan.pdf" in page.text(".bot a.file"))
+
+    pictures = browser.find_elements(By.CSS_SELECTOR, ".bot img.picture")
+    assert len(pictures) == 2
+    assert all("media=%40lA" in str(each.get_attribute("src")) for each in pictures)
+
+
 def test_an_expired_webhook_and_a_refused_reply_are_seen(page, simulator, browser):
     simulator.switch(session_ttl_s=0.2, queue_until_connected=True)
     message = simulator.say("quick")
@@ -160,7 +279,7 @@ def test_a_page_opened_later_shows_what_was_said(simulator, browser):
 
 def test_the_page_fetches_nothing_from_elsewhere():
     folder = Path(__file__).parents[2] / "dingwire" / "simulator"
-    sources = [folder / name for name in ("chat.html", "chat.css", "chat.js", "markdown.js")]
+    sources = [folder / name for name in ("chat.html", "chat.css", *CODE)]
     addresses = [
         part
         for source in sources
