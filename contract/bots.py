@@ -22,6 +22,7 @@ BOT_KEYS = frozenset(
         *("agent", "agent_timeout_s", "allowed_users", "reply_within_s"),
         *("allowed_groups", "groups", "card_action_handler", "event_handler"),
         *("api_qps", "api_budget"),
+        *("thinking", "still_working_s", "card_template_id", "card_key", "bot_language"),
     }
 )
 """The settings that a bot may have for itself, by their field names in either process."""

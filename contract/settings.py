@@ -63,6 +63,7 @@ TOML_KEYS = frozenset(
         *("shutdown_grace_s", "worker_pool", "worker_concurrency", "keep_missed_days"),
         *("order", "burst", "max_waiting", "late_handover", "bot_language"),
         *("media_hosts", "media_max_mb", "media_timeout_s"),
+        *("thinking", "still_working_s", "card_template_id", "card_key", "card_every_s"),
         *("connections", "connection_ttl_s", "silence_limit_s", "spool_max_mb"),
         *("envelope_key", "health_port", "metrics_port", "alert_webhook", "alert_secret"),
         *("replies_per_minute", "api_qps", "api_budget"),

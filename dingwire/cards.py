@@ -10,11 +10,11 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any
 
 from dingwire.api_faults import check_success
 from dingwire.errors import OpenApiRefusedError, shown
-from dingwire.openapi import Method
+from dingwire.openapi import Api
 from dingwire.values import text
 
 __all__ = ["CardNotDeliveredError", "Cards", "FlowStatus", "Place", "in_group", "in_private"]
@@ -38,15 +38,6 @@ class FlowStatus(StrEnum):
 
 class CardNotDeliveredError(OpenApiRefusedError):
     """The card was made, and a conversation did not take it."""
-
-
-class Api(Protocol):
-    """The part of :class:`dingwire.openapi.OpenApiClient` that is used here."""
-
-    def call(
-        self, method: Method, path: str, body: Mapping[str, Any] | None = None
-    ) -> dict[str, Any]:
-        """Call an API."""
 
 
 @dataclass(frozen=True)

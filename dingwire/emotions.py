@@ -3,27 +3,16 @@
 Called by ``worker/thinking/reaction.py``. Source: docs/protocol.md, "Reactions".
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 from dingwire.api_faults import check_success
-from dingwire.openapi import Method
+from dingwire.openapi import Api
 
 __all__ = ["THINKING", "Emotion", "Emotions"]
 
 REPLY_PATH = "/v1.0/robot/emotion/reply"
 RECALL_PATH = "/v1.0/robot/emotion/recall"
 _TEXT_EMOTION = 2
-
-
-class Api(Protocol):
-    """The part of :class:`dingwire.openapi.OpenApiClient` that is used here."""
-
-    def call(
-        self, method: Method, path: str, body: Mapping[str, Any] | None = None
-    ) -> dict[str, Any]:
-        """Call an API."""
 
 
 @dataclass(frozen=True)

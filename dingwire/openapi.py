@@ -22,7 +22,7 @@ from dingwire.replies import Reply, Text, proactive_message
 from dingwire.tokens import INVALID_TOKEN, NotShared, Token, TokenCache, good_for
 from dingwire.values import text, whole_number
 
-__all__ = ["Gate", "Method", "OpenApiClient", "OpenGate"]
+__all__ = ["Api", "Gate", "Method", "OpenApiClient", "OpenGate"]
 
 TOKEN_PATH = "/v1.0/oauth2/accessToken"  # noqa: S105 - an address, not a token
 TO_USER_PATH = "/v1.0/robot/oToMessages/batchSend"
@@ -33,6 +33,15 @@ USER_AGENT = "celery-dingtalk"
 Method = Literal["GET", "POST", "PUT", "DELETE"]
 
 _T = TypeVar("_T")
+
+
+class Api(Protocol):
+    """The part of :class:`OpenApiClient` that what is built on it needs."""
+
+    def call(
+        self, method: Method, path: str, body: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Call an API."""
 
 
 class Gate(Protocol):

@@ -33,6 +33,7 @@ from worker.patience import PatientStore
 from worker.resending import InDoubtError, NotSentError, Resender
 from worker.store import Claimed, Finished, Held, LeaseLostError, Merged, Parked, Reason, Step
 from worker.story import agent_steps, beginning
+from worker.thinking import Thinking, Thought
 from worker.turns import Turns
 from worker.uploading import Uploading
 from worker.words import CROWDED, UNSUPPORTED, Language
@@ -78,6 +79,7 @@ class Answering:
         tell: Tell,
         handover: Handover | None,
         resender: Resender,
+        thinking: Thinking,
         files: AttachmentFiles,
         language: Language = "both",
         sealer: Sealer = IN_CLEAR,
@@ -101,6 +103,7 @@ class Answering:
             handover: Delivers kept answers by fresh webhooks; without it they stay with the
                 operator.
             resender: Delivers the answer of a message that an operator had run anew.
+            thinking: Shows that an answer is being made.
             files: Where the files are that agents ask for.
             language: Of what the bot says of its own accord.
             sealer: Opens what listeners sealed, and seals answers.
@@ -108,7 +111,7 @@ class Answering:
         """
         self._resender, self._sealer, self._observe = resender, sealer, observe
         self._files, self._language = files, language
-        self._store = store
+        self._store, self._thinking = store, thinking
         self._turns, self._tell, self._handover = turns, tell, handover
         self._bots = bots
         self._hosts = hosts
@@ -182,10 +185,12 @@ class Answering:
             return self._late.keep(
                 claim, Reason.UNSUPPORTED_VERSION, state=FinalState.FAILURE, detail=str(error)
             )
-        if claim.answer is None:
-            outcome = self._think(claim, envelope)
-        else:
-            outcome = self._deliver_kept(claim, envelope, claim.answer)
+        with self._thinking.about(claim, envelope) as thought:
+            if claim.answer is None:
+                outcome = self._think(claim, envelope, thought)
+            else:
+                outcome = self._deliver_kept(claim, envelope, claim.answer, thought)
+            thought.ended(outcome)
         return _with(outcome, age_s=self._age_s(envelope))
 
     def _sealed(self, claim: Claimed, error: SealError) -> Outcome:
@@ -203,7 +208,9 @@ class Answering:
         self._store.release(claim.lease, due_in_s=_LEFT_TO_OTHERS_S, steps=[again.step])
         return again
 
-    def _deliver_kept(self, claim: Claimed, envelope: Envelope, answer: str) -> Outcome:
+    def _deliver_kept(
+        self, claim: Claimed, envelope: Envelope, answer: str, thought: Thought
+    ) -> Outcome:
         try:
             replies = replies_from_json(self._sealer.unseal_text(answer))
         except SealError as error:
@@ -214,9 +221,24 @@ class Answering:
             )
         if claim.rerun:
             return self._send_after_all(claim, envelope, replies)
-        return self._delivery.deliver(claim, envelope, replies)
+        return self._deliver(claim, envelope, replies, thought)
 
-    def _think(self, claim: Claimed, envelope: Envelope) -> Outcome:
+    def _deliver(
+        self,
+        claim: Claimed,
+        envelope: Envelope,
+        replies: Sequence[Reply],
+        thought: Thought,
+        *,
+        if_expired: Reason = Reason.EXPIRED_AT_SEND,
+    ) -> Outcome:
+        """Send what the card of the answer, if it has one, does not carry."""
+        carried = thought.carry(claim, envelope, replies)
+        if isinstance(carried, Outcome):
+            return carried
+        return self._delivery.deliver(carried, envelope, replies, if_expired=if_expired)
+
+    def _think(self, claim: Claimed, envelope: Envelope, thought: Thought) -> Outcome:
         refusal = self._refusal(claim, envelope) or self._without_content(claim, envelope)
         if refusal is not None:
             return refusal
@@ -224,25 +246,34 @@ class Answering:
         if self._handover is not None and not self._is_over(envelope):
             self._handover.deliver(envelope)
         if Message.of(envelope).is_readable:
-            outcome = self._run_agent(claim, envelope)
+            outcome = self._run_agent(claim, envelope, thought)
         else:
             outcome = self._decline(claim, envelope)
         # An operator's second run says nothing about the queue.
         return outcome if claim.rerun else _with(outcome, queued_s=queued_s)
 
-    def _run_agent(self, claim: Claimed, envelope: Envelope) -> Outcome:
+    def _run_agent(self, claim: Claimed, envelope: Envelope, thought: Thought) -> Outcome:
         limit_s = self._timeout_s(envelope) if claim.rerun else self._limit_s(envelope)
         with self._files.of(envelope, within_s=limit_s) as files:
             message = Message.of(envelope, files.fetch)
             if claim.rerun:
                 message = replace(message, deadline=None)
-            return self._ask(claim, envelope, message, limit_s)
+            return self._ask(claim, envelope, message, limit_s, thought)
 
-    def _ask(self, claim: Claimed, envelope: Envelope, message: Message, limit_s: float) -> Outcome:
+    def _ask(
+        self,
+        claim: Claimed,
+        envelope: Envelope,
+        message: Message,
+        limit_s: float,
+        thought: Thought,
+    ) -> Outcome:
         started = time.monotonic()
         try:
             bot = self._bots.of(envelope)
-            replies = replies_of(bot.runner.run(message, limit_s=limit_s))
+            with thought.running(limit_s) as on_piece:
+                result = bot.runner.run(message, limit_s=limit_s, on_piece=on_piece)
+            replies = replies_of(result)
         except AgentTimeoutError:
             agent_s = round(time.monotonic() - started, 3)
             steps = agent_steps(agent_s, "timeout")
@@ -266,7 +297,7 @@ class Answering:
             outcome = self._send_after_all(claim, envelope, replies)
         else:
             expired = Reason.EXPIRED_RUNNING
-            outcome = self._delivery.deliver(claim, envelope, replies, if_expired=expired)
+            outcome = self._deliver(claim, envelope, replies, thought, if_expired=expired)
         text_chars = sum(len(words_of(reply)) for reply in replies)
         return _with(outcome, agent_s=agent_s, text_chars=text_chars)
 

@@ -11,7 +11,9 @@ from typing import Any, Protocol, Self
 from contract.envelope import Envelope
 from dingwire.openapi import OpenApiClient
 from worker.agents.base import Agent, AgentLoadError, Message, load_agent
+from worker.agents.pieces import OnPiece
 from worker.settings import WorkerSettings
+from worker.thinking import Shown
 
 __all__ = ["BotParts", "Bots", "Runner", "UnknownBotError", "load_agents"]
 
@@ -19,7 +21,7 @@ __all__ = ["BotParts", "Bots", "Runner", "UnknownBotError", "load_agents"]
 class Runner(Protocol):
     """The part of :class:`worker.agents.runner.AgentRunner` that is a bot's own."""
 
-    def run(self, message: Message, *, limit_s: float) -> Any:
+    def run(self, message: Message, *, limit_s: float, on_piece: OnPiece) -> Any:
         """Run the agent."""
 
     def cancel_all(self) -> None:
@@ -29,7 +31,7 @@ class Runner(Protocol):
 class _NoRunner:
     """In the place of a runner where only sending is done."""
 
-    def run(self, message: Message, *, limit_s: float) -> Any:
+    def run(self, message: Message, *, limit_s: float, on_piece: OnPiece) -> Any:
         raise AssertionError("nobody runs an agent here")
 
     def cancel_all(self) -> None:
@@ -137,6 +139,11 @@ class Bots:
         """Return the API of the message's bot; None without its credentials."""
         found = self._find(envelope)
         return found.openapi if found else None
+
+    def shown_of(self, envelope: Envelope) -> Shown:
+        """Return what the message's bot shows while its agent works; nothing of an unknown one."""
+        found = self._find(envelope)
+        return found.settings.shown if found else Shown()
 
     def cancel_all(self) -> None:
         """End what agents can be ended; for a process that must end."""

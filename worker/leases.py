@@ -85,6 +85,11 @@ class Heartbeat:
                 self._sending.discard(lease)
                 self._sent.notify_all()
 
+    def holds(self, lease: Lease) -> bool:
+        """Whether the message is still ours, as far as is known."""
+        with self._lock:
+            return lease in self._held
+
     @property
     def is_ending(self) -> bool:
         """Whether this process is to begin nothing new."""

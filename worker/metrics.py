@@ -30,7 +30,7 @@ VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # the library's
 
 _MISSED = frozenset({FinalState.FLAGGED, FinalState.DROPPED, FinalState.FAILURE})
 _SENT = frozenset({FinalState.SUCCESS, FinalState.RESCUED})
-_ROUTES = ("webhook", "proactive")
+_ROUTES = ("webhook", "proactive", "card")
 _PUSHED = ("success", "unhandled", "failure", "retried", "duplicate")
 
 _MOMENTS_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600)

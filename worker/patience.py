@@ -18,6 +18,7 @@ from worker.store import (
     Limit,
     MissedReply,
     Note,
+    Pace,
     Reason,
     Step,
     Store,
@@ -237,6 +238,14 @@ class PatientStore:
     def remembered(self, kind: str) -> list[Note]:
         """See :meth:`worker.store.Store.remembered`."""
         return self._store.remembered(kind)
+
+    def recalled(self, kind: str, key: str) -> Note | None:
+        """See :meth:`worker.store.Store.recalled`."""
+        return self._store.recalled(kind, key)
+
+    def pace(self, *, over_s: float) -> Pace:
+        """See :meth:`worker.store.Store.pace`."""
+        return self._store.pace(over_s=over_s)
 
     def hold_back(self, key: str, *, for_s: float, slow_s: float = 0.0) -> None:
         """See :meth:`worker.store.Store.hold_back`."""

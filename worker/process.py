@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from celery.apps.worker import Worker as CeleryWorker
 from celery.concurrency.thread import TaskPool as CeleryThreadPool
-from celery.signals import worker_shutting_down
+from celery.signals import worker_process_shutdown, worker_shutting_down
 from celery.worker import state
 from click.core import ParameterSource
 
@@ -106,7 +106,9 @@ class Worker(CeleryWorker):
     def start(self) -> None:
         """Run until told to stop; then leave, even past a thread that never returns."""
         worker_shutting_down.connect(self._stay_away)
+        worker_process_shutdown.connect(_clear_up)
         super().start()
+        wiring.clear_up()
         if self.metrics is not None:
             self.metrics.remove()
         # An agent's own non-daemon threads would keep the interpreter.
@@ -128,6 +130,11 @@ class Worker(CeleryWorker):
     def _stay_away(self, **_: Any) -> None:
         """A signal says that this process is to end for good."""
         self._is_to_be_replaced = False
+
+
+def _clear_up(**_: Any) -> None:
+    """In a pool child that ends."""
+    wiring.clear_up()
 
 
 def _was_given(option: str) -> bool:

@@ -15,6 +15,7 @@ from pydantic import (
 from contract.settings import CommaSeparated, Settings, check_url, is_local_url
 from dingwire.media_hosts import DEFAULT_MEDIA_HOSTS, MediaHosts
 from dingwire.webhook import WebhookHosts
+from worker.thinking import CardSettings, Mode, Shown
 from worker.turns import Burst
 from worker.words import Language
 
@@ -92,6 +93,38 @@ class WorkerSettings(Settings):
         default=None,
         description="module:attribute of what is called for events of the organisation; "
         "unset: nothing.",
+    )
+    thinking: Mode = Field(
+        validation_alias="THINKING",
+        default="off",
+        description="What is seen while the agent works: reaction (on the message), card (that "
+        "grows, for agents that yield), text (a word at the start) or off.",
+    )
+    still_working_s: float | None = Field(
+        validation_alias="STILL_WORKING_S",
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="An agent that takes longer is said to be still working, and then again in "
+        "growing intervals; unset: never.",
+    )
+    card_template_id: str | None = Field(
+        validation_alias="CARD_TEMPLATE_ID",
+        default=None,
+        description="AI card template (….schema) of DingTalk's card platform, for THINKING=card.",
+    )
+    card_key: str = Field(
+        validation_alias="CARD_KEY",
+        default="content",
+        min_length=1,
+        description="That template's variable that holds the text.",
+    )
+    card_every_s: float = Field(
+        validation_alias="CARD_EVERY_S",
+        default=1,
+        ge=0.05,
+        allow_inf_nan=False,
+        description="Least time between two updates of one card; each is a call of DingTalk's API.",
     )
     agent_timeout_s: float = Field(
         validation_alias="AGENT_TIMEOUT_S",
@@ -255,6 +288,20 @@ class WorkerSettings(Settings):
                 "REDIS_URL or DATABASE_URL, or name this machine's SQLite in STORE_URL"
             )
         return self
+
+    @model_validator(mode="after")
+    def _card_has_a_template(self) -> Self:
+        if self.thinking == "card" and not self.card_template_id:
+            raise ValueError("CARD_TEMPLATE_ID: needed for THINKING=card")
+        return self
+
+    @property
+    def shown(self) -> Shown:
+        """What is seen while the agent works."""
+        card = None
+        if self.card_template_id is not None:
+            card = CardSettings(self.card_template_id, self.card_key, self.card_every_s)
+        return Shown(self.thinking, self.still_working_s, card, self.bot_language)
 
     @property
     def hands_over(self) -> bool:

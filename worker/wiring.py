@@ -38,10 +38,11 @@ from worker.resending import Resender
 from worker.settings import WorkerSettings
 from worker.shared_token import SharedToken
 from worker.store import DueMessage, Store, open_store
+from worker.thinking import CardDelivery, Thinking
 from worker.turns import Turns
 from worker.uploading import Uploading
 
-__all__ = ["Runtime", "build", "clock", "openapi_of", "runtime", "stop", "store_of"]
+__all__ = ["Runtime", "build", "clear_up", "clock", "openapi_of", "runtime", "stop", "store_of"]
 
 _DAY_S = 86_400
 _MEGABYTE = 1024 * 1024
@@ -68,6 +69,7 @@ class Runtime:
     bots: Bots
     pushes: PushWork
     handlers: Handlers
+    thinking: Thinking
 
     def stop(self) -> None:
         """Give back what is unfinished, then end what can be ended.
@@ -79,6 +81,7 @@ class Runtime:
         self.store.stopping.set()
         self.bots.cancel_all()
         self.handlers.cancel_all()
+        self.thinking.stop()
 
 
 def openapi_of(settings: WorkerSettings, store: Store) -> OpenApiClient | None:
@@ -166,6 +169,15 @@ def build(
         clock=clock,
         language=settings.bot_language,
     )
+    thinking = Thinking(
+        store,
+        shown_of=bots.shown_of,
+        api_of=bots.openapi_of,
+        say=delivery.notify,
+        spare_s=delivery.spare_s,
+        heartbeat=heartbeat,
+        delivery=CardDelivery(store, heartbeat=heartbeat, clock=clock),
+    )
     resender = Resender(store, carrier=carrier, clock=clock, sealer=sealer)
     owner = f"{socket.gethostname()}:{os.getpid()}"
     handover = Handover(
@@ -201,6 +213,7 @@ def build(
         resender=resender,
         files=files,
         language=settings.bot_language,
+        thinking=thinking,
         sealer=sealer,
         observe=metrics.observe,
     )
@@ -216,7 +229,7 @@ def build(
         sealer=sealer,
         observe=metrics.pushed,
     )
-    return Runtime(os.getpid(), answering, heartbeat, store, bots, pushes, handlers)
+    return Runtime(os.getpid(), answering, heartbeat, store, bots, pushes, handlers, thinking)
 
 
 def _cards_of(bots: Bots, client_id: str) -> Cards | None:
@@ -259,3 +272,9 @@ def stop() -> None:
     """Stop this process's runtime, if it has one."""
     if _runtime is not None and _runtime.pid == os.getpid():
         _runtime.stop()
+
+
+def clear_up() -> None:
+    """Take off what this process shows of work that is done; for one that ends in order."""
+    if _runtime is not None and _runtime.pid == os.getpid():
+        _runtime.thinking.stop()

@@ -9,6 +9,7 @@ from typing import Literal
 __all__ = [
     "AT_MOST_N_MORE",
     "CROWDED",
+    "IN_THE_NEXT_MESSAGE",
     "LATE",
     "N_MORE",
     "STILL_WORKING",
@@ -48,3 +49,4 @@ UNSUPPORTED = Phrase(
     "抱歉，我还看不懂这类消息，请用文字、图片、语音或文件发给我",
     "Sorry, I cannot read this kind of message: please send text, a picture, voice or a file",
 )
+IN_THE_NEXT_MESSAGE = Phrase("完整回复见下一条消息", "The whole reply is in the next message")

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import redis
 from sqlalchemy import text
 
 from contract.routing import task_id
@@ -19,6 +20,7 @@ from worker.store import (
     Store,
     Taken,
     Turn,
+    open_store,
 )
 
 ONE, TWO, THREE = (task_id("robot", f"msg{n}") for n in (1, 2, 3))
@@ -607,6 +609,25 @@ def test_a_note_is_read_until_it_is_replaced_or_expires(store_place):
     store.prune()
     assert len(store.remembered("worker")) == 2
     store.close()
+
+
+def test_names_of_notes_that_are_over_are_forgotten_without_a_listing(redis_url):
+    """There is a note for each card, and nobody ever lists those."""
+    url = redis_url.removesuffix("/0") + "/9"
+    store = open_store(url, missed_ttl_s=60)
+    with redis.Redis.from_url(url) as client:
+        client.flushdb()
+        for number in range(50):
+            store.remember("card", f"task{number}", {}, ttl_s=0.001)
+        wait_for(lambda: not client.keys("*card:task*"), limit_s=60, what="the notes to expire")
+        for _ in range(200):
+            store.remember("card", "task", {}, ttl_s=60)
+        [names] = [key for key in client.scan_iter() if key.endswith(b"card")]
+        left = client.scard(names)
+        client.flushdb()
+    store.close()
+
+    assert left < 25
 
 
 def test_a_note_says_its_age_by_the_stores_clock(store, clock):

@@ -137,6 +137,12 @@ REMEMBER = (
 redis.call('HSET', KEYS[1], 'facts', ARGV[4], 'at', now)
 redis.call('PEXPIRE', KEYS[1], ARGV[5])
 redis.call('SADD', KEYS[2], ARGV[3])
+-- Some kinds are never listed, which is where names are forgotten otherwise.
+for _, name in ipairs(redis.call('SRANDMEMBER', KEYS[2], 3)) do
+  if redis.call('EXISTS', KEYS[2] .. ':' .. name) == 0 then
+    redis.call('SREM', KEYS[2], name)
+  end
+end
 return 1
 """
 )

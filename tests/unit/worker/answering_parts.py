@@ -15,6 +15,7 @@ from typing import Any
 from contract.envelope import Envelope
 from contract.routing import task_id
 from contract.sealing import IN_CLEAR, Sealer
+from dingwire.openapi import Api
 from dingwire.replies import Markdown, Media, Reply, Text
 from dingwire.webhook import WebhookHosts
 from worker.agents.runner import AgentRunner
@@ -32,6 +33,7 @@ from worker.resending import Resender
 from worker.settings import WorkerSettings
 from worker.store import DueMessage, MissedReply
 from worker.store.sql import SqlStore
+from worker.thinking import CardDelivery, CardSettings, Mode, Shown, Thinking
 from worker.turns import Turns
 from worker.uploading import Uploading
 from worker.words import Language
@@ -210,6 +212,10 @@ class Desk:
         runner: Runner | None = None,
         source: Source | None = None,
         language: Language = "both",
+        thinking: Mode = "off",
+        still_working_s: float | None = None,
+        card: CardSettings | None = None,
+        api: Api | None = None,
     ) -> Answering:
         store = PatientStore(self.store, self.published.append)
         sender = self.proactive if proactive == "recording" else proactive
@@ -241,6 +247,16 @@ class Desk:
             client_id=None, agent_timeout_s=agent_timeout_s, reply_at_sender=at_sender
         )
         bot = BotParts(own, runner or AgentRunner(agent or self.agent()), openapi=None)
+        shown = Shown(thinking, still_working_s, card, "en")
+        seen = Thinking(
+            store,
+            shown_of=lambda _: shown,
+            api_of=lambda _: api,
+            say=delivery.notify,
+            spare_s=delivery.spare_s,
+            heartbeat=heartbeat,
+            delivery=CardDelivery(store, heartbeat=heartbeat, clock=self.clock),
+        )
         return Answering(
             store,
             bots=bots or Bots([bot], default=bot),
@@ -258,6 +274,7 @@ class Desk:
             resender=resender,
             files=AttachmentFiles(self.file.parent, lambda _: source),
             language=language,
+            thinking=seen,
             sealer=sealer,
             observe=self.outcomes.append,
         )

@@ -272,7 +272,7 @@ def test_with_drop_an_agent_gets_no_more_time_than_its_webhook(desk):
     limits = []
 
     class Runner:
-        def run(self, _message, *, limit_s):
+        def run(self, _message, *, limit_s, on_piece):
             limits.append(limit_s)
 
         def cancel_all(self):

@@ -8,6 +8,7 @@ from dingwire.openapi import OpenApiClient
 from tests.unit.worker.answering_parts import envelope
 from tests.unit.worker.shared_parts import AwayStore
 from worker.agents.base import AgentLoadError
+from worker.agents.pieces import OnPiece
 from worker.bots import Bots, UnknownBotError
 from worker.settings import WorkerSettings
 from worker.store import Store
@@ -28,7 +29,7 @@ class Runner:
     def __init__(self, agent: Any) -> None:
         self.agent, self.is_cancelled = agent, False
 
-    def run(self, message: Any, *, limit_s: float) -> str | None:
+    def run(self, message: Any, *, limit_s: float, on_piece: OnPiece) -> str | None:
         return None
 
     def cancel_all(self) -> None:

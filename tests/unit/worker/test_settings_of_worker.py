@@ -7,6 +7,7 @@ import pytest
 
 from contract.settings import SettingsError
 from worker.settings import WorkerSettings
+from worker.thinking import CardSettings, Shown
 
 _ALIASES = [field.validation_alias for field in WorkerSettings.model_fields.values()]
 VARIABLES = [
@@ -163,7 +164,11 @@ def test_all_that_is_wrong_is_named_at_once_without_its_value(environment):
 
 @pytest.mark.parametrize("number", ["nan", "inf", "-inf"])
 @pytest.mark.parametrize(
-    "variable", ["AGENT_TIMEOUT_S", "LEASE_S", "SHUTDOWN_GRACE_S", "KEEP_MISSED_DAYS"]
+    "variable",
+    [
+        *("AGENT_TIMEOUT_S", "LEASE_S", "SHUTDOWN_GRACE_S", "KEEP_MISSED_DAYS"),
+        *("STILL_WORKING_S", "CARD_EVERY_S"),
+    ],
 )
 def test_a_duration_is_a_finite_number(environment, variable, number):
     environment(**{variable: number})
@@ -173,3 +178,22 @@ def test_a_duration_is_a_finite_number(environment, variable, number):
 def test_webhook_hosts_are_separated_by_commas(environment):
     environment(DINGTALK_WEBHOOK_HOSTS=" a.example , 127.0.0.1:8080,")
     assert WorkerSettings.load().webhook_hosts == ("a.example", "127.0.0.1:8080")
+
+
+def test_a_card_needs_a_template(environment):
+    environment(THINKING="card")
+    assert refusal() == "CARD_TEMPLATE_ID: needed for THINKING=card"
+
+    environment(CARD_TEMPLATE_ID="t.schema", CARD_KEY="text", CARD_EVERY_S="2", BOT_LANGUAGE="zh")
+    assert WorkerSettings.load().shown == Shown(
+        "card", None, CardSettings("t.schema", "text", 2), "zh"
+    )
+
+
+def test_nothing_is_shown_unless_asked_for(environment):
+    environment()
+    shown = WorkerSettings.load().shown
+    assert not shown.is_anything
+
+    environment(STILL_WORKING_S="30")
+    assert WorkerSettings.load().shown.is_said
