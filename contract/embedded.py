@@ -83,6 +83,14 @@ def _is_gone(owner: Path) -> bool:
         return False
 
 
+def _inside(folder: Path, suffix: str = "") -> list[Path]:
+    """Return what is in a folder, which other processes may remove at any time."""
+    try:
+        return [path for path in folder.iterdir() if path.name.endswith(suffix)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
 class Channel(filesystem.Channel):
     """A channel whose messages are files that move; used by one thread at a time, as kombu's."""
 
@@ -236,26 +244,26 @@ class Channel(filesystem.Channel):
     def _drop_stale_drafts(self) -> None:
         """Those of processes that died while they wrote; their messages were not confirmed."""
         oldest = time.time() - STALE_DRAFT_S
-        for draft in (self._root / "queues").glob("*/*.tmp"):
-            with suppress(FileNotFoundError):
-                if draft.stat().st_mtime < oldest:
-                    draft.unlink()
+        for queue in _inside(self._root / "queues"):
+            for draft in _inside(queue, ".tmp"):
+                with suppress(FileNotFoundError):
+                    if draft.stat().st_mtime < oldest:
+                        draft.unlink()
 
     def _inherit(self, owner: Path) -> None:
         """Several may do this at once: a rename succeeds for one of them."""
-        for path in sorted(owner.glob("*/*.msg")):
-            if path.parent.name in QUEUES:
-                try:
-                    self._put_back(path, path.parent.name)
-                except FileNotFoundError:
-                    continue
+        for queue in QUEUES:
+            for path in sorted(_inside(owner / queue, ".msg")):
+                with suppress(FileNotFoundError):
+                    self._put_back(path, queue)
         shutil.rmtree(owner, ignore_errors=True)
 
     def _drop_orphaned_queues(self) -> None:
-        for marker in (self._root / "queues").glob(f"*/{OWNER_FILE}"):
+        for queue in _inside(self._root / "queues"):
+            marker = queue / OWNER_FILE
             try:
                 owner = marker.read_text()
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError):
                 continue
             if owner and not (self._root / "taken" / owner).exists():
                 self._unbind_everywhere(marker.parent.name)

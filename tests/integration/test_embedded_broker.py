@@ -5,12 +5,14 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
 from queue import Empty
 
 import pytest
+from kombu import Exchange, Queue
 from kombu.simple import SimpleQueue
 
 from contract import embedded
@@ -175,6 +177,33 @@ def test_what_a_dead_writer_left_half_written_goes_after_a_while(broker, tmp_pat
 
     assert not stale.exists()
     assert fresh.exists()
+
+
+def test_queues_that_come_and_go_meanwhile_end_nobody(broker, monkeypatch):
+    """As those do in which Flower waits for answers: a worker ended that looked through them."""
+    monkeypatch.setattr(embedded, "RECOVER_EVERY_S", 0)
+    _put(broker)
+    done = threading.Event()
+
+    def come_and_go(name: str) -> None:
+        with broker.connection() as connection:
+            while not done.is_set():
+                queue = Queue(name, Exchange(name), name, auto_delete=True)
+                bound = queue(connection.default_channel)
+                bound.declare()
+                bound.delete()
+
+    coming = [threading.Thread(target=come_and_go, args=(f"reply{n}",)) for n in range(3)]
+    for thread in coming:
+        thread.start()
+    try:
+        with _queue(broker) as queue:
+            for _ in range(300):
+                _get_nothing(queue)
+    finally:
+        done.set()
+        for thread in coming:
+            thread.join()
 
 
 def test_the_event_queue_of_a_dead_watcher_goes_with_it(broker, tmp_path, monkeypatch):
