@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+WORKERS ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help run install test chaos fuzz bench check lock docs clean
@@ -15,9 +16,11 @@ run: $(VENV)/run.stamp ## Start everything here; without credentials against a s
 
 install: $(VENV)/run.stamp ## Make .venv and install what `make run` needs
 
-test: $(VENV)/dev.stamp ## Install what the tests need and run them all; ARGS= goes to pytest
+# Tests wait for processes and servers most of the time, so several run beside each other. Those of a
+# file stay together, as they share what they have started.
+test: $(VENV)/dev.stamp ## Run all tests, WORKERS=3 at a time; ARGS= goes to pytest
 	@scripts/system-packages
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 chaos: $(VENV)/dev.stamp ## Break everything in turn, on every broker, and count; see docs/reliability.md
 	@scripts/system-packages

@@ -24,6 +24,17 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes long comes first, or the last file would be run with nothing beside it."""
+    items.sort(key=lambda item: _place_in_line(item.nodeid))
+
+
+def _place_in_line(test: str) -> int:
+    longest = ("acceptance/", "/test_process", "/test_rolling", "/test_listener", "integration/")
+    return next((n for n, part in enumerate(longest) if part in test), len(longest))
+
+
 class _Server(Protocol):
     def __call__(self, folder: Path) -> AbstractContextManager[str]: ...
 
