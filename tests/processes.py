@@ -61,6 +61,8 @@ class Process:
 
     def members(self) -> Iterator[psutil.Process]:
         """Yield every living process of the group."""
+        if self._is_number_anothers():
+            return
         for process in psutil.process_iter():
             try:
                 if os.getpgid(process.pid) == self.group and (
@@ -70,7 +72,18 @@ class Process:
             except (ProcessLookupError, psutil.NoSuchProcess):
                 continue
 
+    def _is_number_anothers(self) -> bool:
+        """Tell whether the system has given it to somebody else: ours has been waited for."""
+        return not self.is_running and psutil.pid_exists(self.group)
+
     def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the whole group.
+
+        Raises:
+            ProcessLookupError: Nothing is left of it.
+        """
+        if self._is_number_anothers():
+            raise ProcessLookupError(self.group)
         os.killpg(self.group, number)
 
     def wait(self, limit_s: float) -> int:
