@@ -17,6 +17,10 @@ from tests.servers import wait_for
 WEBHOOK = "https://oapi.dingtalk.com/robot/sendBySession?session=marked0webhook"
 
 
+NAME = "asked@here"
+ASKED = ("-d", NAME, "-t", "60")  # whoever names no worker waits for others until the time is up
+
+
 @pytest.fixture
 def here(tmp_path, redis_url):
     with place(tmp_path, redis_url) as somewhere:
@@ -36,9 +40,9 @@ def here(tmp_path, redis_url):
 )
 def test_the_command_line_wins_over_the_environment(here, options, variables, pool, concurrency):
     """Celery ignores ``-P prefork`` when the configuration names a pool."""
-    here.worker(options, **variables)
+    here.worker(f"{options} -n {NAME}", **variables)
 
-    answer = here.run("celery", "-A", "worker", "inspect", "stats", "--json", "-t", "10")
+    answer = here.run("celery", "-A", "worker", "inspect", "stats", "--json", *ASKED)
 
     assert answer.returncode == 0, answer.stderr
     (stats,) = json.loads(answer.stdout).values()
@@ -156,13 +160,13 @@ def test_a_message_no_worker_can_claim_stays_on_the_broker(here):
 def test_remote_control_shows_no_arguments(here, options):
     """Celery answers ``inspect active`` with the arguments as they are."""
     here.listener()
-    here.worker(options)
+    here.worker(f"{options} -n {NAME}")
     message = here.simulator.say("marked text")
     wait_for(lambda: here.runs, what="the agent to be run")
 
-    shown = here.run("celery", "-A", "worker", "inspect", "active", "--json", "-t", "10")
+    shown = here.run("celery", "-A", "worker", "inspect", "active", "--json", *ASKED)
     queried = here.run(
-        "celery", "-A", "worker", "inspect", "query_task", "--json", "-t", "10",
+        "celery", "-A", "worker", "inspect", "query_task", "--json", *ASKED,
         task_id("dingprocess", message.message_id),
     )  # fmt: skip
 

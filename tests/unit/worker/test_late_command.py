@@ -265,6 +265,7 @@ def test_an_unknown_id_is_a_failure_that_says_where_to_look(store):
 @pytest.mark.parametrize("url", ["redis://:SECRET@127.0.0.1:1/0", "sqlite:////proc/version"])
 def test_a_store_that_is_away_is_a_failure_without_a_traceback(store, monkeypatch, url):
     monkeypatch.setenv("STORE_URL", url)
+    monkeypatch.setattr("worker.store.database.WAIT_S", 0.5)
 
     result = run("list")
 
