@@ -13,6 +13,10 @@ from dingwire.simulator.server import Simulator
 __all__ = ["main"]
 
 PROGRAM = "python -m dingwire.simulator"
+KINDS = (
+    *("text", "richText", "picture", "audio", "video", "file"),
+    *("markdown", "chatRecord", "interactiveCard", "unknownMsgType"),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,7 +36,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.say is None:
             return asyncio.run(_serve(simulator))
         return asyncio.run(
-            say_once(simulator, options.say, is_group=options.group, timeout_s=options.timeout)
+            say_once(
+                simulator,
+                options.say,
+                kind=options.kind,
+                is_group=options.group,
+                timeout_s=options.timeout,
+            )
         )
     except OSError as taken:
         is_busy = taken.errno == errno.EADDRINUSE
@@ -67,6 +77,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--client-secret", default="", help="and only with this secret")
     parser.add_argument(
         "--say", metavar="TEXT", help="wait for a bot, write TEXT to it, print its reply and exit"
+    )
+    parser.add_argument(
+        "--kind",
+        choices=KINDS,
+        default="text",
+        metavar="KIND",
+        help=f"with --say: {', '.join(KINDS)} (%(default)s)",
     )
     parser.add_argument("--group", action="store_true", help="write in the group, not in private")
     parser.add_argument(

@@ -19,12 +19,15 @@ POLL_S = 0.1
 PROBE_LIMIT_S = 2.0
 
 
-async def say_once(simulator: Simulator, text: str, *, is_group: bool, timeout_s: float) -> int:
+async def say_once(
+    simulator: Simulator, text: str, *, kind: str = "text", is_group: bool, timeout_s: float
+) -> int:
     """Say it, print the reply on stdout.
 
     Args:
         simulator: Not started; its port says where to look for a running one.
         text: What the person writes.
+        kind: The wire's ``msgtype``; a picture and the like are small samples.
         is_group: Whether to write in the group rather than in private.
         timeout_s: For the bot to connect and to answer, together.
 
@@ -34,12 +37,13 @@ async def say_once(simulator: Simulator, text: str, *, is_group: bool, timeout_s
     Raises:
         OSError: If something that is no simulator listens on the port.
     """
+    said = {"text": text, "kind": kind, "group": is_group or None}
     try:
         if simulator.port and await _is_running(simulator.endpoint):
-            reply = await _through_control(simulator.endpoint, text, is_group, timeout_s)
+            reply = await _through_control(simulator.endpoint, said, timeout_s)
         else:
             async with simulator:
-                reply = await _here(simulator, text, is_group, timeout_s)
+                reply = await _here(simulator, said, timeout_s)
     except (WaitedTooLongError, aiohttp.ClientError) as failed:
         sys.stderr.write(f"no answer: {failed}\n")
         return 1
@@ -47,19 +51,19 @@ async def say_once(simulator: Simulator, text: str, *, is_group: bool, timeout_s
     return 0
 
 
-async def _here(simulator: Simulator, text: str, is_group: bool, timeout_s: float) -> str:
+async def _here(simulator: Simulator, said: dict[str, Any], timeout_s: float) -> str:
     end = time.monotonic() + timeout_s
     sys.stderr.write(f"waiting for a Stream client on {simulator.endpoint}\n")
     await simulator.until(
         lambda it: it.live_connections, timeout_s, "a Stream client that connects"
     )
-    message = await simulator.say(text, group=is_group or None)
+    message = await simulator.say(**said)
     if message.state == "lost":
         raise WaitedTooLongError("no connection subscribed to bot messages")
     return await simulator.until_answered(message, max(0.0, end - time.monotonic()))
 
 
-async def _through_control(endpoint: str, text: str, is_group: bool, timeout_s: float) -> str:
+async def _through_control(endpoint: str, said: dict[str, Any], timeout_s: float) -> str:
     end = time.monotonic() + timeout_s
     limit = aiohttp.ClientTimeout(total=timeout_s + PROBE_LIMIT_S)
     async with aiohttp.ClientSession(endpoint, timeout=limit) as session:
@@ -67,12 +71,7 @@ async def _through_control(endpoint: str, text: str, is_group: bool, timeout_s: 
             if time.monotonic() > end:
                 raise WaitedTooLongError(f"waited {timeout_s} s for a Stream client that connects")
             await asyncio.sleep(POLL_S)
-        order = {
-            "text": text,
-            "group": is_group or None,
-            "wait": True,
-            "timeout_s": max(0.0, end - time.monotonic()),
-        }
+        order = {**said, "wait": True, "timeout_s": max(0.0, end - time.monotonic())}
         async with session.post("/control/say", json=order) as response:
             answer: dict[str, Any] = await response.json()
     if answer.get("reply") is None:

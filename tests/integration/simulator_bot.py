@@ -88,7 +88,8 @@ class RawBot:
                 await self._answer(json.loads(frame["data"]), self._reply)
 
     async def _answer(self, message: dict[str, Any], reply: Callable[[str], str]) -> None:
-        text = reply(message["text"]["content"].strip())
+        said = message.get("text", {}).get("content", f"[{message['msgtype']}]")
+        text = reply(said.strip())
         await self.post(message["sessionWebhook"], {"msgtype": "text", "text": {"content": text}})
 
 

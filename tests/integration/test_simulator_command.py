@@ -94,6 +94,16 @@ async def test_say_uses_the_simulator_that_already_runs():
     assert [each.text for each in simulator.messages] == ["hello"]
 
 
+async def test_say_sends_other_kinds_too():
+    async with Simulator() as simulator, RawBot(simulator.endpoint) as bot:
+        arguments = ("--port", str(simulator.port), "--say", "look", "--kind", "picture")
+        async with started(*arguments) as process:
+            status, out, _ = await told(process)
+
+    assert (status, out) == (0, "echo: [picture]\n")
+    assert "downloadCode" in bot.messages[0]["content"]
+
+
 async def test_say_without_a_bot_is_exit_1_with_the_reason():
     async with started("--port", str(free_port()), "--say", "x", "--timeout", "0.1") as process:
         status, out, err = await told(process)

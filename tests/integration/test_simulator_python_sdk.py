@@ -15,7 +15,7 @@ BOT = Path(__file__).with_name("simulator_sdk_bot.py")
 
 @pytest.fixture
 def simulator() -> Iterator[SimulatorThread]:
-    with SimulatorThread(ping_first_s=0.05) as running:
+    with SimulatorThread(ping_first_s=0.05, card_ack_s=60, event_ack_s=60) as running:
         yield running
 
 
@@ -53,6 +53,20 @@ def test_the_python_sdk_registers_receives_acks_and_answers(simulator):
     assert [each.accepted for each in simulator.replies] == [True, True]
     assert simulator.replies[1].body["markdown"]["title"] == "Title"
     assert "x-acs-dingtalk-access-token" not in simulator.replies[0].headers
+
+
+@pytest.mark.usefixtures("sdk_bot")
+def test_the_python_sdk_fetches_a_picture_takes_a_click_and_an_event(simulator):
+    picture = simulator.say("", kind="picture", file=simulator.file(b"x" * 77, "x.png"))
+    assert simulator.until_answered(picture, 60) == "python: 77 bytes"
+    asked = simulator.say("card please", group="Ops room")
+    assert simulator.until_answered(asked, 60) == "may I?"
+    (card,) = simulator.cards.values()
+    click = simulator.click(card.out_track_id, "approve", "bob")
+    event = simulator.push_event("user_add_org", {"userId": ["u100"]})
+    simulator.until(lambda _: click.state == "applied" and event.state == "done", 60)
+
+    assert simulator.cards[card.out_track_id].params["status"] == "approve by bob"
 
 
 @pytest.mark.usefixtures("sdk_bot")
