@@ -3,12 +3,16 @@
 import asyncio
 import json
 import logging
+from pathlib import Path
 
 import pytest
 
 from contract.broker import Broker
+from dingwire.messages import parse_bot_message
 from dingwire.simulator import Simulator
 from tests.listening import envelopes_on, running_listener
+
+SAMPLES = Path(__file__).parents[1] / "samples"
 
 
 @pytest.fixture
@@ -99,6 +103,50 @@ async def test_an_odd_message_is_enqueued_all_the_same(simulator, tmp_path, oddi
 
     assert {ack.code for ack in simulator.message_acks} == {200}
     assert len(_envelopes(tmp_path)) == 2
+
+
+async def test_every_sample_arrives_and_none_costs_the_connection(simulator, tmp_path):
+    """With its words, and what came beside them; tests/samples says what that is."""
+    samples = {path.stem: path.read_text(encoding="utf-8") for path in SAMPLES.glob("*.json")}
+    async with running_listener(simulator, tmp_path):
+        for sample in samples.values():
+            await simulator.say("sample", raw_data=sample)
+        await simulator.until(lambda s: len(s.message_acks) == len(samples))
+        await _next_message_arrives(simulator)
+
+    assert {ack.code for ack in simulator.message_acks} == {200}
+    assert len(simulator.connections) == 1
+    found = {envelope.message_id: envelope for envelope in _envelopes(tmp_path)}
+    for name, sample in samples.items():
+        payload = json.loads(sample)
+        message, envelope = parse_bot_message(payload), found[payload["msgId"]]
+        assert (name, envelope.kind, envelope.text) == (name, message.kind, message.text)
+        assert len(envelope.attachments) == len(message.media)
+        assert (envelope.quoted is None) == (message.quoted is None)
+
+
+QUOTES = {
+    "null": None,
+    "a number": 7,
+    "an array": [[]],
+    "broken JSON": '{"msgType": "te',
+    "of the wrong types": {"msgType": {}, "msgId": [], "content": 7, "createdAt": "soon"},
+    "deep": json.loads("[" * 200 + "]" * 200),
+    "within a quote": {"msgType": "text", "repliedMsg": {"repliedMsg": {}}, "content": "{}"},
+}
+
+
+@pytest.mark.parametrize("quote", QUOTES.values(), ids=QUOTES.keys())
+async def test_a_quote_that_cannot_be_read_never_costs_the_message(simulator, tmp_path, quote):
+    text = {"content": "and this one?", "isReplyMsg": True, "repliedMsg": quote}
+    async with running_listener(simulator, tmp_path):
+        payload = {"msgId": "m1", "msgtype": "text", "text": text, "quoteMessage": quote}
+        await simulator.say("", raw_data=json.dumps(payload))
+        await simulator.until(lambda s: s.message_acks)
+
+    [envelope] = _envelopes(tmp_path)
+    assert envelope.text == "and this one?"
+    assert envelope.quoted is not None
 
 
 async def test_an_expiry_as_a_string_is_the_same_time(simulator, tmp_path):

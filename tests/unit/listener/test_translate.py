@@ -4,17 +4,21 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from cryptography.fernet import Fernet
 from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.content import Attachment, Mention, Quoted
 from contract.envelope import Conversation, Envelope
+from contract.sealing import IN_CLEAR, Sealer
 from dingwire.frames import BOT_DELEGATE, BOT_MESSAGE
 from dingwire.messages import parse_bot_message
 from dingwire.protocol import BotPush, StreamProtocol
 from listener.task_message import answer_task
 from listener.translate import to_envelope
+from tests.fuzz import structures
 from worker.agents import Message
+from worker.agents.echo import agent as echo
 
 NOW = datetime(2026, 1, 1, 0, 0, 1, tzinfo=UTC)
 CREATED = datetime(2026, 1, 1, tzinfo=UTC)
@@ -214,3 +218,21 @@ def test_a_message_to_a_person_the_bot_stands_in_for_is_marked():
 
     assert envelope.is_delegated
     assert envelope.raw == {"hostingContext": {"userId": "u400"}}
+
+
+SEALER = Sealer.from_setting(Fernet.generate_key().decode())
+
+
+@given(structures.payloads, st.sampled_from([IN_CLEAR, SEALER]))
+def test_every_variation_of_what_people_send_reaches_an_agent_whole(raw, sealer):
+    """Right in shape, wild in content; sealed or not."""
+    envelope = _translated(json.loads(raw) or {"a": 1})
+
+    carried = json.loads(json.dumps(answer_task(envelope, sealer).body))[1]["envelope"]
+    read = Envelope.from_wire(sealer.unseal(carried))
+
+    assert read == envelope
+    message = Message.of(read)
+    assert len(message.attachments) == len(envelope.attachments)
+    assert (message.quoted is None) == (envelope.quoted is None)
+    assert isinstance(echo(message), str)
