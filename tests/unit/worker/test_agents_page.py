@@ -1,0 +1,108 @@
+"""docs/agents.md, "What comes in": its examples run, and its tables name what there is."""
+
+import dataclasses
+import json
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contract.content import Attachment, Mention, Quoted
+from contract.envelope import Envelope
+from dingwire.errors import MediaTooLargeError
+from dingwire.messages import parse_bot_message
+from worker.agents import Message
+from worker.agents import Quoted as QuotedMessage
+from worker.agents.runner import AgentRunner
+
+ROOT = Path(__file__).parents[3]
+PAGE = (ROOT / "docs" / "agents.md").read_text(encoding="utf-8")
+PART = PAGE.split("## What comes in\n")[1].split("\n## ")[0]
+EXAMPLES = re.findall(r"```python\n# (\w+)\.py\n(.*?)```", PART, re.DOTALL)
+
+
+def _agent(name: str) -> Any:
+    found: dict[str, Any] = {}
+    exec(compile(dict(EXAMPLES)[name], f"{name}.py", "exec"), found)
+    return found["answer"]
+
+
+def _message(tmp_path: Path, **fields: Any) -> Message:
+    values = {"bot": "ding1", "message_id": "m1", "received_at": datetime.now(UTC), **fields}
+
+    def fetch(code: Attachment) -> Path:
+        if code.kind == "video":
+            raise MediaTooLargeError("it has more than 20 MB")
+        path = tmp_path / code.download_code
+        path.write_bytes(b"12345")
+        return path
+
+    return Message.of(Envelope.model_validate(values), fetch)
+
+
+EVERYTHING = {
+    "text": "look",
+    "attachments": (
+        Attachment(kind="picture", download_code="c1"),
+        Attachment(kind="picture", download_code="c2"),
+        Attachment(kind="video", download_code="c3"),
+    ),
+    "quoted": Quoted(text="said before"),
+    "mentions": (Mention(staff_id="u1"),),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "said"),
+    [
+        (
+            "my_agent",
+            EVERYTHING,
+            "look; your picture has 5 bytes; your picture has 5 bytes; I cannot open your video: "
+            "it has more than 20 MB; about what you quoted: said before",
+        ),
+        ("my_agent", {}, "What can I do for you?"),
+        ("my_async_agent", EVERYTHING, "2 pictures, 10 bytes"),
+        ("my_async_agent", {}, "0 pictures, 0 bytes"),
+    ],
+)
+def test_the_examples_do_what_they_say(tmp_path, name, fields, said):
+    runner = AgentRunner(_agent(name))
+
+    assert runner.run(_message(tmp_path, **fields), limit_s=60) == said
+
+
+def test_every_example_is_run_here():
+    assert [name for name, _ in EXAMPLES] == ["my_agent", "my_async_agent"]
+
+
+def test_every_field_of_a_message_is_named():
+    fields = {each.name for each in dataclasses.fields(Message)}
+
+    assert {name for name in fields if f"`{name}`" not in PART} == set()
+
+
+def test_every_field_of_a_quote_and_a_mention_is_named():
+    fields = {each.name for each in dataclasses.fields(QuotedMessage)} | set(Mention.model_fields)
+
+    assert {name for name in fields if f"`{name}`" not in PART} == set()
+
+
+def test_every_row_of_the_table_of_kinds_names_samples_of_that_kind():
+    rows = re.findall(r"^\| [^|]+ \| `(\w+)` \|.*\| (`[^|]+) \|$", PART, re.MULTILINE)
+    assert len(rows) == 10
+    for kind, samples in rows:
+        for name in re.findall(r"`([\w-]+)`", samples):
+            path = ROOT / "tests" / "samples" / f"{name}.json"
+            assert parse_bot_message(json.loads(path.read_text(encoding="utf-8"))).kind == kind
+
+
+def test_every_sample_that_the_pages_name_exists_and_all_are_named():
+    protocol = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
+    part = protocol.split("### Kinds\n")[1].split("\n## ")[0]
+    cells = [row.rpartition(" | ")[2] for row in part.splitlines() if row.startswith("|")]
+    named = {name for cell in cells for name in re.findall(r"`([\w-]+)`", cell)}
+
+    assert named == {path.stem for path in (ROOT / "tests" / "samples").glob("*.json")}
