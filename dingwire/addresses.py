@@ -1,15 +1,15 @@
 """Where a host's name leads, found and judged before anybody connects.
 
 An address that somebody else wrote down (where a file lies) must not make us speak to machines
-that only we can reach. ``dingwire/media_hosts.py`` asks, and connects to the address it was told,
-so that a second look-up cannot lead elsewhere.
+that only we can reach. ``media_hosts.py`` and ``webhook_hosts.py`` ask, and connect to the
+address they were told, so that a second look-up cannot lead elsewhere.
 """
 
 import ipaddress
 import socket
 from collections.abc import Iterable
 
-__all__ = ["Network", "PrivateAddressError", "address_of", "is_public"]
+__all__ = ["Network", "PrivateAddressError", "address_of", "addresses_of", "is_public"]
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -38,6 +38,11 @@ def address_of(host: str, port: int, *, also: Iterable[Network] = ()) -> str:
         PrivateAddressError: One of its addresses is private, so none of them is trusted.
         OSError: It has none.
     """
+    return addresses_of(host, port, also=also)[0]
+
+
+def addresses_of(host: str, port: int, *, also: Iterable[Network] = ()) -> list[str]:
+    """As :func:`address_of`, but return all of them, best first, one at least."""
     networks = tuple(also)
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -50,7 +55,7 @@ def address_of(host: str, port: int, *, also: Iterable[Network] = ()) -> str:
             raise PrivateAddressError("its name leads to an address that is not public")
     if not addresses:
         raise OSError("no address")
-    return addresses[0]
+    return addresses
 
 
 def _is_public(address: _Address) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from requests.utils import get_environ_proxies, select_proxy
 from websockets.exceptions import InvalidStatus, WebSocketException
 from websockets.sync.client import connect
 
@@ -18,6 +19,7 @@ from dingwire.errors import (
     OpenApiError,
     OpenApiThrottledError,
     OpenApiUnavailableError,
+    WebhookNotAllowedError,
 )
 from dingwire.findings import (
     Finding,
@@ -33,7 +35,7 @@ from dingwire.http import NoAnswer, is_loopback, new_session, post_json
 from dingwire.openapi import OpenApiClient
 from dingwire.reach import UnreachableError, reach
 from dingwire.replies import Text
-from dingwire.webhook import WebhookHosts
+from dingwire.webhook_hosts import HTTPS_PORT, WebhookHosts
 
 __all__ = ["DINGTALK", "Bot", "Finding", "about_dingtalk", "about_webhooks", "send_test"]
 
@@ -48,6 +50,10 @@ SMALL_OFFSET = timedelta(seconds=2)
 # No machine that sets its clock by the network is so far off.
 LARGE_OFFSET = timedelta(seconds=30)
 
+_PRIVATE_FIX = (
+    "if that is your own network, or a proxy makes such addresses up, list the network too, "
+    "such as 198.18.0.0/15"
+)
 STEALS = "a second connection takes messages from the listener while it is open"
 TEST_TEXT = "celery-dingtalk doctor: this is a test of proactive messages, please ignore it."
 
@@ -127,15 +133,19 @@ def about_webhooks(hosts: Sequence[str]) -> Finding:
         return Finding.fail(
             "no host is allowed, so no reply can be posted", "unset DINGTALK_WEBHOOK_HOSTS"
         )
-    ways = []
-    for name, port in sorted(WebhookHosts.parse(hosts).allowed, key=str):
+    listed, ways = WebhookHosts.parse(hosts), []
+    for name, port in sorted(listed.allowed, key=str):
         shown = f"[{name}]" if ":" in name and not name.startswith("[") else name
         scheme = "http" if port is not None and is_loopback(name) else "https"
         address = f"{scheme}://{shown}" + (f":{port}" if port else "")
         try:
             ways.append(reach(address, timeout_s=REACH_LIMIT_S))
+            if not select_proxy(address, get_environ_proxies(address)):
+                listed.addresses(name, port or HTTPS_PORT)
         except UnreachableError as error:
             return Finding.fail(f"replies cannot be posted: {error}", error.fix)
+        except WebhookNotAllowedError as error:
+            return Finding.fail(f"replies cannot be posted: {error}", _PRIVATE_FIX)
     return Finding("ok", ", ".join(ways))
 
 

@@ -5,105 +5,26 @@ body. A webhook is a key to a chat, so it is posted to only where it may point, 
 Source: docs/protocol.md, "Session webhooks" and "Answers to a post".
 """
 
-import re
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Self
-
-from urllib3.exceptions import LocationParseError
-from urllib3.util import Url, parse_url
-
 from dingwire.errors import (
     WebhookBusyError,
     WebhookError,
     WebhookExpiredError,
-    WebhookNotAllowedError,
     WebhookRefusedError,
     WebhookThrottledError,
     WebhookUnreachableError,
     shown,
 )
-from dingwire.http import Answer, NoAnswer, is_loopback, new_session, post_json
+from dingwire.guarded import guarded_session
+from dingwire.http import Answer, NoAnswer, post_json
 from dingwire.replies import Reply, webhook_body
 from dingwire.values import text, whole_number
 from dingwire.verdicts import Verdict, classify, classify_name
+from dingwire.webhook_hosts import DEFAULT_HOSTS, WebhookHosts
 
 __all__ = ["DEFAULT_HOSTS", "Verdict", "WebhookClient", "WebhookHosts", "classify"]
 
-DEFAULT_HOSTS = ("oapi.dingtalk.com", "api.dingtalk.com")
 USER_AGENT = "celery-dingtalk"
 THROTTLE_S = 60.0  # DingTalk's own throttle lasts one to ten minutes
-HTTPS_PORT = 443
-HOST_CHARS = 100
-
-
-@dataclass(frozen=True)
-class WebhookHosts:
-    """Where a session webhook may point.
-
-    ``allowed`` holds (host, port) pairs; port None means https on its usual port.
-    """
-
-    allowed: frozenset[tuple[str, int | None]]
-
-    @classmethod
-    def parse(cls, entries: Iterable[str]) -> Self:
-        """Read ``host`` and ``host:port`` entries.
-
-        Raises:
-            ValueError: Naming the entry that is neither.
-        """
-        return cls(frozenset(_entry(entry) for entry in entries))
-
-    def check(self, url: str) -> None:
-        """Let a webhook pass, or raise.
-
-        https only, except on a loopback address listed with its port; exact host; no user part.
-
-        Raises:
-            WebhookNotAllowedError: Naming the host, never the address.
-        """
-        parsed = _parsed(url)
-        if parsed is None or not parsed.host:
-            raise WebhookNotAllowedError("", "its address cannot be read")
-        host, port = parsed.host, parsed.port
-        name = host[:HOST_CHARS] + (f":{port}" if port else "")
-        if parsed.auth is not None or "@" in _authority(url):
-            raise WebhookNotAllowedError(name, "its address has a user part")
-        if (host, port) in self.allowed and port is not None and is_loopback(host):
-            allowed_schemes: tuple[str, ...] = ("https", "http")
-        else:
-            allowed_schemes = ("https",)
-        if parsed.scheme not in allowed_schemes:
-            raise WebhookNotAllowedError(name, "its address is not https")
-        if (host, port) in self.allowed:
-            return
-        if port in (None, HTTPS_PORT) and self.allowed & {(host, None), (host, HTTPS_PORT)}:
-            return
-        raise WebhookNotAllowedError(name)
-
-
-def _parsed(url: str) -> Url | None:
-    """Parse with the parser that will also make the request, so that the two cannot differ."""
-    if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
-        return None
-    try:
-        return parse_url(url)
-    except LocationParseError:
-        return None
-
-
-def _authority(url: str) -> str:
-    """Return what stands between ``//`` and the path; the parser drops an empty user part."""
-    return re.split(r"[/?#]", url.partition("//")[2], maxsplit=1)[0]
-
-
-def _entry(entry: str) -> tuple[str, int | None]:
-    bracketed = f"[{entry}]" if entry.count(":") > 1 and not entry.startswith("[") else entry
-    parsed = _parsed(f"https://{bracketed}")
-    if parsed is None or not parsed.host or parsed.auth or parsed.path or parsed.query:
-        raise ValueError(f"{entry[:HOST_CHARS]!r} is not a host or host:port")
-    return parsed.host, parsed.port
 
 
 class WebhookClient:
@@ -114,7 +35,7 @@ class WebhookClient:
     ) -> None:
         self._hosts = hosts
         self._timeout_s = timeout_s
-        self._session = new_session(USER_AGENT)
+        self._session = guarded_session(USER_AGENT, hosts.addresses)
 
     def post(self, url: str, reply: Reply, *, msg_uuid: str | None = None) -> None:
         """Post ``reply``; returning means that DingTalk took it.

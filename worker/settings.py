@@ -48,8 +48,9 @@ class WorkerSettings(Settings):
     webhook_hosts: CommaSeparated = Field(
         validation_alias="DINGTALK_WEBHOOK_HOSTS",
         default=("oapi.dingtalk.com", "api.dingtalk.com"),
-        description="Hosts (or host:port) a session webhook may point to, https only; "
-        "a listed loopback address may be http.",
+        description="Hosts (or host:port) a session webhook may point to, https only; a listed "
+        "loopback address may be http. Their names must lead to public addresses, or into a "
+        "network listed as 10.0.0.0/8.",
     )
     media_hosts: CommaSeparated = Field(
         validation_alias="DINGTALK_MEDIA_HOSTS",
@@ -265,7 +266,9 @@ class WorkerSettings(Settings):
             try:
                 WebhookHosts.parse([entry])
             except ValueError:
-                raise ValueError(f"entry {number} is not a host or host:port") from None
+                raise ValueError(
+                    f"entry {number} is not a host or host:port, nor a network"
+                ) from None
         return value
 
     @field_validator("media_hosts")

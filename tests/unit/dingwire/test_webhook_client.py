@@ -326,86 +326,6 @@ def test_a_proxy_of_the_environment_is_not_asked_for_loopback(client, server, mo
     assert len(server.seen) == 1
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "https://oapi.dingtalk.com/robot/sendBySession?session=x",
-        "https://api.dingtalk.com/robot/sendBySession?session=x",
-        "https://oapi.dingtalk.com:443/robot/sendBySession",
-        "https://OAPI.DingTalk.com/robot",
-        "https://ding.example:8443/robot/sendBySession",
-        "http://127.0.0.1:8765/robot",
-        "http://localhost:8765/robot",
-        "http://[::1]:8765/robot",
-    ],
-)
-def test_a_listed_host_passes(url):
-    listed = ["ding.example:8443", "127.0.0.1:8765", "localhost:8765", "[::1]:8765"]
-    WebhookHosts.parse([*DEFAULT_HOSTS, *listed]).check(url)
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "https://oapi.dingtalk.com.evil.example/robot",
-        "https://evil.example/oapi.dingtalk.com",
-        "https://evil.example?oapi.dingtalk.com",
-        "https://evil.example#@oapi.dingtalk.com/",
-        "https://oapi.dingtalk.com@evil.example/robot",
-        "https://user:pw@oapi.dingtalk.com/robot",
-        "https://@oapi.dingtalk.com/robot",
-        "https://evil.example\\@oapi.dingtalk.com/",
-        "https://oapi.dingtalk.com\\.evil.example/",
-        "https://xoapi.dingtalk.com/robot",
-        "https://sub.oapi.dingtalk.com/robot",
-        "https://dingtalk.com/robot",
-        "https://oapi.dingtalk.com./robot",
-        "https://oapi.dingtalk.com:8443/robot",
-        "https://oapi.dingtalk.com:80/robot",
-        "https://oapi.dingtalk。com/robot",
-        "https://оapi.dingtalk.com/robot",
-        "https://oapi.dingtalk.com%2eevil.example/",
-        "https://oapi.dingtalk.com%00.evil.example/",
-        "http://oapi.dingtalk.com/robot",
-        "http://oapi.dingtalk.com:443/robot",
-        "ftp://oapi.dingtalk.com/robot",
-        "file:///etc/passwd",
-        "//oapi.dingtalk.com/robot",
-        "oapi.dingtalk.com/robot",
-        "https:oapi.dingtalk.com/robot",
-        "https://",
-        "",
-        " https://oapi.dingtalk.com/robot",
-        "https://oapi.dingtalk.com/robot\r\nHost: evil.example",
-        "https://oapi.dingtalk.com:port/robot",
-        "http://127.0.0.1/robot",
-        "http://127.0.0.1:8766/robot",
-        "http://127.1:8765/robot",
-        "http://2130706433:8765/robot",
-        "http://localhost:8765/robot",
-        "http://169.254.169.254/latest/meta-data",
-        "https://[::1]/robot",
-        "https://[::ffff:127.0.0.1]:8765/robot",
-    ],
-)
-def test_a_foreign_host_or_a_look_alike_is_not_posted_to(url):
-    hosts = WebhookHosts.parse([*DEFAULT_HOSTS, "127.0.0.1:8765"])
-
-    with pytest.raises(WebhookNotAllowedError) as caught:
-        hosts.check(url)
-
-    assert "/robot" not in str(caught.value)
-    assert "user:pw" not in str(caught.value)
-    assert caught.value.__context__ is None
-
-
-def test_a_listed_host_that_is_not_loopback_needs_https():
-    hosts = WebhookHosts.parse(["ding.example:8080"])
-
-    with pytest.raises(WebhookNotAllowedError, match=r"'ding\.example:8080'.*not https"):
-        hosts.check("http://ding.example:8080/robot")
-
-
 def test_a_client_does_not_send_to_a_host_that_is_not_listed(server):
     client = WebhookClient(WebhookHosts.parse(DEFAULT_HOSTS))
 
@@ -414,14 +334,6 @@ def test_a_client_does_not_send_to_a_host_that_is_not_listed(server):
     assert isinstance(error, WebhookNotAllowedError)
     assert error.host == f"127.0.0.1:{server.port}"
     assert server.seen == []
-
-
-@pytest.mark.parametrize(
-    "entry", ["", "https://oapi.dingtalk.com", "a b", "host/path", "user@host", "host:port", "é.cn"]
-)
-def test_an_entry_that_is_no_host_is_named(entry):
-    with pytest.raises(ValueError, match="is not a host or host:port"):
-        WebhookHosts.parse(["oapi.dingtalk.com", entry])
 
 
 @pytest.mark.parametrize(
