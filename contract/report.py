@@ -1,7 +1,8 @@
 """What listeners report to the workers, which record it: the listener never touches the store.
 
 A :class:`Report` names messages that it took in and could not hand on (``listener/spool_file.py``
-writes it), a :class:`ListenerStatus` says how it does (``listener/status.py``). Both travel as a
+writes it), a :class:`ListenerStatus` says how it does (``listener/status.py``), a :class:`Denied`
+whom it did not let in (``listener/notices.py``). All travel as a
 ``report`` task; ``worker/reports.py`` reads them with :func:`read_report`. They are told apart by
 ``kind``, which a loss report does not have: releases from before there were others read and write
 it so.
@@ -9,11 +10,11 @@ it so.
 
 from typing import Any, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from contract.envelope import Conversation
 
-__all__ = ["ListenerStatus", "LostMessage", "Report", "ReportError", "read_report"]
+__all__ = ["Denied", "ListenerStatus", "LostMessage", "Report", "ReportError", "read_report"]
 
 
 class ReportError(ValueError):
@@ -104,7 +105,19 @@ class ListenerStatus(_Reported):
     spooled_bytes: int = 0
 
 
-def read_report(data: object) -> Report | ListenerStatus:
+class Denied(_Reported):
+    """Somebody who may not talk to the bot, and is to be told so.
+
+    ``envelope`` leads there and names who it is, sealed if there is a key; it holds nothing of what
+    was written.
+    """
+
+    kind: Literal["denied"] = "denied"
+    reason: Literal["group", "sender"]
+    envelope: dict[str, Any] = Field(repr=False)
+
+
+def read_report(data: object) -> Report | ListenerStatus | Denied:
     """Read the ``report`` argument of a task, of whatever kind.
 
     Raises:
@@ -115,4 +128,6 @@ def read_report(data: object) -> Report | ListenerStatus:
         return Report.from_wire(data)
     if kind == "listener_status":
         return ListenerStatus.from_wire(data)
+    if kind == "denied":
+        return Denied.from_wire(data)
     raise ReportError("not a report: of a kind that this release does not know")

@@ -17,6 +17,7 @@ from dingwire.protocol import BotPush, CardPush, EventPush
 from listener.admission import Admission, Denial
 from listener.duplicates import Duplicates
 from listener.enqueue import EnqueueError, Enqueuer, Kept, TooManyWaitingError
+from listener.notices import Notices
 from listener.predecessors import Predecessors
 from listener.pushes import PushIntake
 from listener.settings import ListenerSettings
@@ -61,6 +62,7 @@ class Intake:
         self._duplicates = Duplicates(monotonic)
         self._predecessors = Predecessors(monotonic)
         self._admission = admission_of(settings)
+        self._notices = Notices(enqueuer.offer, monotonic=monotonic, sealer=self._sealer)
         self._pushes = PushIntake(
             settings,
             enqueuer,
@@ -92,10 +94,19 @@ class Intake:
         )
         if denial is not None:
             self._say_denied(message, denial)
+            if self._settings.denied_notice:
+                self._notices.tell(self._translated(message, push, clock_offset), denial)
             return ack(push.frame)
         if message.error_code == QUOTA_USED_UP:
             self._say_quota(message)
-        envelope = to_envelope(
+        envelope = self._translated(message, push, clock_offset)
+        seen = await self._seen(envelope)
+        if seen is not None:
+            return ack(push.frame) if seen else None
+        return await self._enqueue(envelope, push, started)
+
+    def _translated(self, message: BotMessage, push: BotPush, clock_offset: timedelta) -> Envelope:
+        return to_envelope(
             message,
             push,
             client_id=self._settings.client_id,
@@ -104,10 +115,6 @@ class Intake:
             clock_offset=clock_offset,
             reply_within_s=self._settings.reply_within_s,
         )
-        seen = await self._seen(envelope)
-        if seen is not None:
-            return ack(push.frame) if seen else None
-        return await self._enqueue(envelope, push, started)
 
     async def _seen(self, envelope: Envelope) -> bool | None:
         """Return None for a new message, else whether the broker has the first of it."""

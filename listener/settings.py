@@ -82,6 +82,12 @@ class ListenerSettings(Settings):
         "for each, by its conversation id (in the environment as JSON). A group that is named here "
         "is allowed.",
     )
+    denied_notice: bool = Field(
+        validation_alias="DENIED_NOTICE",
+        default=False,
+        description="Whether somebody who may not write to the bot is told the staff id, and the "
+        "group's id, to ask for access with; at most once an hour each.",
+    )
     reply_within_s: float | None = Field(
         validation_alias="REPLY_WITHIN_S",
         default=None,

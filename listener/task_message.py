@@ -16,11 +16,11 @@ from typing import Any, Literal, Self
 
 from contract.envelope import Envelope
 from contract.pushes import Push
-from contract.report import ListenerStatus, Report
+from contract.report import Denied, ListenerStatus, Report
 from contract.routing import ANSWER, EVENTS, MESSAGES, REPORT, safe_kwargsrepr, task_id
 from contract.sealing import IN_CLEAR, Sealer
 
-__all__ = ["TaskMessage", "answer_task", "push_task", "report_task", "status_task"]
+__all__ = ["TaskMessage", "answer_task", "denied_task", "push_task", "report_task", "status_task"]
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,13 @@ def status_task(status: ListenerStatus) -> TaskMessage:
     return _report_task(status, repr({"listener": status.listener}))
 
 
-def _report_task(report: Report | ListenerStatus, shown: str) -> TaskMessage:
+def denied_task(denied: Denied) -> TaskMessage:
+    """Return the task that has somebody told who was denied."""
+    shown = {"message_id": denied.envelope.get("message_id"), "denied": denied.reason}
+    return _report_task(denied, repr(shown))
+
+
+def _report_task(report: Report | ListenerStatus | Denied, shown: str) -> TaskMessage:
     identity = str(uuid.uuid4())
     return TaskMessage(
         task_id=identity,

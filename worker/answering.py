@@ -24,6 +24,7 @@ from worker.agents.runner import AgentCancelledError, AgentFailedError, AgentTim
 from worker.attachment_files import AttachmentFiles
 from worker.bots import Bots, UnknownBotError
 from worker.carrying import Route
+from worker.chat_commands import ChatCommands
 from worker.delivery import Delivery
 from worker.handover import Handover
 from worker.late import LateReplies
@@ -82,6 +83,7 @@ class Answering:
         thinking: Thinking,
         files: AttachmentFiles,
         language: Language = "both",
+        commands: ChatCommands | None = None,
         sealer: Sealer = IN_CLEAR,
         observe: Callable[[Outcome], object] = lambda _: None,
     ) -> None:
@@ -106,11 +108,13 @@ class Answering:
             thinking: Shows that an answer is being made.
             files: Where the files are that agents ask for.
             language: Of what the bot says of its own accord.
+            commands: What the bot answers without its agent; those there are, if left out.
             sealer: Opens what listeners sealed, and seals answers.
             observe: Counts an outcome.
         """
         self._resender, self._sealer, self._observe = resender, sealer, observe
         self._files, self._language = files, language
+        self._commands = ChatCommands() if commands is None else commands
         self._store, self._thinking = store, thinking
         self._turns, self._tell, self._handover = turns, tell, handover
         self._bots = bots
@@ -245,7 +249,10 @@ class Answering:
         queued_s = self._age_s(envelope)
         if self._handover is not None and not self._is_over(envelope):
             self._handover.deliver(envelope)
-        if Message.of(envelope).is_readable:
+        command = self._command_in(envelope)
+        if command is not None:
+            outcome = self._obey(claim, envelope, command)
+        elif Message.of(envelope).is_readable:
             outcome = self._run_agent(claim, envelope, thought)
         else:
             outcome = self._decline(claim, envelope)
@@ -365,16 +372,34 @@ class Answering:
         )
 
     def _decline(self, claim: Claimed, envelope: Envelope) -> Outcome:
-        """Say that nobody can read this; the answer is kept and sent as every other."""
-        replies = [Text(content=UNSUPPORTED.in_(self._language))]
+        """Say that nobody can read this."""
+        told = Step("declined", {"kind": envelope.kind})
+        return self._answer_ourselves(
+            claim, envelope, UNSUPPORTED.in_(self._language), told, "unsupported"
+        )
+
+    def _command_in(self, envelope: Envelope) -> str | None:
+        is_on = self._bots.of(envelope).settings.chat_commands
+        return self._commands.command_in(envelope) if is_on else None
+
+    def _obey(self, claim: Claimed, envelope: Envelope, command: str) -> Outcome:
+        words = self._commands.answer(command, envelope, self._language)
+        told = Step("command", {"command": command})
+        return self._answer_ourselves(claim, envelope, words, told, "command")
+
+    def _answer_ourselves(
+        self, claim: Claimed, envelope: Envelope, words: str, told: Step, as_what: str
+    ) -> Outcome:
+        """Answer without the agent; kept and sent as every other answer."""
+        replies = [Text(content=words)]
         answer = self._sealer.seal_text(replies_to_json(replies))
-        self._store.keep_answer(claim.lease, answer, [Step("declined", {"kind": envelope.kind})])
+        self._store.keep_answer(claim.lease, answer, [told])
         if claim.rerun:
             return self._send_after_all(claim, envelope, replies)
         outcome = self._delivery.deliver(claim, envelope, replies)
         if outcome.state is not FinalState.SUCCESS:
             return outcome
-        return replace(outcome, facts={**outcome.facts, "outcome": "unsupported"})
+        return replace(outcome, facts={**outcome.facts, "outcome": as_what})
 
     def _limit_s(self, envelope: Envelope) -> float:
         """A late answer is worth waiting for when it will be kept or rescued."""

@@ -235,6 +235,10 @@ class PatientStore:
         """See :meth:`worker.store.Store.remember`."""
         self._store.remember(kind, key, facts, ttl_s=ttl_s)
 
+    def is_first(self, kind: str, key: str, *, within_s: float) -> bool:
+        """See :meth:`worker.store.Store.is_first`."""
+        return self._store.is_first(kind, key, within_s=within_s)
+
     def remembered(self, kind: str) -> list[Note]:
         """See :meth:`worker.store.Store.remembered`."""
         return self._store.remembered(kind)

@@ -19,7 +19,7 @@ from celery.worker.request import Request
 from kombu.exceptions import OperationalError
 
 from contract.pushes import CardAction, OrgEvent
-from contract.report import read_report
+from contract.report import Denied, read_report
 from contract.routing import (
     ANSWER,
     DELIVER,
@@ -251,14 +251,17 @@ def publish(message: DueMessage) -> None:
 def report(self: Task, *, report: dict[str, Any]) -> dict[str, Any]:  # type: ignore[type-arg]
     """Record what a listener could not hand on, or how it does."""
     try:
-        store, order = _parts(self).store, Settings.load().order
+        read, now = read_report(report), datetime.now(UTC)
+        parts = _parts(self)
+        if isinstance(read, Denied):
+            return {"told": parts.denials.tell(read)}
+        store, order = parts.store, Settings.load().order
 
         def show(task_id: str, message_id: str, outcome: Outcome) -> None:
             metrics.observe(outcome)
             sender = self.request.hostname
             tell_of_another(task_id, outcome, sender=sender, message_id=message_id)
 
-        read, now = read_report(report), datetime.now(UTC)
         return {"recorded": record(store, read, order, now=now, show=show)}
     except (StoreError, SettingsError, AgentLoadError) as error:
         _give_back(error)

@@ -26,6 +26,7 @@ from worker.bots import Bots
 from worker.budget import ApiBudget
 from worker.carrying import Carrier
 from worker.delivery import Delivery
+from worker.denials import Denials
 from worker.handlers import Handlers, load_handlers
 from worker.handover import Handover
 from worker.late import LateReplies
@@ -68,6 +69,7 @@ class Runtime:
     store: PatientStore
     bots: Bots
     pushes: PushWork
+    denials: Denials
     handlers: Handlers
     thinking: Thinking
 
@@ -229,7 +231,10 @@ def build(
         sealer=sealer,
         observe=metrics.pushed,
     )
-    return Runtime(os.getpid(), answering, heartbeat, store, bots, pushes, handlers, thinking)
+    denials = Denials(store, carrier, clock=clock, sealer=sealer, language=settings.bot_language)
+    return Runtime(
+        os.getpid(), answering, heartbeat, store, bots, pushes, denials, handlers, thinking
+    )
 
 
 def _cards_of(bots: Bots, client_id: str) -> Cards | None:

@@ -8,10 +8,18 @@ from typing import Literal
 
 __all__ = [
     "AT_MOST_N_MORE",
+    "CONVERSATION_ID",
     "CROWDED",
+    "DENIED_GROUP",
+    "DENIED_SENDER",
+    "GROUP",
     "IN_THE_NEXT_MESSAGE",
     "LATE",
+    "NICK",
+    "NOT_KNOWN",
     "N_MORE",
+    "PRIVATE",
+    "STAFF_ID",
     "STILL_WORKING",
     "THINKING",
     "UNSUPPORTED",
@@ -50,3 +58,19 @@ UNSUPPORTED = Phrase(
     "Sorry, I cannot read this kind of message: please send text, a picture, voice or a file",
 )
 IN_THE_NEXT_MESSAGE = Phrase("完整回复见下一条消息", "The whole reply is in the next message")
+DENIED_SENDER = Phrase(
+    "您还不能使用这个机器人。您的员工 id 是 {staff_id}，请把它发给管理员申请开通",
+    "You may not use this bot yet. Your staff id is {staff_id}: ask its administrator for access",
+)
+DENIED_GROUP = Phrase(
+    "这个群还不能使用这个机器人。群的会话 id 是 {conversation_id}，您的员工 id 是 {staff_id}，"
+    "请把它们发给管理员申请开通",
+    "This group may not use this bot yet. Its conversation id is {conversation_id}, your staff id "
+    "is {staff_id}: ask the bot's administrator for access",
+)
+NICK = Phrase("昵称", "nick")
+STAFF_ID = Phrase("员工 id", "staff id")
+CONVERSATION_ID = Phrase("会话 id", "conversation id")
+PRIVATE = Phrase("单聊", "private")
+GROUP = Phrase("群聊", "group")
+NOT_KNOWN = Phrase("未知", "not known")

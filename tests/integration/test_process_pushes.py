@@ -63,9 +63,22 @@ def _until(condition, what: str) -> None:
     wait_for(condition, limit_s=90, what=what)
 
 
+def _whoever_asks_is_told_who_they_are(here) -> None:
+    here.simulator.say("let me in", person="bob")
+    here.simulator.say("let me in, please", person="bob")
+    _until(lambda: here.simulator.accepted, "a notice to who is denied")
+    here.simulator.until_answered(here.simulator.say("/whoami", person="alice"), 60)
+
+    notice, answer = (reply.text for reply in here.simulator.accepted)
+    assert "bob" in notice
+    assert "alice" in answer
+
+
 def test_handlers_are_called_once_and_a_dead_workers_press_is_taken_over(here):
-    here.listener()
+    here.start("python -m listener", DINGTALK_ALLOWED_USERS="alice", DENIED_NOTICE="true")
+    here.simulator.until_connected(1)
     first = _worker(here, "one")
+    _whoever_asks_is_told_who_they_are(here)
     event = {
         "type": "EVENT",
         "headers": {

@@ -124,3 +124,49 @@ def test_the_secret_is_not_in_the_repr(environment):
     environment(**CREDENTIALS)
 
     assert "s3cret" not in repr(ListenerSettings.load())
+
+
+GROUPS = """
+[channels_config.dingtalk]
+client_id = "ding1"
+client_secret = "s3cret"
+allowed_users = ["alice"]
+allowed_groups = ["cid1"]
+
+[channels_config.dingtalk.groups."cid2=="]
+allowed_users = ["bob", "*"]
+"""
+
+
+def test_a_group_may_have_a_list_of_its_own(environment, tmp_path):
+    (tmp_path / "bot.toml").write_text(GROUPS)
+    environment(DINGTALK_CONFIG="bot.toml")
+
+    settings = ListenerSettings.load()
+    assert settings.allowed_groups == ("cid1",)
+    assert {name: group.allowed_users for name, group in settings.groups.items()} == {
+        "cid2==": ("bob", "*")
+    }
+
+
+def test_the_lists_of_groups_are_json_in_the_environment(environment):
+    environment(**CREDENTIALS, DINGTALK_GROUPS='{"cid2": {"allowed_users": "bob, carol"}}')
+    assert ListenerSettings.load().groups["cid2"].allowed_users == ("bob", "carol")
+
+
+@pytest.mark.parametrize(
+    ("groups", "error"),
+    [
+        ("hunter2", "not JSON"),
+        ('["hunter2"]', "must be a table for each group"),
+        ('{"cid2": "hunter2"}', "must be a table for each group"),
+        ('{"cid2": {"allowed": ["hunter2"]}}', "unknown key in a group's table: allowed"),
+        ('{"cid2": {"allowed_users": 7}}', "valid tuple"),
+    ],
+)
+def test_a_list_of_groups_that_cannot_be_read_is_refused(environment, groups, error):
+    environment(**CREDENTIALS, DINGTALK_GROUPS=groups)
+
+    with pytest.raises(SettingsError, match=f"^DINGTALK_GROUPS: .*{error}") as raised:
+        ListenerSettings.load()
+    assert "hunter2" not in str(raised.value)

@@ -201,6 +201,7 @@ class Desk:
         policy: Any = "flag",
         owner: str = "worker1",
         agent_timeout_s: float = 300,
+        chat_commands: bool = True,
         proactive: Any = "recording",
         webhook: Webhook | None = None,
         hosts: tuple[str, ...] = ("oapi.dingtalk.com",),
@@ -244,7 +245,10 @@ class Desk:
         )
         resender = Resender(store, carrier=carrier, clock=self.clock, sealer=sealer)
         own = WorkerSettings.model_construct(
-            client_id=None, agent_timeout_s=agent_timeout_s, reply_at_sender=at_sender
+            client_id=None,
+            agent_timeout_s=agent_timeout_s,
+            reply_at_sender=at_sender,
+            chat_commands=chat_commands,
         )
         bot = BotParts(own, runner or AgentRunner(agent or self.agent()), openapi=None)
         shown = Shown(thinking, still_working_s, card, "en")

@@ -486,6 +486,15 @@ def test_no_group_message_has_causes_that_only_a_person_can_tell_apart(store):
     ) in processes(store)["group messages"].reason
 
 
+def test_a_denied_group_is_told_apart_from_a_denied_sender(store):
+    worker(store)
+    listener(store, denied=5, denied_in_groups=3, denied_senders=2)
+
+    reason = processes(store)["group messages"].reason
+    assert "group not in DINGTALK_ALLOWED_GROUPS: 3 message(s)" in reason
+    assert "sender not in DINGTALK_ALLOWED_USERS: 2 message(s)" in reason
+
+
 def test_denied_senders_are_counted(store):
     worker(store)
     listener(store, group_messages=7, denied=4, denied_senders=2)
