@@ -8,7 +8,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Protocol, Self
 
@@ -22,6 +22,7 @@ __all__ = [
     "as_table",
     "examine",
     "exit_code",
+    "named",
 ]
 
 EXIT_UNREADABLE = 2  # settings that cannot be read
@@ -85,6 +86,15 @@ class Check:
     def of(cls, name: str, finding: Finding) -> Self:
         """Give a finding its name."""
         return cls(name, Status(finding.status), finding.reason, finding.fix)
+
+    def about(self, bot: str) -> Self:
+        """Return it as one bot's of several; as it is with an empty name."""
+        return replace(self, name=named(self.name, bot))
+
+
+def named(name: str, bot: str) -> str:
+    """Return the name of a check that is made for each of several bots."""
+    return f"{name} ({bot})" if bot else name
 
 
 @dataclass(frozen=True)

@@ -283,6 +283,12 @@ class Settings(BaseSettings):
         return self.name or self.client_id or ""
 
     @property
+    def named_bots(self) -> tuple[tuple[str, Self], ...]:
+        """The settings of each bot with what it is called; a bot alone needs no name."""
+        bots = self.of_bots
+        return tuple((bot.label if len(bots) > 1 else "", bot) for bot in bots)
+
+    @property
     def robot(self) -> str | None:
         """What DingTalk calls the bot in messages: its robot code, mostly the client id."""
         return self.robot_code or self.client_id

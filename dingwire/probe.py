@@ -37,7 +37,15 @@ from dingwire.reach import UnreachableError, reach
 from dingwire.replies import Text
 from dingwire.webhook_hosts import HTTPS_PORT, WebhookHosts
 
-__all__ = ["DINGTALK", "Bot", "Finding", "about_dingtalk", "about_webhooks", "send_test"]
+__all__ = [
+    "DINGTALK",
+    "OF_A_BOT",
+    "Bot",
+    "Finding",
+    "about_dingtalk",
+    "about_webhooks",
+    "send_test",
+]
 
 USER_AGENT = "celery-dingtalk-doctor"
 REACH_LIMIT_S = 5.0
@@ -59,6 +67,8 @@ TEST_TEXT = "celery-dingtalk doctor: this is a test of proactive messages, pleas
 
 # The names of what :func:`about_dingtalk` yields, in its order.
 DINGTALK = ("api", "credentials", "clock", "stream")
+# Those of them, and of what may come besides, that are another bot's otherwise.
+OF_A_BOT = frozenset({"credentials", "stream", "proactive"})
 
 
 @dataclass(frozen=True)

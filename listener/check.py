@@ -20,10 +20,11 @@ from contract.checks import (
     as_table,
     examine,
     exit_code,
+    named,
 )
 from contract.settings import SettingsError
 from contract.settings_checks import check_allowed_users, check_settings, unreadable
-from dingwire.probe import DINGTALK, Bot, about_dingtalk
+from dingwire.probe import DINGTALK, OF_A_BOT, Bot, about_dingtalk
 from listener.settings import ListenerSettings
 
 __all__ = ["LIMIT_S", "diagnose", "main"]
@@ -59,26 +60,54 @@ def diagnose(
         deep: Whether to open a Stream connection for a moment.
         clock: Aware UTC.
     """
-    bot = Bot(
-        endpoint=settings.openapi_endpoint,
-        client_id=settings.client_id,
-        client_secret=settings.client_secret.get_secret_value(),
-        clock=clock,
-    )
     broker = Broker.from_url(settings.broker_url, settings.data_dir)
     examinations = [
         Examination(("settings",), check_settings),
-        Examination(("allowed users",), lambda: [check_allowed_users(settings.allowed_users)]),
-        Examination(DINGTALK, lambda: _dingtalk(bot, deep=deep)),
+        *(_allowed(name, bot) for name, bot in settings.named_bots),
+        *(
+            _dingtalk(name, bot, deep=deep, is_first=bot is settings.of_bots[0], clock=clock)
+            for name, bot in settings.named_bots
+        ),
         Examination(("broker",), lambda: [check_broker(broker)]),
         Examination(("spool",), lambda: [_check_spool(settings.data_dir / "spool")]),
     ]
     return examine(examinations, limit_s=LIMIT_S)
 
 
-def _dingtalk(bot: Bot, *, deep: bool) -> Iterator[Check]:
-    for name, finding in about_dingtalk(bot, deep=deep):
-        yield Check.of(name, finding)
+def _allowed(name: str, bot: ListenerSettings) -> Examination:
+    def check() -> Iterator[Check]:
+        yield check_allowed_users(bot.allowed_users).about(name)
+
+    return Examination((named("allowed users", name),), check)
+
+
+def _dingtalk(
+    name: str,
+    settings: ListenerSettings,
+    *,
+    deep: bool,
+    is_first: bool,
+    clock: Callable[[], datetime],
+) -> Examination:
+    """Look at what is a bot's own, and for the first of them at what is not."""
+    bot = Bot(
+        endpoint=settings.openapi_endpoint,
+        client_id=settings.client_id,
+        client_secret=settings.client_secret.get_secret_value(),
+        clock=clock,
+    )
+    wanted = [each for each in DINGTALK if is_first or each in OF_A_BOT]
+
+    def check() -> Iterator[Check]:
+        for word, finding in about_dingtalk(bot, deep=deep):
+            if word in wanted:
+                yield Check.of(_named(word, name), finding)
+
+    return Examination(tuple(_named(word, name) for word in wanted), check)
+
+
+def _named(word: str, bot: str) -> str:
+    return named(word, bot if word in OF_A_BOT else "")
 
 
 def _check_spool(folder: Path) -> Check:

@@ -190,7 +190,7 @@ def _is_simulated(settings: Settings) -> bool:
     has_id = bool(settings.client_id)
     has_secret = bool(settings.client_secret and settings.client_secret.get_secret_value())
     if has_id == has_secret:
-        return not has_id
+        return not has_id and not settings.bots
     missing = "DINGTALK_CLIENT_SECRET" if has_id else "DINGTALK_CLIENT_ID"
     raise SettingsError(
         f"{missing}: not set, while the other credential is; "
@@ -224,8 +224,9 @@ def make_plan(outer: Mapping[str, str]) -> Plan:
         environment |= _simulated(port)
         lines.append(f"chat page   http://127.0.0.1:{port}/   a simulated DingTalk: write hello")
     else:
-        lines.append(f"bot         {settings.client_id}   write to it in DingTalk")
-        if not ListenerSettings.load().allowed_users:
+        bots = ListenerSettings.load().of_bots
+        lines += [f"bot         {bot.label}   write to it in DingTalk" for bot in bots]
+        if not all(bot.allowed_users for bot in bots):
             lines += [_deny_all(), ""]
 
     _make(settings.data_dir)

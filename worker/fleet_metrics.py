@@ -168,7 +168,8 @@ def _of_store(told: Told) -> Iterator[Metric]:
 def _of_listeners(told: Told) -> Iterator[Metric]:
     listeners = [note for note in told.listeners if not note.facts.get("stopped")]
     up = sum(_number(note.facts.get("connections_up")) for note in listeners)
-    yield _gauge(f"{FLEET}_listeners", "Listeners that reported lately.", len(listeners))
+    processes = {note.facts.get("listener", note.key) for note in listeners}  # of several bots
+    yield _gauge(f"{FLEET}_listeners", "Listeners that reported lately.", len(processes))
     yield _gauge(f"{FLEET}_connections", "Their connections to DingTalk.", up)
     ages = [
         _number(age) + note.age_s

@@ -14,7 +14,7 @@ from contract.routing import EVENTS
 from worker.settings import WorkerSettings
 from worker.store import Note, Store
 
-__all__ = ["KIND", "THREADS", "Presence", "are_reports_held_up", "facts_of"]
+__all__ = ["KIND", "THREADS", "Presence", "agents_of", "are_reports_held_up", "facts_of"]
 
 KIND = "worker"
 THREADS = 64  # slots of a worker whose pool is threads, unless WORKER_CONCURRENCY says another
@@ -63,6 +63,7 @@ def facts_of(
         "concurrency": concurrency,
         "queues": queues,
         "agent": settings.agent,
+        "dingtalk_bots": agents_of(settings),
         "card_action_handler": settings.card_action_handler,
         "event_handler": settings.event_handler,
         "agent_timeout_s": settings.agent_timeout_s,
@@ -78,6 +79,11 @@ def facts_of(
         "key": settings.sealer.fingerprint,
         "started_at": started_at.isoformat(timespec="seconds"),
     }
+
+
+def agents_of(settings: WorkerSettings) -> dict[str, str]:
+    """Return which agent answers for which of several bots; nothing for one alone."""
+    return {bot.client_id or "": bot.agent for name, bot in settings.named_bots if name}
 
 
 def are_reports_held_up(workers: Sequence[Note]) -> bool:

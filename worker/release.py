@@ -26,9 +26,9 @@ def main() -> int:
         for check in unreadable(error):
             sys.stderr.write("; ".join(filter(None, (check.reason, check.fix))) + "\n")
         return EXIT_UNREADABLE
-    agent = check_agent(settings.agent)
-    checks = [*check_settings(), agent]
-    if agent.status is Status.FAIL:
+    agents = [check_agent(bot.agent).about(name) for name, bot in settings.named_bots]
+    checks = [*check_settings(), *agents]
+    if any(agent.status is Status.FAIL for agent in agents):
         _show(checks)
         return EXIT_UNREADABLE
     checks.append(_prepare(settings))

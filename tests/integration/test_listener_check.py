@@ -65,6 +65,25 @@ def test_on_a_good_day_all_is_well_and_nothing_has_happened(check, simulator, tm
     assert not (tmp_path / "data").exists()
 
 
+def test_each_of_several_bots_is_looked_at(check, simulator):
+    simulator.reset()
+    tables = [
+        {"client_id": "dinghelp", "client_secret": f"t{MARK}", "name": "help", "allowed_users": []}
+    ]
+    found = findings(check("--check", "--json", DINGTALK_BOTS=json.dumps(tables)))
+
+    assert list(found) == [
+        "settings",
+        *("allowed users (dingcheck)", "allowed users (help)"),
+        *("api", "credentials (dingcheck)", "clock", "stream (dingcheck)"),
+        *("credentials (help)", "stream (help)"),
+        *("broker", "spool"),
+    ]
+    status = {name: status for name, (status, _) in found.items()}
+    assert (status["credentials (dingcheck)"], status["credentials (help)"]) == ("ok", "FAIL")
+    assert status["allowed users (help)"] == "FAIL"
+
+
 def test_people_get_a_table(check):
     done = check("--check")
     assert done.returncode == 0

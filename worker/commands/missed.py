@@ -16,12 +16,15 @@ from worker.store import MissedReply, Story
 __all__ = ["answer_text", "facts_of", "listed", "sends_of"]
 
 _HEAD = ("AGE", "STATE", "REASON", "ANSWER", "SENDER", "CHAT", "CONVERSATION", "MESSAGE")
+_BOT = ("BOT",)
 _SENDS = frozenset({"sent", "send_failed", "handed_over"})
 
 
 def listed(missed: Sequence[MissedReply], *, now: datetime) -> list[str]:
-    """Return the lines of a table."""
-    return table(_HEAD, [_row(reply, now) for reply in missed])
+    """Return the lines of a table; with the bots, when they are of several."""
+    if len({reply.bot for reply in missed}) < 2:
+        return table(_HEAD, [_row(reply, now) for reply in missed])
+    return table(_BOT + _HEAD, [(reply.bot or "-", *_row(reply, now)) for reply in missed])
 
 
 def _row(reply: MissedReply, now: datetime) -> tuple[str, ...]:

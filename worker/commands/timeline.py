@@ -33,6 +33,11 @@ class Timeline:
         self._start = next((s.at for s in self._steps if s.at is not None), None)
         self._deadline = _deadline(self._first)
 
+    @property
+    def bot(self) -> str | None:
+        """To which bot it was written; None when its story does not tell."""
+        return self._first.get("bot")
+
     def lines(self) -> list[str]:
         """Return the whole of it for people."""
         rows = [
@@ -56,7 +61,7 @@ class Timeline:
         ]
         first = {
             name: self._first.get(name)
-            for name in ("bot", "conversation_id", "conversation", "sender_staff_id", "kind")
+            for name in ("conversation_id", "conversation", "sender_staff_id", "kind")
         }
         return {**self.summary(), **first, "now": self._doing(), "steps": steps}
 
@@ -65,6 +70,7 @@ class Timeline:
         return {
             "task_id": self._story.task_id,
             "message_id": self._first.get("message_id"),
+            "bot": self.bot,
             "received_at": self._start and self._start.isoformat(timespec="milliseconds"),
             "state": self._state(),
             "outcome": self._story.outcome,
@@ -93,7 +99,7 @@ class Timeline:
         shown = {
             "message": first.get("message_id"),
             "task": self._story.task_id,
-            "bot": first.get("bot"),
+            "bot": self.bot,
             "conversation": " ".join(
                 str(first[name]) for name in ("conversation_id", "conversation") if first.get(name)
             ),

@@ -63,8 +63,12 @@ def _trace_conversation(
     if as_json:
         _print_json([timeline.summary() for timeline in timelines])
     else:
-        head = ("RECEIVED (UTC)", "MESSAGE", "STATE", "REASON", "SECONDS")
-        click.echo("\n".join(table(head, [timeline.row() for timeline in timelines])))
+        head: tuple[str, ...] = ("RECEIVED (UTC)", "MESSAGE", "STATE", "REASON", "SECONDS")
+        rows = [timeline.row() for timeline in timelines]
+        if len({timeline.bot for timeline in timelines}) > 1:
+            head = ("BOT", *head)
+            rows = [(each.bot or "-", *row) for each, row in zip(timelines, rows, strict=True)]
+        click.echo("\n".join(table(head, rows)))
 
 
 def _how_long(settings: WorkerSettings) -> str:

@@ -10,12 +10,12 @@ from concurrent.futures import Future
 
 from contract.broker import Broker
 from contract.broker_check import check_broker
-from contract.checks import Check, Examination, Status, examine
+from contract.checks import Check, Examination, Status, examine, named
 from contract.routing import EVENTS
 from contract.settings_checks import check_settings
-from dingwire.probe import DINGTALK, Bot, about_dingtalk, about_webhooks, send_test
+from dingwire.probe import DINGTALK, OF_A_BOT, Bot, about_dingtalk, about_webhooks, send_test
 from worker.doctor.own import check_agent, check_flower, check_time_limits
-from worker.doctor.processes import PROCESSES, Notes, check_processes
+from worker.doctor.processes import Notes, check_processes, names_of_processes
 from worker.doctor.queues import check_queues
 from worker.doctor.remembered import check_budget, check_deliveries, check_missed, check_store
 from worker.queues import BrokerAwayError, read_queues
@@ -39,27 +39,27 @@ def diagnose(
         deep: Whether to open a Stream connection for a moment.
         send_test_to: Staff id of the person who is to get a message, if anybody is.
     """
-    bot = _bot(settings)
     rescues = settings.late_policy == "rescue"
     notes: Future[Notes | None] = Future()
     examinations = [
         Examination(("settings",), check_settings),
-        Examination(("agent",), lambda: [check_agent(settings.agent)]),
-        Examination((*DINGTALK, "proactive"), lambda: _dingtalk(bot, deep=deep, rescues=rescues)),
+        *(_agent(name, bot) for name, bot in settings.named_bots),
+        *(
+            _dingtalk(name, bot, deep=deep, rescues=rescues, is_first=bot is settings.of_bots[0])
+            for name, bot in settings.named_bots
+        ),
         Examination(
             ("webhooks",), lambda: [Check.of("webhooks", about_webhooks(settings.webhook_hosts))]
         ),
         Examination(("broker", "queues"), lambda: _broker(settings, notes)),
-        Examination(("time limits",), lambda: check_time_limits(settings)),
-        Examination(("store", *KEPT, *PROCESSES), lambda: _store(settings, notes)),
+        Examination(("time limits",), lambda: check_time_limits(_slowest(settings))),
+        Examination(
+            ("store", *KEPT, *names_of_processes(settings)), lambda: _store(settings, notes)
+        ),
         Examination(("flower",), lambda: [check_flower()]),
     ]
     if send_test_to:
-        examinations.append(
-            Examination(
-                ("send test",), lambda: [Check.of("send test", send_test(bot, send_test_to))]
-            )
-        )
+        examinations += [_send_test(name, bot, send_test_to) for name, bot in settings.named_bots]
     return examine(examinations, limit_s=LIMIT_S)
 
 
@@ -73,11 +73,39 @@ def _bot(settings: WorkerSettings) -> Bot:
     )
 
 
-def _dingtalk(bot: Bot, *, deep: bool, rescues: bool) -> Iterator[Check]:
-    for name, finding in about_dingtalk(bot, deep=deep, with_permission=rescues):
-        yield Check.of(name, finding)
-    if not rescues:
-        yield Check.skip("proactive", "needed with LATE_POLICY=rescue alone")
+def _slowest(settings: WorkerSettings) -> WorkerSettings:
+    """Return the settings of the bot whose agent may take longest."""
+    return max(settings.of_bots, key=lambda bot: bot.agent_timeout_s)
+
+
+def _agent(name: str, bot: WorkerSettings) -> Examination:
+    return Examination((named("agent", name),), lambda: [check_agent(bot.agent).about(name)])
+
+
+def _send_test(name: str, bot: WorkerSettings, staff_id: str) -> Examination:
+    word = named("send test", name)
+    return Examination((word,), lambda: [Check.of(word, send_test(_bot(bot), staff_id))])
+
+
+def _dingtalk(
+    name: str, settings: WorkerSettings, *, deep: bool, rescues: bool, is_first: bool
+) -> Examination:
+    """Look at what is a bot's own, and for the first of them at what is not."""
+    wanted = [each for each in (*DINGTALK, "proactive") if is_first or each in OF_A_BOT]
+
+    def check() -> Iterator[Check]:
+        for word, finding in about_dingtalk(_bot(settings), deep=deep, with_permission=rescues):
+            if word in wanted:
+                yield Check.of(_named(word, name), finding)
+        if not rescues:
+            reason = "needed with LATE_POLICY=rescue alone"
+            yield Check.skip(_named("proactive", name), reason)
+
+    return Examination(tuple(_named(word, name) for word in wanted), check)
+
+
+def _named(word: str, bot: str) -> str:
+    return named(word, bot if word in OF_A_BOT else "")
 
 
 def _broker(settings: WorkerSettings, notes: "Future[Notes | None]") -> Iterator[Check]:
@@ -88,6 +116,10 @@ def _broker(settings: WorkerSettings, notes: "Future[Notes | None]") -> Iterator
         yield Check.skip("queues", "the broker cannot be used")
     else:
         yield check_queues(broker, notes)
+
+
+def _names_of_store(settings: WorkerSettings) -> tuple[str, ...]:
+    return ("store", *KEPT, *names_of_processes(settings))
 
 
 def _store(settings: WorkerSettings, notes: "Future[Notes | None]") -> Iterator[Check]:

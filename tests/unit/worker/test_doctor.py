@@ -17,7 +17,7 @@ from contract.variables import VARIABLES
 from tests.unit.worker.answering_parts import SECRET_WORDS, envelope
 from worker.budget import month_of
 from worker.doctor.own import check_agent, check_flower, check_time_limits
-from worker.doctor.processes import PROCESSES, Notes, check_processes
+from worker.doctor.processes import Notes, check_processes, names_of_processes
 from worker.doctor.queues import check_queues
 from worker.doctor.remembered import check_budget, check_deliveries, check_missed, check_store
 from worker.presence import facts_of
@@ -297,21 +297,69 @@ def worker(
     store.remember("worker", node, facts | {"in_flight": in_flight}, ttl_s=40)
 
 
-def listener(store: Store, name: str = "host:1", **facts) -> None:
+def listener(store: Store, name: str = "host:1", bot: str = "ding1", **facts) -> None:
     now = datetime.now(UTC)
     facts = {"connections_up": 1, "last_frame_age_s": 3.0, "allows_everybody": True} | facts
     status = ListenerStatus(
-        listener=name, release="1", bot="ding1", started_at=now, sent_at=now, **facts
+        listener=name, release="1", bot=bot, started_at=now, sent_at=now, **facts
     )
-    store.remember("listener", name, status.to_wire(), ttl_s=120)
+    store.remember("listener", f"{name} {bot}", status.to_wire(), ttl_s=120)
 
 
 def processes(store: Store, *, reports_waiting=lambda: 0, **settings) -> dict[str, Check]:
-    checks = list(
-        check_processes(WorkerSettings.load(**settings), Notes.read(store), reports_waiting)
-    )
-    assert tuple(check.name for check in checks) == PROCESSES
+    own = WorkerSettings.load(**settings)
+    checks = list(check_processes(own, Notes.read(store), reports_waiting))
+    assert tuple(check.name for check in checks) == names_of_processes(own)
     return {check.name: check for check in checks}
+
+
+SALES = {"client_id": "dingsales", "client_secret": "s", "name": "sales"}
+SUPPORT = {"client_id": "dinghelp", "client_secret": "s"}
+
+
+def test_each_of_several_bots_has_its_own_lines(store):
+    worker(store, bots=(SALES, SUPPORT))
+    listener(store, bot="dingsales", group_messages=2, messages=5)
+    listener(store, bot="dinghelp", allows_everybody=False, denied=3, denied_senders=1)
+
+    found = processes(store, bots=(SALES, SUPPORT))
+
+    assert found["listeners"].reason.startswith("1 running, 2 of 2 connections to DingTalk up")
+    assert found["allowed users (sales)"].status is OK
+    assert found["allowed users (dinghelp)"].status is FAIL
+    assert found["group messages (sales)"].status is OK
+    assert "3 message(s) of 1 sender(s)" in found["group messages (dinghelp)"].reason
+    assert found["workers"].status is OK
+
+
+def test_a_bot_that_nobody_listens_for_is_named_and_one_that_is_refused_as_well(store):
+    worker(store, bots=(SALES, SUPPORT))
+    listener(store, bot="dingsales")
+    check = processes(store, bots=(SALES, SUPPORT))["listeners"]
+    assert (check.status, check.reason.split("; ")[-1]) == (FAIL, "nobody listens for dinghelp")
+
+    listener(store, bot="dinghelp", connections_up=0, trouble="refused")
+    check = processes(store, bots=(SALES, SUPPORT))["listeners"]
+    assert check.status is FAIL
+    assert "1 of 2 connections to DingTalk up (refused)" in check.reason
+    assert check.reason.endswith("; nobody listens for dinghelp")
+    assert "refuses this bot" in check.fix
+
+
+def test_a_bot_that_is_listened_for_and_not_in_the_settings_is_named(store):
+    worker(store)
+    listener(store, bot="dingsales")
+    check = processes(store, client_id="dinghelp", client_secret="s")["listeners"]
+    assert check.status is FAIL
+    assert "dingsales is not in these settings" in check.reason
+    assert processes(store)["listeners"].status is OK, "a worker that answers for whatever bot"
+
+
+def test_workers_that_do_not_know_the_same_bots_are_noticed(store):
+    worker(store, bots=(SALES, SUPPORT))
+    listener(store, bot="dingsales")
+    check = processes(store, bots=(SALES, SUPPORT | {"agent": "json:dumps"}))["workers"]
+    assert (check.status, "DINGTALK_BOTS" in check.reason) == (WARN, True)
 
 
 def test_where_all_are_there_nothing_is_to_be_done(store):

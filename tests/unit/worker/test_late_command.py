@@ -115,6 +115,19 @@ def test_the_list_shows_each_with_reason_and_whether_there_is_an_answer(store):
     }
 
 
+def test_the_list_tells_bots_apart_where_there_are_several(store):
+    miss(store, "msg1")
+    miss(store, "msg2", bot="robot2")
+
+    head, *rows = run("list").output.splitlines()
+
+    assert head.split()[0] == "BOT"
+    assert {(row.split()[0], row.split()[-1]) for row in rows} == {
+        ("robot1", "msg1"),
+        ("robot2", "msg2"),
+    }
+
+
 def test_the_list_can_be_cut(store):
     for number in range(3):
         miss(store, f"msg{number}")

@@ -333,6 +333,17 @@ def test_a_conversations_last_messages_are_listed_newest_first(place):
     assert (shown[1]["reason"], shown[1]["total_s"]) == ("throttled", 2.25)
 
 
+def test_a_conversation_with_two_bots_tells_them_apart(place):
+    for bot in ("robot1", "robot2"):
+        claimed = place.taken("msg1", bot=bot, conversation="group")
+        place.store.finish(claimed.lease, "SUCCESS", [Step("finished", {})])
+
+    head, *lines = run("--conversation", "cid1").output.splitlines()
+
+    assert head.split()[0] == "BOT"
+    assert sorted(line.split()[0] for line in lines) == ["robot1", "robot2"]
+
+
 @pytest.mark.parametrize(
     "arguments", [["nobody"], ["nobody", "--json"], ["--conversation", "nowhere"]]
 )
