@@ -146,6 +146,7 @@ def _rich_text(items: object, bot_id: str, *, is_mentioned: bool) -> Content:
     for item in items:
         reader.read(item)
     result = reader.result
+    result.text = "".join(reader.pieces)
     result.unread = {"richText": reader.unread} if reader.unread else None
     if is_mentioned and not reader.has_mention:
         result.text = _without_written_mention(result.text)
@@ -192,6 +193,7 @@ class _RichText:
 
     def __init__(self, bot_id: str) -> None:
         self.result = Content()
+        self.pieces = list[str]()  # joined at the end: there may be as many as fit into a frame
         self.unread = list[Any]()
         self.has_mention = False
         self._bot_id = bot_id
@@ -199,7 +201,7 @@ class _RichText:
     def read(self, item: object) -> None:
         """Read one item; inside a quote the same ones are spelled msgType and content."""
         if not isinstance(item, dict):
-            self.result.text += text(item)
+            self.pieces.append(text(item))
             return
         kind = (first_text(item, "type") or first_text(item, "msgType")).lower()
         if kind == "at":
@@ -208,17 +210,17 @@ class _RichText:
         media = read_media(_MEDIA.get(kind, ""), item)
         self.result.media += media
         words = next((read for name in _ITEM_WORDS if (read := _plain(item.get(name)))), "")
-        self.result.text += words
+        self.pieces.append(words)
         if not words and not media and item:
             self.unread.append(item)
 
     def _mention(self, name: str, identity: str) -> None:
         # The first of a message is how the bot was called, as a text message has it cut out.
         is_bot = identity == self._bot_id if identity and self._bot_id else False
-        is_call = not self.has_mention and not self.result.text.strip()
+        is_call = not self.has_mention and not "".join(self.pieces).strip()
         self.has_mention = True
         if not (is_bot or is_call):
-            self.result.text += f"@{name.removeprefix('@')}" if name else ""
+            self.pieces.append(f"@{name.removeprefix('@')}" if name else "")
         is_opaque = identity.startswith("$")
         self.result.mentioned.append(
             AtUser(

@@ -92,29 +92,21 @@ def _either(payload: dict[str, Any], *names: str) -> object:
 
 def _mentioned(payload: dict[str, Any], content: Content) -> tuple[AtUser, ...]:
     """Return who is in ``atUsers``, by the names that only the items of a richText tell."""
-    bot_id, items = text(payload.get("chatbotUserId")), content.mentioned
-    users = payload.get("atUsers")
+    bot_id, users = text(payload.get("chatbotUserId")), payload.get("atUsers")
+    named = {each.staff_id or each.dingtalk_id: each for each in content.mentioned}
     found = list[AtUser]()
     for user in users if isinstance(users, list) else ():
         fields = json_object(user)
         staff_id, dingtalk_id = text(fields.get("staffId")).strip(), text(fields.get("dingtalkId"))
         if not (staff_id or dingtalk_id):
             continue
-        named = [each for each in items if _is_same(each, staff_id, dingtalk_id)]
-        items = [each for each in items if each not in named]
+        item = named.pop(staff_id, None) or named.pop(dingtalk_id, None)
         found.append(
             AtUser(
                 staff_id=staff_id or None,
                 dingtalk_id=dingtalk_id,
-                name=named[0].name if named else "",
+                name=item.name if item else "",
                 is_bot=bool(bot_id) and dingtalk_id == bot_id,
             )
         )
-    return (*found, *items)
-
-
-def _is_same(user: AtUser, staff_id: str, dingtalk_id: str) -> bool:
-    return bool(
-        (staff_id and user.staff_id == staff_id)
-        or (dingtalk_id and user.dingtalk_id == dingtalk_id)
-    )
+    return (*found, *named.values())

@@ -31,6 +31,7 @@ from worker.late import LateReplies
 from worker.leases import Heartbeat
 from worker.outcome import LEASE_LOST, FinalState, Outcome
 from worker.patience import PatientStore
+from worker.quoted_files import QuotedFiles
 from worker.resending import InDoubtError, NotSentError, Resender
 from worker.store import Claimed, Finished, Held, LeaseLostError, Merged, Parked, Reason, Step
 from worker.story import agent_steps, beginning
@@ -115,6 +116,7 @@ class Answering:
         self._resender, self._sealer, self._observe = resender, sealer, observe
         self._files, self._language = files, language
         self._commands = ChatCommands() if commands is None else commands
+        self._quoted_files = QuotedFiles(store, sealer)
         self._store, self._thinking = store, thinking
         self._turns, self._tell, self._handover = turns, tell, handover
         self._bots = bots
@@ -261,8 +263,9 @@ class Answering:
 
     def _run_agent(self, claim: Claimed, envelope: Envelope, thought: Thought) -> Outcome:
         limit_s = self._timeout_s(envelope) if claim.rerun else self._limit_s(envelope)
+        self._quoted_files.note(envelope)
         with self._files.of(envelope, within_s=limit_s) as files:
-            message = Message.of(envelope, files.fetch)
+            message = Message.of(self._quoted_files.completed(envelope), files.fetch)
             if claim.rerun:
                 message = replace(message, deadline=None)
             return self._ask(claim, envelope, message, limit_s, thought)

@@ -372,3 +372,17 @@ def test_a_mention_written_out_is_cut_only_where_the_bot_was_mentioned():
     assert parse_bot_message(private).text == "@Carol knows"
     assert parse_bot_message(group).text == ""
     assert parse_bot_message(once).text == "ask @Carol"
+
+
+def test_as_many_items_as_fit_into_a_frame_are_read_at_once():
+    """What takes a time that grows with the square of them would hold up the socket."""
+    payload = _payload("rich-text-mentions")
+    items = payload["content"]["richText"] + [{"text": "a"}] * 100_000
+    items += [{"type": "at", "atUserId": f"u{n}", "atName": "x"} for n in range(20_000)]
+    payload["content"]["richText"] = items
+    payload["atUsers"] += [{"dingtalkId": f"$:{n}", "staffId": f"u{n}"} for n in range(20_000)]
+
+    message = parse_bot_message(payload)
+
+    assert len(message.text) > 100_000
+    assert len(message.mentioned) == 20_002
