@@ -6,7 +6,7 @@ and cards go by DingTalk's API. What neither carries is sent as what is closest 
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -15,6 +15,8 @@ from dingwire.cards import Cards, in_group, in_private
 from dingwire.errors import OpenApiRefusedError
 from dingwire.openapi import Method
 from dingwire.replies import Card, Reply
+from worker.pacing import Pacing
+from worker.store import Limit
 
 __all__ = ["About", "Carrier", "Proactive", "ProactiveOf", "Route", "Webhook", "log_degraded"]
 
@@ -28,8 +30,12 @@ class Route(StrEnum):
     PROACTIVE = "proactive"
 
 
-About = Callable[[Route, str], object]
-"""Told before each try which way it goes, and what was in the way of a better one, if anything."""
+About = Callable[[Route, str, Sequence[Limit]], float]
+"""Told before each try which way it goes, and what was in the way of a better one, if anything.
+
+Notes that in the store, if the limits let it; returns for how long they do not, as
+:meth:`worker.store.Store.sending` does.
+"""
 
 
 class Webhook(Protocol):
@@ -61,14 +67,15 @@ ProactiveOf = Callable[[Envelope], Proactive | None]
 class Carrier:
     """Knows both ways; safe to share between threads."""
 
-    def __init__(self, webhook: Webhook, proactive_of: ProactiveOf) -> None:
+    def __init__(self, webhook: Webhook, proactive_of: ProactiveOf, pacing: Pacing) -> None:
         """Prepare.
 
         Args:
             webhook: Posts, and refuses a host that is not allowed.
             proactive_of: Finds the API of the bot that a message was written to.
+            pacing: Knows when a webhook may be posted to.
         """
-        self._webhook, self._proactive_of = webhook, proactive_of
+        self._webhook, self._proactive_of, self._pacing = webhook, proactive_of, pacing
 
     def post(self, url: str, envelope: Envelope, part: Reply, *, uuid: str, about: About) -> Route:
         """Send by a webhook, or by the API what no webhook carries.
@@ -85,6 +92,7 @@ class Carrier:
 
         Raises:
             WebhookError: See :class:`dingwire.webhook.WebhookClient`.
+            PacedError: Nothing was posted, it is not its time yet.
             OpenApiError: The API may take it later. One that says no is not raised: the part goes
                 by the webhook then, as what is closest to it.
         """
@@ -92,7 +100,7 @@ class Carrier:
         if not part.goes_by_webhook:
             because = self.obstacle(envelope)
             if not because:
-                about(Route.PROACTIVE, "")
+                about(Route.PROACTIVE, "", ())
                 try:
                     self._send(envelope, part, uuid)
                 except OpenApiRefusedError as error:
@@ -101,8 +109,9 @@ class Carrier:
                     return Route.PROACTIVE
             log_degraded(part, envelope, because)
             part = part.closest()
-        about(Route.WEBHOOK, because)
-        self._webhook.post(url, part, msg_uuid=uuid)
+        self._pacing.wait(envelope, lambda limits: about(Route.WEBHOOK, because, limits))
+        with self._pacing.heeding(envelope):
+            self._webhook.post(url, part, msg_uuid=uuid)
         return Route.WEBHOOK
 
     def send(self, envelope: Envelope, part: Reply, *, uuid: str) -> None:
@@ -128,13 +137,16 @@ class Carrier:
             return "a proactive message needs the sender's staff id, which is not known"
         return ""
 
-    def notify(self, url: str, words: Reply) -> None:
-        """Post what is no answer.
+    def notify(self, envelope: Envelope, words: Reply) -> None:
+        """Post by the message's own webhook what is no answer.
 
         Raises:
             WebhookError: See :class:`dingwire.webhook.WebhookClient`.
+            PacedError: Nothing was posted, it is not its time yet.
         """
-        self._webhook.post(url, words)
+        self._pacing.wait_unnoted(envelope)
+        with self._pacing.heeding(envelope):
+            self._webhook.post(envelope.session_webhook or "", words)
 
     def _send(self, envelope: Envelope, part: Reply, uuid: str) -> None:
         proactive, staff_id = self._proactive_of(envelope), envelope.sender_staff_id or ""

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from contract.deadline import Timeliness, judge
@@ -25,13 +26,14 @@ from dingwire.errors import (
 )
 from dingwire.replies import Reply, Text, with_note
 from worker.backoff import delay_s
-from worker.carrying import Carrier, Route
+from worker.carrying import About, Carrier, Route
 from worker.late import LateReplies
 from worker.leases import Heartbeat
 from worker.outcome import FinalState, Outcome
+from worker.pacing import paced_s
 from worker.parts import parts_of, uuid_of
 from worker.patience import PatientStore
-from worker.store import Claimed, LeaseLostError, Reason, Step
+from worker.store import Claimed, LeaseLostError, Limit, Reason, Step
 from worker.words import LATE, Language
 
 __all__ = ["Delivery"]
@@ -145,20 +147,24 @@ class Delivery:
         """Send the next part, after its note if that does not go into it."""
         part, url = parts[claimed.sent], envelope.session_webhook or ""
         uuid = uuid_of(claimed.lease.task_id, claimed.sent, len(parts))
+        send = partial(self._store.sending, claimed.lease, sent=claimed.sent)
 
-        def about(route: Route, because: str) -> None:
+        def about(route: Route, because: str, limits: Sequence[Limit]) -> float:
             facts: dict[str, Any] = {"part": claimed.sent + 1, "of": len(parts)}
             facts["route"] = route.value
             if because:
                 facts["because"] = because
             steps = [Step("sending", facts)]
-            self._store.sending(claimed.lease, sent=claimed.sent, steps=steps)
+            wait_s = send(steps=steps, limits=limits)
             if not note and self._judge(envelope) is Timeliness.EXPIRED:
                 raise WebhookExpiredError(None)
+            return wait_s
 
         *before, part = with_note(part, note) if note else [part]
         for notice in before:
-            self._carrier.post(url, envelope, notice, uuid=f"{uuid}-note", about=lambda *_: None)
+            # No part of the answer, and told to nobody but DingTalk, who counts it.
+            untold: About = lambda _route, _why, limits: send(limits=limits)  # noqa: E731
+            self._carrier.post(url, envelope, notice, uuid=f"{uuid}-note", about=untold)
         return self._carrier.post(url, envelope, part, uuid=uuid, about=about)
 
     def _give_back(self, claimed: Claimed) -> None:
@@ -172,7 +178,7 @@ class Delivery:
     def notify(self, envelope: Envelope, words: str) -> None:
         """Post ``words`` once; they are no answer, so a failure is logged and forgotten."""
         try:
-            self._carrier.notify(envelope.session_webhook or "", Text(content=words))
+            self._carrier.notify(envelope, Text(content=words))
         except WebhookError as error:
             logger.warning(
                 "a notice did not arrive: %s",
@@ -229,7 +235,10 @@ class Delivery:
         wait_s = delay_s(claimed.attempts)
         spare_s = self.spare_s(envelope)
         reason = Reason.EXPIRED_AT_SEND
-        if isinstance(error, WebhookThrottledError | OpenApiThrottledError):
+        paced = paced_s(error)
+        if paced is not None:
+            reason, wait_s = Reason.THROTTLED, paced
+        elif isinstance(error, WebhookThrottledError | OpenApiThrottledError):
             reason = Reason.THROTTLED
             wait_s = max(wait_s, error.retry_after_s)
         elif spare_s is not None and spare_s >= _LAST_TRY_S:
@@ -238,12 +247,13 @@ class Delivery:
             return self._late.apply(
                 claimed, envelope, reason, replies=replies, errcode=errcode, detail=str(error)
             )
-        attempts = claimed.attempts + 1
+        attempts = claimed.attempts + (paced is None)
         again = Outcome(
             None,
             errcode=errcode,
             detail=str(error),
             retry_in_s=round(wait_s, 3),
+            is_paced=paced is not None,
             facts={"attempts": attempts},
         )
         self._store.release(

@@ -36,8 +36,8 @@ class Firsts(Protocol):
 class Notifier(Protocol):
     """The part of :class:`worker.carrying.Carrier` that is used here."""
 
-    def notify(self, url: str, words: Reply) -> None:
-        """Post, or raise a :class:`WebhookError`."""
+    def notify(self, envelope: Envelope, words: Reply) -> None:
+        """Post by its webhook, or raise a :class:`WebhookError`."""
 
 
 class Denials:
@@ -73,7 +73,7 @@ class Denials:
             "sender_staff_id": envelope.sender_staff_id,
         }
         try:
-            self._notifier.notify(envelope.session_webhook or "", self._notice(denied, envelope))
+            self._notifier.notify(envelope, self._notice(denied, envelope))
         except WebhookError as error:
             logger.warning(
                 "a notice did not arrive: %s", error, extra={"action": "notice_failed", **identity}

@@ -16,6 +16,7 @@ from worker.backoff import delay_s
 from worker.carrying import Carrier, Route
 from worker.leases import Heartbeat
 from worker.outcome import FinalState, Outcome
+from worker.pacing import paced_s
 from worker.parts import parts_of, uuid_of
 from worker.patience import PatientStore
 from worker.store import Claimed, Reason, Step, Taken
@@ -158,16 +159,24 @@ class LateReplies:
             claimed = replace(claimed, in_doubt=True)
             return self.keep(claimed, reason, errcode=errcode, detail=detail)
         tried = max(0, claimed.attempts - FIRST_RESCUE)
-        if not error.retryable or tried >= _RESCUE_ATTEMPTS:
+        paced = paced_s(error)
+        if not error.retryable or (tried >= _RESCUE_ATTEMPTS and paced is None):
             return self.keep(claimed, reason, errcode=errcode, detail=f"rescue failed: {error}")
-        wait_s = delay_s(tried)
+        wait_s = delay_s(tried) if paced is None else paced
         if isinstance(error, OpenApiThrottledError):
             wait_s = max(wait_s, error.retry_after_s)
-        again = Outcome(None, reason, errcode, f"rescue: {error}", retry_in_s=round(wait_s, 3))
+        again = Outcome(
+            None,
+            reason,
+            errcode,
+            f"rescue: {error}",
+            retry_in_s=round(wait_s, 3),
+            is_paced=paced is not None,
+        )
         self._store.release(
             claimed.lease,
             due_in_s=wait_s,
-            attempts=FIRST_RESCUE + tried + 1,
+            attempts=FIRST_RESCUE + tried + (paced is None),
             sent=claimed.sent,
             in_doubt=False,
             steps=[again.step],

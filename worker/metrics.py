@@ -78,7 +78,7 @@ class Instruments:
             self._missed.labels(reason.value)
         for route in _ROUTES:
             self._sends.labels(route)
-        for cause in ("throttled", "busy", "unreachable", "proactive", "other"):
+        for cause in ("throttled", "paced", "busy", "unreachable", "proactive", "other"):
             self._retries.labels(cause)
 
     def observe(self, outcome: Outcome) -> None:
@@ -136,6 +136,8 @@ def _add(histogram: Any, value: object) -> None:
 
 def _cause(outcome: Outcome) -> str:
     """Return why a delivery was put off, in one of few words."""
+    if outcome.is_paced:
+        return "paced"
     if outcome.reason is not None:  # only a rescue that is put off has one
         return "proactive"
     if outcome.errcode is None:

@@ -42,7 +42,8 @@ class Outcome:
     """What a task reports.
 
     ``state`` is None when the message is not finished by this task: it is worked on elsewhere
-    (``duplicate``), waits for its turn (``parked``), or will be tried again (``retry_in_s``).
+    (``duplicate``), waits for its turn (``parked``), or will be tried again (``retry_in_s``), in
+    the case of ``is_paced`` for the first time: DingTalk was not asked yet.
     """
 
     state: FinalState | None
@@ -52,6 +53,7 @@ class Outcome:
     duplicate: bool = False
     parked: bool = False
     retry_in_s: float | None = None
+    is_paced: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -66,6 +68,8 @@ class Outcome:
     @property
     def step(self) -> Step:
         """How the story goes on by it."""
+        if self.is_paced:
+            return Step("paced", self.summary())
         return Step("retried" if self.retry_in_s is not None else "finished", self.summary())
 
     def summary(self) -> dict[str, Any]:

@@ -5,23 +5,25 @@ by default nothing is paced, until it says that posts come too fast (130101, 410
 posts to this conversation for as long as it says, and no more than 20 a minute for half an hour
 after that. ``REPLIES_PER_MINUTE`` paces always instead.
 
-``worker/delivery.py``, ``worker/handover.py`` and ``worker/resending.py`` post through
-:meth:`Pacing.wait`. It asks in the very step by which the store is told that a part is about to be
-posted, so pacing costs no round trip of its own, and no worker can miss that another one was told
-to wait.
+``worker/carrying.py`` posts through :meth:`Pacing.wait`. It asks in the very step by which the
+store is told that a part is about to be posted, so pacing costs no round trip of its own (in SQL
+still one statement, unless something is paced), and no worker can miss that another one was told
+to wait. A copy of what is held, in each process, would cost round trips as well, and be late.
 """
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 from contract.envelope import Envelope
-from dingwire.errors import WebhookThrottledError
+from dingwire.errors import OpenApiThrottledError, WebhookThrottledError
+from worker.api_gate import PACED
 from worker.store import Limit, StoreError
 from worker.store.records import conversation_key
 
-__all__ = ["PacedError", "Pacing"]
+__all__ = ["PacedError", "Pacing", "paced_s"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +41,20 @@ class PacedError(WebhookThrottledError):
         return f"paced: no post to this conversation for {self.retry_after_s:.3g} s"
 
 
-class HoldStore(Protocol):
+def paced_s(error: Exception) -> float | None:
+    """Return how long to wait when nothing failed, and it was not its time; None for others."""
+    if isinstance(error, PacedError):
+        return error.retry_after_s
+    if isinstance(error, OpenApiThrottledError) and error.code == PACED:
+        return error.retry_after_s
+    return None
+
+
+class LimitStore(Protocol):
     """The part of :class:`worker.store.Store` that is used here."""
+
+    def admit(self, limits: Sequence[Limit]) -> float:
+        """Let one in, or say for how long not."""
 
     def hold_back(self, key: str, *, for_s: float, slow_s: float = 0.0) -> None:
         """Let nobody in for a while."""
@@ -55,7 +69,7 @@ class Pacing:
 
     def __init__(
         self,
-        store: HoldStore,
+        store: LimitStore,
         *,
         replies_per_minute: int | None = None,
         sleep: Callable[[float], object] = time.sleep,
@@ -89,9 +103,30 @@ class Pacing:
             self._sleep(wait_s)
             waited_s += wait_s
 
-    def slow_down(self, envelope: Envelope, error: WebhookThrottledError) -> None:
-        """Hold the conversation back for all workers, as DingTalk said in ``error``."""
-        if isinstance(error, PacedError) or not envelope.conversation_id:
+    def wait_unnoted(self, envelope: Envelope) -> None:
+        """As :meth:`wait`, for a post that the store is not told of otherwise.
+
+        A store that does not answer stops nobody.
+
+        Raises:
+            PacedError: That takes too long to wait here.
+        """
+        try:
+            self.wait(envelope, self._store.admit)
+        except StoreError as error:
+            logger.debug("a post is made unpaced: %s", error)
+
+    @contextmanager
+    def heeding(self, envelope: Envelope) -> Iterator[None]:
+        """Hold the conversation back for all workers, should DingTalk throttle the post within."""
+        try:
+            yield
+        except WebhookThrottledError as error:
+            self._hold_back(envelope, error)
+            raise
+
+    def _hold_back(self, envelope: Envelope, error: WebhookThrottledError) -> None:
+        if not envelope.conversation_id:
             return
         logger.warning(
             "DingTalk throttles a conversation: no worker posts to it for a while",

@@ -251,6 +251,10 @@ class PatientStore:
         """See :meth:`worker.store.Store.pace`."""
         return self._store.pace(over_s=over_s)
 
+    def admit(self, limits: Sequence[Limit]) -> float:
+        """See :meth:`worker.store.Store.admit`."""
+        return self._store.admit(limits)
+
     def hold_back(self, key: str, *, for_s: float, slow_s: float = 0.0) -> None:
         """See :meth:`worker.store.Store.hold_back`."""
         self._store.hold_back(key, for_s=for_s, slow_s=slow_s)

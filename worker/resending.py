@@ -7,6 +7,7 @@ operator had made anew. It runs no agent, and decides nothing about the message'
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Protocol
 
 from contract.deadline import Timeliness, judge
@@ -188,21 +189,27 @@ class Resender:
         """Send by one way; return how the last part went, None when it takes no more."""
         # Told once a way: why it and no better one.
         passed = list(parcel.passed)
+        send = partial(self._store.sending, parcel.lease)
 
-        def about(route: Route, because: str) -> None:
+        def about(route: Route, because: str, limits: Sequence[Limit]) -> float:
             facts: dict[str, Any] = {"part": parcel.sent + 1, "of": len(parcel.parts)}
             facts["route"] = route.value
             if why := "; ".join([*passed, because] if because else passed):
                 facts["because"] = why
-            passed.clear()
-            self._store.sending(parcel.lease, sent=parcel.sent, steps=[Step("sending", facts)])
+            wait_s = send(sent=parcel.sent, steps=[Step("sending", facts)], limits=limits)
+            if not wait_s:
+                passed.clear()
+            return wait_s
+
+        def about_notice(_route: Route, _because: str, limits: Sequence[Limit]) -> float:
+            return send(sent=parcel.sent, limits=limits)
 
         route = None
         try:
             while parcel.sent < len(parcel.parts):
                 *before, part = parcel.pieces
                 for notice in before:
-                    way.post(notice, f"{parcel.part_uuid}-note", lambda *_: None)
+                    way.post(notice, f"{parcel.part_uuid}-note", about_notice)
                 route = way.post(part, parcel.part_uuid, about)
                 parcel.went()
         except (WebhookError, OpenApiError) as error:
@@ -264,7 +271,7 @@ class Resender:
 
     def _proactively(self, envelope: Envelope) -> _Way:
         def post(part: Reply, uuid: str, about: About) -> Route:
-            about(Route.PROACTIVE, "")
+            about(Route.PROACTIVE, "", ())
             self._carrier.send(envelope, part, uuid=uuid)
             return Route.PROACTIVE
 

@@ -32,6 +32,7 @@ from worker.handover import Handover
 from worker.late import LateReplies
 from worker.leases import Heartbeat
 from worker.outcome import Outcome
+from worker.pacing import Pacing
 from worker.patience import PatientStore
 from worker.pool import hand_back_when_ended
 from worker.pushes import PushWork
@@ -161,7 +162,8 @@ def build(
     # On a store of its own, one connection more a process: a lease must not run out while its
     # renewal queues for a connection behind everything else that a slow store is asked.
     heartbeat = Heartbeat(store_of(settings), lease_s=settings.lease_s)
-    carrier = Carrier(WebhookClient(hosts), bots.openapi_of)
+    pacing = Pacing(store, replies_per_minute=settings.replies_per_minute)
+    carrier = Carrier(WebhookClient(hosts), bots.openapi_of, pacing)
     late = LateReplies(store, policy=settings.late_policy, carrier=carrier, heartbeat=heartbeat)
     delivery = Delivery(
         store,

@@ -4,10 +4,12 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from contract.envelope import Envelope
+from contract.turn import Order
 from dingwire.openapi import OpenApiClient
 from dingwire.simulator.thread import SimulatorThread
 from dingwire.webhook import WebhookClient, WebhookHosts
@@ -15,6 +17,7 @@ from tests.unit.worker.answering_parts import Desk, envelope
 from worker.answering import Answering
 from worker.outcome import FinalState, Outcome
 from worker.store import Reason
+from worker.turns import Turns
 
 
 @pytest.fixture
@@ -45,7 +48,9 @@ def rescuer(desk, simulator) -> Iterator[Answering]:
 
 
 @contextmanager
-def made(desk: Desk, simulator: SimulatorThread, *, policy: str) -> Iterator[Answering]:
+def made(
+    desk: Desk, simulator: SimulatorThread, *, policy: str, **more: Any
+) -> Iterator[Answering]:
     hosts = (simulator.webhook_host,)
     webhook = WebhookClient(WebhookHosts.parse(hosts))
     proactive = OpenApiClient(
@@ -55,21 +60,24 @@ def made(desk: Desk, simulator: SimulatorThread, *, policy: str) -> Iterator[Ans
         clock=lambda: datetime.now(UTC),
     )
     try:
-        yield desk.worker(policy=policy, webhook=webhook, hosts=hosts, proactive=proactive)
+        yield desk.worker(policy=policy, webhook=webhook, hosts=hosts, proactive=proactive, **more)
     finally:
         webhook.close()
         proactive.close()
 
 
-def said(simulator: SimulatorThread, group: str | None = None) -> Envelope:
+def said(
+    simulator: SimulatorThread, group: str | None = None, *, who: str = "alice", **more: Any
+) -> Envelope:
     """What the listener makes of a message somebody wrote."""
-    message = simulator.say("hello", "alice", group)
+    message = simulator.say("hello", who, group)
     return envelope(
         bot="id",
         conversation="group" if group else "private",
         conversation_id=message.payload["conversationId"],
         sender_staff_id=message.payload["senderStaffId"],
         session_webhook=message.session_webhook,
+        **more,
     )
 
 
@@ -193,3 +201,44 @@ def test_a_webhook_that_died_while_the_worker_waited_is_flagged(desk, simulator,
         ),
     )
     assert (outcome.state, outcome.reason) == (FinalState.FLAGGED, Reason.EXPIRED_AT_SEND)
+
+
+def test_two_workers_leave_a_throttled_conversation_alone_and_lose_nothing(desk, simulator):
+    """Everybody in the group has a turn of their own, so only the pace keeps the workers back."""
+    simulator.switch(reply_rate_limit=20, reply_throttle_s=60)
+    people = ("alice", "bob", "carol")
+    messages = [
+        said(simulator, "team", who=people[n % 3], message_id=f"{people[n % 3]} {n}")
+        for n in range(26)
+    ]
+    agent = desk.agent(lambda message: message.message_id)
+    more = {"agent": agent, "turns": Turns(Order.SENDER)}
+    with (
+        made(desk, simulator, policy="flag", **more) as one,
+        made(desk, simulator, policy="flag", **more) as other,
+    ):
+        outcomes = [desk.answer(other if n % 2 else one, m) for n, m in enumerate(messages)]
+
+        assert [outcome.state for outcome in outcomes[:20]] == [FinalState.SUCCESS] * 20
+        assert outcomes[20].errcode == 130101
+        assert [outcome.is_paced for outcome in outcomes[21:23]] == [True] * 2
+        assert [outcome.parked for outcome in outcomes[23:]] == [True] * 3
+        assert len(simulator.replies) == 21
+
+        simulator.switch(clock_skew_s=61)
+        desk.clock.advance(61)
+        waiting = desk.due()
+        desk.published.clear()
+        while waiting:
+            for n, message in enumerate(waiting):
+                data = None if message.has_answer else message.envelope
+                desk.work_on(other if n % 2 else one, message.task_id, data)
+            waiting = [*desk.published, *desk.due()]
+            desk.published.clear()
+
+    assert [reply.errcode for reply in simulator.replies].count(130101) == 1
+    assert desk.missed() is None
+    assert sorted(posted(simulator)) == sorted(m.message_id for m in messages)
+    for who in people:
+        ours = [words for words in posted(simulator) if words.startswith(who)]
+        assert ours == [m.message_id for m in messages if m.message_id.startswith(who)]

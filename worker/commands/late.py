@@ -23,6 +23,7 @@ from worker.commands.missed import answer_text, facts_of, listed, sends_of
 from worker.commands.opening import AS_JSON, fail, opened, read_settings
 from worker.commands.words import duration_s
 from worker.leases import Heartbeat
+from worker.pacing import Pacing
 from worker.presence import KIND
 from worker.resending import Resender, Sent
 from worker.settings import WorkerSettings
@@ -195,7 +196,8 @@ def _handling(settings: WorkerSettings, store: Store) -> Iterator[Handling]:
     heartbeat = Heartbeat(store, lease_s=settings.lease_s)
     bots = Bots.for_sending(settings, lambda bot: openapi_of(bot, store))
     with closing(WebhookClient(WebhookHosts.parse(settings.webhook_hosts))) as webhook:
-        carrier = Carrier(webhook, bots.openapi_of)
+        pacing = Pacing(store, replies_per_minute=settings.replies_per_minute)
+        carrier = Carrier(webhook, bots.openapi_of, pacing)
         resender = Resender(store, carrier=carrier, clock=clock, sealer=settings.sealer)
         try:
             yield Handling(

@@ -115,14 +115,14 @@ def _grouped(number: int) -> str:
 
 
 def _last_put_off(store: Store, waiting: list[Unfinished]) -> tuple[str, Step] | None:
-    """Return the newest step ``retried``, and whose it is; its facts hold nothing secret."""
+    """Return the newest step that put one off, and whose it is; its facts hold nothing secret."""
     stories = (store.story(each.task_id) for each in waiting)
     steps = [
         (story.task_id, step)
         for story in stories
         if story is not None
         for step in story.steps
-        if step.name == "retried"
+        if step.name in {"retried", "paced"}
     ]
     return max(steps, key=_when, default=None)
 

@@ -28,6 +28,7 @@ from worker.handover import Handover
 from worker.late import LateReplies
 from worker.leases import Heartbeat
 from worker.outcome import Outcome
+from worker.pacing import Pacing
 from worker.patience import PatientStore
 from worker.resending import Resender
 from worker.settings import WorkerSettings
@@ -217,12 +218,17 @@ class Desk:
         still_working_s: float | None = None,
         card: CardSettings | None = None,
         api: Api | None = None,
+        replies_per_minute: int | None = None,
     ) -> Answering:
         store = PatientStore(self.store, self.published.append)
         sender = self.proactive if proactive == "recording" else proactive
         uploads_api: Any = sender  # nothing of it is asked by the recording uploads
         heartbeat = Heartbeat(self.store, lease_s=LEASE_S)
-        carrier = Carrier(webhook or self.webhook, lambda _: sender)
+        carrier = Carrier(
+            webhook or self.webhook,
+            lambda _: sender,
+            Pacing(store, replies_per_minute=replies_per_minute),
+        )
         late = LateReplies(store, policy=policy, carrier=carrier, heartbeat=heartbeat)
         delivery = Delivery(
             store,
@@ -299,6 +305,10 @@ class Desk:
         data = message.to_wire() if data == "as it is" else data
         id_ = task_id(message.bot, message.message_id)
         return self._threads.submit(worker.work, id_, data)
+
+    def work_on(self, worker: Answering, task_id: str, data: Any = None) -> Outcome:
+        """What a task does with what the store has handed out."""
+        return self._threads.submit(worker.work, task_id, data).result(60)
 
     def due(self) -> list[DueMessage]:
         return self.store.due(limit=10, hold_s=60)

@@ -6,7 +6,10 @@ from itertools import pairwise
 
 import pytest
 
+from contract.routing import task_id
+from contract.turn import Order
 from dingwire.errors import (
+    OpenApiThrottledError,
     WebhookBusyError,
     WebhookExpiredError,
     WebhookNotAllowedError,
@@ -14,9 +17,13 @@ from dingwire.errors import (
     WebhookThrottledError,
     WebhookUnreachableError,
 )
+from dingwire.replies import Text
 from tests.unit.worker.answering_parts import START, Desk, envelope
+from worker.api_gate import PACED
+from worker.budget import ApiBudgetUsedUpError
 from worker.outcome import FinalState
-from worker.store import Reason
+from worker.store import Claimed, Reason
+from worker.turns import Turns
 
 UNREACHABLE = WebhookUnreachableError("no connection")
 
@@ -173,3 +180,110 @@ def test_a_retry_after_the_promise_carries_the_note(desk):
 
     assert second.facts["outcome"] == "late"
     assert desk.webhook.posted[0].endswith("Sorry for the wait\nan answer")
+
+
+# The pace of all workers.
+
+
+def test_who_was_throttled_makes_every_worker_leave_the_conversation_alone(desk):
+    one, other = (desk.worker(turns=Turns(Order.NONE)) for _ in range(2))
+    desk.webhook.answers = [WebhookThrottledError(130101, 60)]
+    first = desk.answer(one)
+    desk.clock.advance(10)
+
+    second = desk.answer(other, envelope(message_id="msg2"))
+
+    assert desk.webhook.attempts == 1
+    assert (second.state, second.action, second.is_paced) == (None, "reply_retried", True)
+    assert 49 < second.retry_in_s <= 50
+    assert second.facts["attempts"] == 0
+    assert second.errcode is None
+    elsewhere = desk.answer(other, envelope(message_id="msg3", conversation_id="cid-other"))
+    assert elsewhere.state is FinalState.SUCCESS
+    assert first.retry_in_s >= 60
+
+
+def test_a_reply_that_waits_for_its_time_goes_then_and_tells_why_it_waited(desk):
+    worker = desk.worker(turns=Turns(Order.NONE))
+    desk.webhook.answers = [WebhookThrottledError(130101, 60)]
+    desk.answer(worker)
+    message = envelope(message_id="msg2")
+    desk.answer(worker, message)
+    desk.clock.advance(61)
+
+    ended = [desk.work(worker, None, each) for each in (message, envelope())]
+
+    assert [outcome.state for outcome in ended] == [FinalState.SUCCESS] * 2
+    story = desk.store.story("msg2")
+    assert story is not None
+    names = [step.name for step in story.steps]
+    assert names.index("paced") < names.index("sending")
+    assert names.count("sending") == 1
+    assert ended[0].facts["attempts"] == 1
+
+
+def test_a_wait_beyond_the_deadline_is_a_throttled_reply(desk):
+    worker = desk.worker(turns=Turns(Order.NONE))
+    desk.webhook.answers = [WebhookThrottledError(130101, 60)]
+    desk.answer(worker)
+
+    message = envelope(message_id="msg2", deadline=START + timedelta(seconds=30))
+    outcome = desk.answer(worker, message)
+
+    assert (outcome.state, outcome.reason) == (FinalState.FLAGGED, Reason.THROTTLED)
+    assert outcome.detail.startswith("paced: ")
+    assert desk.webhook.attempts == 1
+
+
+def test_a_long_answer_goes_on_with_the_part_that_had_to_wait(desk):
+    parts = [Text(content=f"part {number}") for number in range(1, 6)]
+    worker = desk.worker(desk.agent(parts), replies_per_minute=2)
+
+    outcome, seen = desk.answer(worker), []
+    while outcome.retry_in_s is not None:
+        seen.append(len(desk.webhook.posted))
+        outcome = desk.deliver_when_due(worker, outcome)
+
+    assert seen == [2, 4]
+    assert desk.webhook.posted == [part.content for part in parts]
+    assert outcome.state is FinalState.SUCCESS
+    assert len(desk.agent_calls) == 1
+
+
+def test_a_worker_that_dies_while_a_reply_waits_leaves_no_doubt(desk):
+    """Nothing was posted, so whoever takes it over has nothing to fear."""
+    worker = desk.worker(turns=Turns(Order.NONE))
+    desk.webhook.answers = [WebhookThrottledError(130101, 60)]
+    desk.answer(worker)
+    desk.answer(worker, envelope(message_id="msg2"))
+    desk.clock.advance(61)
+
+    claim = desk.store.claim(task_id("robot1", "msg2"), owner="x", lease_s=15, envelope=None)
+
+    assert isinstance(claim, Claimed)
+    assert (claim.in_doubt, claim.answer is None) == (False, False)
+
+
+@pytest.mark.parametrize("times", [1, 8])
+def test_a_rescue_that_has_to_wait_for_its_time_is_not_given_up(desk, times):
+    desk.proactive.answers = [OpenApiThrottledError(PACED, "", 30)] * times
+    desk.webhook.answer_always = WebhookExpiredError(300001)
+    worker = desk.worker(policy="rescue")
+
+    outcome = desk.answer(worker)
+    for _ in range(times):
+        assert outcome.is_paced
+        assert outcome.retry_in_s == 30
+        outcome = desk.deliver_when_due(worker, outcome)
+
+    assert outcome.state is FinalState.RESCUED
+
+
+def test_without_budget_a_rescue_is_flagged_and_says_why(desk):
+    desk.proactive.answers = [ApiBudgetUsedUpError(5000, "2026-11")]
+    desk.webhook.answer_always = WebhookExpiredError(300001)
+
+    outcome = desk.answer(desk.worker(policy="rescue"))
+
+    assert outcome.state is FinalState.FLAGGED
+    assert "API_BUDGET is used up: all 5000 calls of 2026-11 are made" in outcome.detail

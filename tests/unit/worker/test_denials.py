@@ -22,10 +22,10 @@ class Notifier:
         self.posted: list[tuple[str, Any]] = []
         self.error: Exception | None = None
 
-    def notify(self, url, words):
+    def notify(self, envelope, words):
         if self.error:
             raise self.error
-        self.posted.append((url, words.for_webhook()))
+        self.posted.append((envelope.session_webhook, words.for_webhook()))
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from dingwire.errors import WebhookThrottledError
+from contract.envelope import Envelope
+from dingwire.errors import WebhookBusyError, WebhookThrottledError
 from tests.unit.worker.answering_parts import envelope
 from tests.unit.worker.shared_parts import AwayStore, Shared, opened
 from worker.pacing import PacedError, Pacing
@@ -29,6 +30,11 @@ def post(pacing: Pacing, shared: Shared, to=HERE) -> None:
     pacing.wait(to, shared.store.admit)
 
 
+def throttle(pacing: Pacing, to: Envelope) -> None:
+    with pytest.raises(WebhookThrottledError), pacing.heeding(to):
+        raise TOO_FAST
+
+
 def test_nothing_is_paced_until_dingtalk_says_so(shared):
     pacing = worker(shared)
 
@@ -40,7 +46,7 @@ def test_nothing_is_paced_until_dingtalk_says_so(shared):
 
 def test_once_it_does_no_worker_posts_to_that_conversation(shared):
     one, other = worker(shared), worker(shared)
-    one.slow_down(HERE, TOO_FAST)
+    throttle(one, HERE)
 
     for pacing in (one, other):
         with pytest.raises(PacedError) as caught:
@@ -54,7 +60,7 @@ def test_once_it_does_no_worker_posts_to_that_conversation(shared):
 
 def test_after_that_there_are_20_a_minute_for_half_an_hour(shared):
     pacing = worker(shared)
-    pacing.slow_down(HERE, TOO_FAST)
+    throttle(pacing, HERE)
     shared.clock.advance(60)
     for _ in range(20):
         post(pacing, shared)
@@ -69,7 +75,7 @@ def test_after_that_there_are_20_a_minute_for_half_an_hour(shared):
 
 def test_a_short_wait_is_slept_through(shared):
     pacing = worker(shared)
-    pacing.slow_down(HERE, TOO_FAST)
+    throttle(pacing, HERE)
     shared.clock.advance(58.5)
 
     post(pacing, shared)
@@ -96,35 +102,42 @@ def test_many_short_waits_are_not_slept_for_ever(shared):
     assert sum(shared.slept) == 2
 
 
+def test_what_is_no_part_of_an_answer_waits_as_well(shared):
+    pacing = worker(shared)
+    throttle(pacing, HERE)
+
+    with pytest.raises(PacedError):
+        pacing.wait_unnoted(HERE)
+    pacing.wait_unnoted(THERE)
+
+
+def test_only_haste_holds_a_conversation_back(shared):
+    pacing = worker(shared)
+    with pytest.raises(WebhookBusyError), pacing.heeding(HERE):
+        raise WebhookBusyError(-1)
+
+    post(pacing, shared)
+
+
 def test_a_conversation_without_an_id_is_not_paced(shared):
     """All of them would be one."""
     pacing, nowhere = worker(shared), envelope(conversation_id="")
-    pacing.slow_down(nowhere, TOO_FAST)
+    throttle(pacing, nowhere)
 
     post(pacing, shared, nowhere)
 
 
 def test_another_bots_conversation_of_the_same_id_is_another_one(shared):
     pacing = worker(shared)
-    pacing.slow_down(HERE, TOO_FAST)
+    throttle(pacing, HERE)
 
     post(pacing, shared, envelope(bot="another", conversation_id="cid1"))
-
-
-def test_who_waits_does_not_hold_the_others_back_for_longer(shared):
-    pacing = worker(shared)
-    pacing.slow_down(HERE, TOO_FAST)
-    shared.clock.advance(50)
-    pacing.slow_down(HERE, PacedError(None, 10))
-    shared.clock.advance(10)
-
-    post(pacing, shared)
 
 
 def test_a_hold_is_logged_without_its_webhook(shared, caplog):
     caplog.set_level(logging.WARNING)
 
-    worker(shared).slow_down(HERE, TOO_FAST)
+    throttle(worker(shared), HERE)
 
     (record,) = caplog.records
     assert vars(record)["action"] == "conversation_held_back"
@@ -133,4 +146,7 @@ def test_a_hold_is_logged_without_its_webhook(shared, caplog):
 
 
 def test_a_store_that_is_away_hurts_nobody_who_was_told_to_wait():
-    Pacing(AwayStore()).slow_down(HERE, TOO_FAST)
+    pacing = Pacing(AwayStore())
+    throttle(pacing, HERE)
+
+    pacing.wait_unnoted(HERE)

@@ -32,6 +32,7 @@ from tests.unit.worker.answering_parts import (
     envelope,
 )
 from worker.carrying import Carrier, Route
+from worker.pacing import Pacing
 from worker.resending import InDoubtError, NotSentError, Resender
 from worker.store import Claimed, Lease, LeaseLostError, Reason
 from worker.store.sql import SqlStore
@@ -66,7 +67,7 @@ class Place:
 
     def resender(self, *, proactive: Any = "recording", **more: Any) -> Resender:
         sender = self.proactive if proactive == "recording" else proactive
-        carrier = Carrier(more.pop("webhook", self.webhook), lambda _: sender)
+        carrier = Carrier(more.pop("webhook", self.webhook), lambda _: sender, Pacing(self.store))
         ways: dict[str, Any] = {"carrier": carrier, "clock": self.clock, "sealer": IN_CLEAR}
         return Resender(self.store, **ways | more)
 
@@ -194,7 +195,6 @@ def test_a_later_webhook_that_is_over_as_well_is_not_tried(place):
     [
         WebhookExpiredError(300001),
         WebhookRefusedError(430101, "unsafe link"),
-        WebhookThrottledError(130101),
         WebhookUnreachableError("no connection"),
     ],
 )
@@ -210,6 +210,20 @@ def test_what_one_way_does_not_take_the_next_one_is_asked(place, refusal):
     assert sent.route is Route.PROACTIVE
     assert place.proactive.sent == [("user", "robot1", "staff1", "the answer")]
     assert place.steps(lease)[-1] == (1, 1, "proactive")
+
+
+def test_a_conversation_that_dingtalk_throttles_is_left_alone_and_the_api_asked(place):
+    """No other webhook of it, and nobody else who sends to it, is of any use for a while."""
+    message = envelope()
+    lease = place.taken(message)
+    place.someone_writes()
+    place.webhook.dead = {message.session_webhook: WebhookThrottledError(130101)}
+
+    sent = place.resender().send(lease, message, ANSWER, mark=False)
+
+    assert place.webhook.asked == [message.session_webhook]
+    assert sent.route is Route.PROACTIVE
+    assert place.steps(lease) == [(1, 1, "webhook"), (1, 1, "proactive")]
 
 
 def test_a_session_that_is_the_later_messages_too_is_asked_once(place):
