@@ -310,7 +310,9 @@ class WorkerSettings(Settings):
         card = None
         if self.card_template_id is not None:
             card = CardSettings(self.card_template_id, self.card_key, self.card_every_s)
-        return Shown(self.thinking, self.still_working_s, card, self.bot_language)
+        return Shown(
+            self.thinking, self.still_working_s, card, self.bot_language, self.reply_at_sender
+        )
 
     @property
     def hands_over(self) -> bool:

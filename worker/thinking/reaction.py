@@ -50,7 +50,7 @@ class Reaction:
         self._may_be_there = may_be_there
         self._is_wanted = False
         self._is_being_added = False
-        self._next: Job | None = None
+        self._next: Job | None = None  # to add it
 
     def add(self) -> None:
         """Have it added."""
@@ -64,6 +64,8 @@ class Reaction:
             if self._next is not None:
                 self._next.cancel()
             is_ours_to_do = self._may_be_there and not self._is_being_added
+            if is_ours_to_do:
+                self._may_be_there = False
         if is_ours_to_do:
             self._try(self._recall, self._recall_after_s, is_last=True)
 
@@ -76,9 +78,11 @@ class Reaction:
         is_last: bool = False,
     ) -> None:
         """Make an attempt; ``after_s`` holds the wait before it and before each later one."""
-        self._next = self._background.do(
+        job = self._background.do(
             lambda: attempt(after_s[1:]), in_s=max(at_least_s, after_s[0]), is_last=is_last
         )
+        if not is_last:
+            self._next = job
 
     def _add(self, after_s: tuple[float, ...]) -> None:
         with self._lock:

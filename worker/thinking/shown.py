@@ -15,13 +15,15 @@ Mode = Literal["reaction", "card", "text", "off"]
 class Shown:
     """What is shown, when it is said that the agent still works, and in which language.
 
-    ``still_working_s`` None is never; ``card`` is needed for the mode of that name.
+    ``still_working_s`` None is never; ``card`` is needed for the mode of that name; with
+    ``at_sender`` a card in a group mentions the person who wrote.
     """
 
     mode: Mode = "off"
     still_working_s: float | None = None
     card: CardSettings | None = None
     language: Language = "both"
+    at_sender: bool = False
 
     @property
     def is_said(self) -> bool:

@@ -4,10 +4,12 @@
 on. Nothing here fails a reply: what DingTalk does not take is left out.
 """
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
+from weakref import WeakSet
 
 from contract.envelope import Conversation, Envelope
 from dingwire.cards import Cards, Place, in_group, in_private
@@ -18,7 +20,7 @@ from worker.leases import Heartbeat
 from worker.outcome import FinalState, Outcome
 from worker.store import Claimed, Note, Pace, StoreError
 from worker.thinking.background import Background
-from worker.thinking.card import NOTE_KIND, AnswerCard, CardSettings
+from worker.thinking.card import NOTE_KIND, AnswerCard
 from worker.thinking.finishing import CardDelivery
 from worker.thinking.reaction import Reaction, Target
 from worker.thinking.shown import Shown
@@ -155,6 +157,8 @@ class Thinking:
         self._say, self._spare_s, self._heartbeat = say, spare_s, heartbeat
         self._delivery = delivery
         self._background = Background()
+        self._lock = threading.Lock()
+        self._reactions: WeakSet[Reaction] = WeakSet()  # of messages in hand
 
     def about(self, claim: Claimed, envelope: Envelope) -> Thought:
         """Return a thought about a message that is ours by ``claim``."""
@@ -166,8 +170,8 @@ class Thinking:
         api = self._api_of(envelope)
         if api is not None and shown.mode == "reaction":
             thought.reaction = self._reaction(api, claim, envelope)
-        if api is not None and shown.mode == "card" and shown.card is not None:
-            thought.card = self._answer_card(api, shown.card, claim, envelope)
+        if api is not None and shown.mode == "card":
+            thought.card = self._answer_card(api, shown, claim, envelope)
             thought.has_carried = claim.sent > 0
         if envelope.session_webhook is not None:
             thought.words_within = lambda limit_s: self._words(
@@ -176,31 +180,41 @@ class Thinking:
         return thought
 
     def stop(self) -> None:
-        """Take off what can be taken off in a moment; for a process that ends."""
+        """Take off what can be taken off in a moment; for a process that ends.
+
+        Reactions on messages that go back, too: whoever has them next puts on its own.
+        """
+        with self._lock:
+            reactions = list(self._reactions)
+        for reaction in reactions:
+            reaction.recall()
         self._background.end(_LAST_CALLS_S)
 
     def _reaction(self, api: Api, claim: Claimed, envelope: Envelope) -> Reaction | None:
         if not envelope.conversation_id:
             return None
-        return Reaction(
+        reaction = Reaction(
             Emotions(api),
             self._background,
             Target(envelope.bot, envelope.conversation_id, envelope.message_id),
             may_be_there=_had_another_worker(claim),
         )
+        with self._lock:
+            self._reactions.add(reaction)
+        return reaction
 
     def _answer_card(
-        self, api: Api, settings: CardSettings, claim: Claimed, envelope: Envelope
+        self, api: Api, shown: Shown, claim: Claimed, envelope: Envelope
     ) -> AnswerCard | None:
-        place = _place_of(envelope)
-        if place is None:
+        place = _place_of(envelope, at_sender=shown.at_sender)
+        if place is None or shown.card is None:
             return None
         state = self._state_left(claim)
         return AnswerCard(
             Cards(api),
             self._background,
             self._store,
-            settings,
+            shown.card,
             task_id=claim.lease.task_id,
             message_id=envelope.message_id,
             place=place,
@@ -210,9 +224,10 @@ class Thinking:
         )
 
     def _state_left(self, claim: Claimed) -> str | None:
-        """Return what a worker before us noted of the card; None of no card."""
-        if not _had_another_worker(claim):
-            return None
+        """Return what a worker before us noted of the card; None of no card.
+
+        Asked each time: a message that was given back does not say that somebody had it.
+        """
         try:
             note = self._store.recalled(NOTE_KIND, claim.lease.task_id)
         except StoreError:
@@ -232,7 +247,7 @@ class Thinking:
         return StillWorking(
             self._background,
             say=lambda words: self._say(envelope, words),
-            at_once=shown.mode == "text",
+            at_once=shown.mode == "text" and not _had_another_worker(claim),
             first_s=shown.still_working_s,
             limit_s=limit_s,
             spare_s=lambda: self._spare_s(envelope),
@@ -254,9 +269,9 @@ def _had_another_worker(claim: Claimed) -> bool:
     return claim.takeovers > 0 or claim.answer is not None
 
 
-def _place_of(envelope: Envelope) -> Place | None:
+def _place_of(envelope: Envelope, *, at_sender: bool) -> Place | None:
+    staff_id = envelope.sender_staff_id
     if envelope.conversation is Conversation.GROUP:
-        return in_group(envelope.bot, envelope.conversation_id)
-    if not envelope.sender_staff_id:
-        return None
-    return in_private(envelope.bot, envelope.sender_staff_id)
+        at = {staff_id: envelope.sender_nick} if staff_id and at_sender else None
+        return in_group(envelope.bot, envelope.conversation_id, at=at)
+    return in_private(envelope.bot, staff_id) if staff_id else None

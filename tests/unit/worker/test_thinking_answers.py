@@ -7,6 +7,7 @@ import pytest
 
 from contract.routing import task_id
 from dingwire.errors import WebhookBusyError
+from dingwire.replies import Markdown
 from tests.servers import wait_for
 from tests.unit.worker.answering_parts import LEASE_S, Desk, envelope
 from tests.unit.worker.thinking_parts import (
@@ -153,6 +154,33 @@ def test_a_card_carries_an_answer_whose_webhook_is_over(desk, api, streaming):
     assert desk.missed() is None
 
 
+def test_replies_after_the_text_go_out_as_messages_when_the_card_is_done(desk, api, streaming):
+    def agent(message):
+        yield from yielding(api, "an answer")(message)
+        yield Markdown(title="more", text="**more**")
+
+    desk.webhook.at_post = lambda: desk.webhook.posted.append(f"card {api.statuses[-1]}")
+    outcome = desk.answer(streaming(agent))
+
+    assert outcome.state is FinalState.SUCCESS
+    assert desk.webhook.posted == ["card 3", "**more**"]
+    assert api.streamed[-1] == "an answer"
+
+
+def test_the_second_run_of_an_operator_has_no_audience(desk, api, streaming):
+    agent = yielding(api, "so far", then=ValueError())
+    desk.answer(streaming(agent))
+    api.until(lambda a: a.statuses[-1] == "5", "the mark")
+    before = len(api.calls)
+    again = desk.store.rerun(TASK, hold_s=60)
+    assert again is not None
+
+    outcome = desk.work(streaming(lambda _: iter(["an ", "answer"])), again.envelope)
+
+    assert outcome.state is FinalState.SUCCESS
+    assert len(api.calls) == before
+
+
 # Cards, after a worker's death.
 
 
@@ -223,6 +251,18 @@ def test_an_agent_that_runs_again_shows_its_pieces_in_the_card_that_is_there(des
     assert {body["outTrackId"] for body in api.to(STREAM)} == {f"answer-{TASK}"}
 
 
+def test_the_card_of_a_worker_that_gave_the_message_back_is_marked_too(desk, api, streaming):
+    message = envelope()
+    claim = desk.store.claim(TASK, owner="ended", lease_s=LEASE_S, envelope=message.to_wire())
+    desk.store.remember("card", TASK, {"state": "open"}, ttl_s=86_400)
+    desk.store.release(claim.lease, due_in_s=0)
+
+    outcome = desk.answer(streaming(desk.agent(ValueError())))
+    api.until(lambda a: a.statuses == ["5"], "the mark")
+
+    assert outcome.reason is Reason.AGENT_FAILED
+
+
 def test_the_card_of_a_dead_worker_is_marked_when_there_will_be_no_answer(desk, api, streaming):
     message = envelope()
     desk.store.claim(TASK, owner="dead", lease_s=LEASE_S, envelope=message.to_wire())
@@ -285,6 +325,26 @@ def test_a_reaction_that_hangs_delays_no_reply(desk, api):
     assert outcome.state is FinalState.SUCCESS
     assert not gate.is_set()
     gate.set()
+
+
+def test_a_process_that_ends_takes_its_reactions_off(desk, api):
+    """The message goes back, and whoever has it next puts on another one."""
+    gate = threading.Event()
+
+    def agent(_message):
+        gate.wait(60)
+        return "an answer"
+
+    worker = desk.worker(agent, thinking="reaction", api=api)
+    running = desk.start(worker)
+    api.until(lambda a: a.to(ADD), "the reaction")
+    worker._thinking.stop()
+
+    api.until(lambda a: a.to(RECALL), "its end")
+    gate.set()
+    running.result(60)
+
+    assert len(api.to(RECALL)) == 1
 
 
 # Words.

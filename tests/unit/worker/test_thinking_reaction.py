@@ -118,6 +118,17 @@ def test_nothing_is_taken_off_that_was_never_there(api, reaction, background):
     assert api.paths == []
 
 
+def test_it_is_taken_off_once(api, reaction, background):
+    reaction.add()
+    api.until(lambda a: a.to(ADD), "the reaction")
+    wait_for(lambda: not reaction._is_being_added, limit_s=60, what="the end of the call")
+    reaction.recall()
+    reaction.recall()
+    assert background.end(60)
+
+    assert api.paths == [ADD, RECALL]
+
+
 def test_what_a_dead_worker_may_have_added_is_taken_off(api, background):
     reaction_of(api, background, may_be_there=True).recall()
 
