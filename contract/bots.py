@@ -21,7 +21,7 @@ BOT_KEYS = frozenset(
         *("client_id", "client_secret", "name", "robot_code"),
         *("agent", "agent_timeout_s", "allowed_users", "reply_within_s"),
         *("denied_notice", "chat_commands"),
-        *("allowed_groups", "groups", "card_action_handler", "event_handler"),
+        *("allowed_groups", "groups", "reply_at_sender", "card_action_handler", "event_handler"),
         *("api_qps", "api_budget"),
         *("thinking", "still_working_s", "card_template_id", "card_key", "bot_language"),
     }

@@ -289,6 +289,11 @@ class Settings(BaseSettings):
         return tuple((bot.label if len(bots) > 1 else "", bot) for bot in bots)
 
     @property
+    def secret_variables(self) -> frozenset[str]:
+        """The names of the variables that hold secrets of bots."""
+        return frozenset(each.client_secret_env for each in self.bots if each.client_secret_env)
+
+    @property
     def robot(self) -> str | None:
         """What DingTalk calls the bot in messages: its robot code, mostly the client id."""
         return self.robot_code or self.client_id

@@ -24,9 +24,13 @@ def unreadable(error: ValueError) -> list[Check]:
         return failed
 
 
-def check_settings() -> list[Check]:
-    """Return ``settings``, once for each thing to look at."""
-    return list(check_names(names_set())) or [Check.ok("settings")]
+def check_settings(also_read: Collection[str] = ()) -> list[Check]:
+    """Return ``settings``, once for each thing to look at.
+
+    Args:
+        also_read: Names of variables that the settings themselves name.
+    """
+    return list(check_names(names_set() - set(also_read))) or [Check.ok("settings")]
 
 
 def check_names(names: Collection[str]) -> Iterator[Check]:

@@ -62,7 +62,7 @@ def diagnose(
     """
     broker = Broker.from_url(settings.broker_url, settings.data_dir)
     examinations = [
-        Examination(("settings",), check_settings),
+        Examination(("settings",), lambda: check_settings(settings.secret_variables)),
         *(_allowed(name, bot) for name, bot in settings.named_bots),
         *(
             _dingtalk(name, bot, deep=deep, is_first=bot is settings.of_bots[0], clock=clock)

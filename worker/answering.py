@@ -38,7 +38,7 @@ from worker.story import agent_steps, beginning
 from worker.thinking import Thinking, Thought
 from worker.turns import Turns
 from worker.uploading import Uploading
-from worker.words import CROWDED, UNSUPPORTED, Language
+from worker.words import CROWDED, UNSUPPORTED
 
 __all__ = ["Answering", "Tell", "WebhookCheck"]
 
@@ -83,7 +83,6 @@ class Answering:
         resender: Resender,
         thinking: Thinking,
         files: AttachmentFiles,
-        language: Language = "both",
         commands: ChatCommands | None = None,
         sealer: Sealer = IN_CLEAR,
         observe: Callable[[Outcome], object] = lambda _: None,
@@ -108,13 +107,12 @@ class Answering:
             resender: Delivers the answer of a message that an operator had run anew.
             thinking: Shows that an answer is being made.
             files: Where the files are that agents ask for.
-            language: Of what the bot says of its own accord.
             commands: What the bot answers without its agent; those there are, if left out.
             sealer: Opens what listeners sealed, and seals answers.
             observe: Counts an outcome.
         """
         self._resender, self._sealer, self._observe = resender, sealer, observe
-        self._files, self._language = files, language
+        self._files = files
         self._commands = ChatCommands() if commands is None else commands
         self._quoted_files = QuotedFiles(store, sealer)
         self._store, self._thinking = store, thinking
@@ -358,7 +356,7 @@ class Answering:
         if self._is_over(envelope):
             return self._late.apply(claim, envelope, Reason.EXPIRED_IN_QUEUE)
         if claim.crowded:
-            self._delivery.notify(envelope, CROWDED.in_(self._language))
+            self._delivery.notify(envelope, CROWDED.in_(self._bots.language_of(envelope)))
             return self._late.apply(claim, envelope, Reason.TOO_MANY_WAITING)
         return None
 
@@ -378,7 +376,7 @@ class Answering:
         """Say that nobody can read this."""
         told = Step("declined", {"kind": envelope.kind})
         return self._answer_ourselves(
-            claim, envelope, UNSUPPORTED.in_(self._language), told, "unsupported"
+            claim, envelope, UNSUPPORTED.in_(self._bots.language_of(envelope)), told, "unsupported"
         )
 
     def _command_in(self, envelope: Envelope) -> str | None:
@@ -386,7 +384,7 @@ class Answering:
         return self._commands.command_in(envelope) if is_on else None
 
     def _obey(self, claim: Claimed, envelope: Envelope, command: str) -> Outcome:
-        words = self._commands.answer(command, envelope, self._language)
+        words = self._commands.answer(command, envelope, self._bots.language_of(envelope))
         told = Step("command", {"command": command})
         return self._answer_ourselves(claim, envelope, words, told, "command")
 

@@ -14,6 +14,7 @@ from worker.agents.base import Agent, AgentLoadError, Message, load_agent
 from worker.agents.pieces import OnPiece
 from worker.settings import WorkerSettings
 from worker.thinking import Shown
+from worker.words import Language
 
 __all__ = ["BotParts", "Bots", "Runner", "UnknownBotError", "load_agents"]
 
@@ -144,6 +145,11 @@ class Bots:
         """Return what the message's bot shows while its agent works; nothing of an unknown one."""
         found = self._find(envelope)
         return found.settings.shown if found else Shown()
+
+    def language_of(self, envelope: Envelope) -> Language:
+        """Return the language of what the message's bot says of its own accord."""
+        found = self._find(envelope)
+        return found.settings.bot_language if found else "both"
 
     def cancel_all(self) -> None:
         """End what agents can be ended; for a process that must end."""

@@ -54,9 +54,9 @@ class Delivery:
         late: LateReplies,
         heartbeat: Heartbeat,
         clock: Callable[[], datetime],
-        language: Language = "both",
+        language_of: Callable[[Envelope], Language] = lambda _: "both",
     ) -> None:
-        self._late_note = LATE.in_(language)
+        self._language_of = language_of
         self._store = store
         self._carrier = carrier
         self._late = late
@@ -87,7 +87,7 @@ class Delivery:
         timeliness = self._judge(envelope)
         if timeliness is Timeliness.EXPIRED:
             return self._late.apply(claimed, envelope, if_expired, replies=replies)
-        note = self._late_note if timeliness is Timeliness.LATE else ""
+        note = LATE.in_(self._language_of(envelope)) if timeliness is Timeliness.LATE else ""
         if claimed.in_doubt:
             _log_doubt(claimed, envelope, "its worker ended in the middle of a post")
         started = time.monotonic()

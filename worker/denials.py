@@ -50,10 +50,10 @@ class Denials:
         *,
         clock: Callable[[], datetime],
         sealer: Sealer,
-        language: Language,
+        language_of: Callable[[Envelope], Language],
     ) -> None:
         self._store, self._notifier = store, notifier
-        self._clock, self._sealer, self._language = clock, sealer, language
+        self._clock, self._sealer, self._language_of = clock, sealer, language_of
 
     def tell(self, denied: Denied) -> bool:
         """Post the notice; False when there is nobody to tell, or they were told.
@@ -105,7 +105,7 @@ class Denials:
         staff_id = envelope.sender_staff_id or ""
         phrase = DENIED_GROUP if denied.reason == "group" else DENIED_SENDER
         content = phrase.in_(
-            self._language, staff_id=staff_id, conversation_id=envelope.conversation_id
+            self._language_of(envelope), staff_id=staff_id, conversation_id=envelope.conversation_id
         )
         if envelope.conversation is Conversation.GROUP:
             with suppress(ValueError):  # an id that nobody can be mentioned by

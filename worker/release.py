@@ -27,7 +27,7 @@ def main() -> int:
             sys.stderr.write("; ".join(filter(None, (check.reason, check.fix))) + "\n")
         return EXIT_UNREADABLE
     agents = [check_agent(bot.agent).about(name) for name, bot in settings.named_bots]
-    checks = [*check_settings(), *agents]
+    checks = [*check_settings(settings.secret_variables), *agents]
     if any(agent.status is Status.FAIL for agent in agents):
         _show(checks)
         return EXIT_UNREADABLE

@@ -171,7 +171,7 @@ def build(
         late=late,
         heartbeat=heartbeat,
         clock=clock,
-        language=settings.bot_language,
+        language_of=bots.language_of,
     )
     thinking = Thinking(
         store,
@@ -216,7 +216,6 @@ def build(
         handover=handover if settings.hands_over else None,
         resender=resender,
         files=files,
-        language=settings.bot_language,
         thinking=thinking,
         sealer=sealer,
         observe=metrics.observe,
@@ -233,7 +232,7 @@ def build(
         sealer=sealer,
         observe=metrics.pushed,
     )
-    denials = Denials(store, carrier, clock=clock, sealer=sealer, language=settings.bot_language)
+    denials = Denials(store, carrier, clock=clock, sealer=sealer, language_of=bots.language_of)
     return Runtime(
         os.getpid(), answering, heartbeat, store, bots, pushes, denials, handlers, thinking
     )

@@ -94,6 +94,12 @@ def test_what_cannot_be_read_comes_with_the_typo_that_may_be_why(place, monkeypa
     assert typo.fix == "did you mean DINGTALK_CLIENT_ID?"
 
 
+def test_a_variable_that_a_bots_table_names_is_read(place, monkeypatch):
+    monkeypatch.setenv("DINGTALK_SALES_SECRET", "s")
+    assert [check.status for check in check_settings()] == [Status.WARN]
+    assert [check.status for check in check_settings({"DINGTALK_SALES_SECRET"})] == [Status.OK]
+
+
 def test_a_file_that_is_no_text_is_said_once(place):
     (place / ".env").write_bytes(b"A=\xff\xfe")
     assert len(unreadable(ValueError(".env: not UTF-8 text"))) == 1

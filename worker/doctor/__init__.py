@@ -42,7 +42,7 @@ def diagnose(
     rescues = settings.late_policy == "rescue"
     notes: Future[Notes | None] = Future()
     examinations = [
-        Examination(("settings",), check_settings),
+        Examination(("settings",), lambda: check_settings(settings.secret_variables)),
         *(_agent(name, bot) for name, bot in settings.named_bots),
         *(
             _dingtalk(name, bot, deep=deep, rescues=rescues, is_first=bot is settings.of_bots[0])

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from contract.bots import BOT_KEYS
 from contract.settings import SettingsError
 from listener.settings import ListenerSettings
 from worker.settings import WorkerSettings
@@ -212,6 +213,15 @@ def test_a_variable_that_holds_no_tables_is_refused(monkeypatch, value):
     monkeypatch.setenv("DINGTALK_BOTS", value)
     (line,) = refused()
     assert line.startswith("DINGTALK_BOTS: ")
+
+
+def test_the_variables_that_hold_secrets_are_known(toml):
+    toml()
+    assert ListenerSettings.load().secret_variables == {"HELP_SECRET"}
+
+
+def test_every_key_of_a_table_is_a_setting_of_one_of_the_processes():
+    assert ListenerSettings.model_fields.keys() | WorkerSettings.model_fields.keys() >= BOT_KEYS
 
 
 def test_no_secret_of_a_bot_is_in_a_repr(toml):

@@ -236,7 +236,7 @@ class Desk:
             late=late,
             heartbeat=heartbeat,
             clock=self.clock,
-            language=language,
+            language_of=lambda _: language,
         )
         tell = lambda task_id, outcome: self.told.append((task_id, outcome))  # noqa: E731
         handover = Handover(
@@ -253,6 +253,7 @@ class Desk:
         own = WorkerSettings.model_construct(
             client_id=None,
             agent_timeout_s=agent_timeout_s,
+            bot_language=language,
             reply_at_sender=at_sender,
             chat_commands=chat_commands,
         )
@@ -283,7 +284,6 @@ class Desk:
             handover=handover if hands_over else None,
             resender=resender,
             files=AttachmentFiles(self.file.parent, lambda _: source),
-            language=language,
             thinking=seen,
             sealer=sealer,
             observe=self.outcomes.append,

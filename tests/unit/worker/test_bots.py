@@ -111,6 +111,13 @@ def test_every_agent_that_cannot_be_loaded_is_named_with_its_bot():
     assert second.startswith("bot dinghelp: AGENT='nowhere:agent'")
 
 
+def test_each_bot_speaks_its_language():
+    bots = bots_of(SALES | {"bot_language": "en"}, SUPPORT, bot_language="zh")
+    spoken = [bots.language_of(envelope(client_id=name)) for name in ("dingsales", "dinghelp")]
+    assert spoken == ["en", "zh"]
+    assert bots.language_of(envelope(client_id="dingother")) == "both"
+
+
 def test_sending_imports_no_agent():
     settings = WorkerSettings.load(bots=(SALES | {"agent": "nowhere:agent"},))
     bots = Bots.for_sending(settings, api)

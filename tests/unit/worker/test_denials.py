@@ -42,7 +42,9 @@ def notifier():
 def denials(tmp_path, clock, notifier):
     store = SqlStore(f"sqlite:///{tmp_path}/store.db", clock_ms=clock.ms)
     store.prepare()
-    yield Denials(store, notifier, clock=clock, sealer=Sealer.from_setting(KEY), language="en")
+    yield Denials(
+        store, notifier, clock=clock, sealer=Sealer.from_setting(KEY), language_of=lambda _: "en"
+    )
     store.close()
 
 
