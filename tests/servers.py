@@ -4,6 +4,7 @@ Used by the fixtures in ``conftest.py`` and by ``tests/chaos``. A server is stop
 was started here.
 """
 
+import atexit
 import itertools
 import json
 import os
@@ -217,7 +218,7 @@ def _rabbitmq(folder: Path, port: int) -> Iterator[_Started]:
 def postgresql(folder: Path, port: int | None = None) -> Iterator[str]:
     """Run PostgreSQL with its data in ``folder``; yield its URL.
 
-    It refuses to run as root, so root hands folder and process over to the user ``postgres``.
+    It refuses to run as root, so root hands its data and its process over to the user ``postgres``.
     """
     with _postgresql(folder, port or free_port()) as (url, _):
         yield url
@@ -227,13 +228,11 @@ def postgresql(folder: Path, port: int | None = None) -> Iterator[str]:
 def _postgresql(folder: Path, port: int) -> Iterator[_Started]:
     binaries = [str(p) for p in sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)]
     initdb, server = _find("initdb", *binaries), _find("postgres", *binaries)
-    data, prefix = folder / "data", list[str]()
+    prefix = list[str]()
     if os.geteuid() == 0:
         prefix = [_find("runuser"), "-u", "postgres", "--"]
-        for part in (folder, *folder.parents):
-            if part.stat().st_uid == 0 and tempfile.gettempdir() in str(part.parent):
-                part.chmod(0o755)
-        shutil.chown(folder, "postgres")
+        folder = _folder_of_postgres(folder)
+    data = folder / "data"
     if not data.exists():
         subprocess.run(
             [*prefix, initdb, "-D", str(data), "-U", "test", "--auth=trust", "-N", "-E", "UTF8"],
@@ -258,6 +257,21 @@ def _postgresql(folder: Path, port: int) -> Iterator[_Started]:
                     postmaster = int((data / "postmaster.pid").read_text().split()[0])
                     os.kill(postmaster, signal.SIGINT)
                 process.wait(60)
+
+
+def _folder_of_postgres(folder: Path) -> Path:
+    """Return the one that stands for ``folder``, outside of it.
+
+    Whenever pytest starts it closes its own folders to other users, also those of a run that is
+    going on: PostgreSQL would lose its data on the way.
+    """
+    link = folder / "elsewhere"
+    if not link.exists():
+        there = tempfile.mkdtemp(prefix="postgresql-")
+        shutil.chown(there, "postgres")
+        link.symlink_to(there)
+        atexit.register(shutil.rmtree, there, ignore_errors=True)
+    return link.resolve()
 
 
 class Restartable:
