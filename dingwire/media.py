@@ -144,7 +144,8 @@ class MediaClient:
         try:
             answer = self._api.call("POST", DOWNLOAD_PATH, body)
         except OpenApiError as error:
-            reason = f"DingTalk answers {shown(error.code, code)!r}"
+            # Not always DingTalk's word: our own pace and budget have one, too.
+            reason = f"no address for it: {shown(error.code, code)!r}"
             if error.retryable:
                 raise MediaUnavailableError(reason) from None
             raise MediaRefusedError(reason) from None
