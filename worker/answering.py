@@ -252,7 +252,7 @@ class Answering:
         command = self._command_in(envelope)
         if command is not None:
             outcome = self._obey(claim, envelope, command)
-        elif Message.of(envelope).is_readable:
+        elif self._is_readable(envelope):
             outcome = self._run_agent(claim, envelope, thought)
         else:
             outcome = self._decline(claim, envelope)
@@ -371,6 +371,10 @@ class Answering:
             errcode=envelope.error_code,
             detail="DingTalk sent no content: the organisation's monthly quota is used up",
         )
+
+    def _is_readable(self, envelope: Envelope) -> bool:
+        is_own = envelope.kind in self._bots.of(envelope).runner.reads
+        return is_own or Message.of(envelope).is_readable
 
     def _decline(self, claim: Claimed, envelope: Envelope) -> Outcome:
         """Say that nobody can read this."""

@@ -28,6 +28,10 @@ class Runner(Protocol):
     def cancel_all(self) -> None:
         """End what can be ended."""
 
+    @property
+    def reads(self) -> frozenset[str]:
+        """Kinds of message that the agent makes something of by itself."""
+
 
 class _NoRunner:
     """In the place of a runner where only sending is done."""
@@ -37,6 +41,10 @@ class _NoRunner:
 
     def cancel_all(self) -> None:
         """Nothing runs."""
+
+    @property
+    def reads(self) -> frozenset[str]:
+        return frozenset()
 
 
 class UnknownBotError(LookupError):

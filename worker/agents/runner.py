@@ -153,6 +153,14 @@ class AgentRunner:
         self._is_ending = False
         self.abandoned = 0
 
+    @property
+    def reads(self) -> frozenset[str]:
+        """Kinds of message that the agent says it reads, beside those with content we know."""
+        kinds = getattr(self._agent, "reads", ())
+        return (
+            frozenset(kinds) if isinstance(kinds, set | frozenset | list | tuple) else frozenset()
+        )
+
     def run(self, message: Message, *, limit_s: float, on_piece: OnPiece = lambda _: None) -> Any:
         """Return what the agent returned, or all that it yielded; ``results.py`` reads it.
 

@@ -272,6 +272,8 @@ def test_with_drop_an_agent_gets_no_more_time_than_its_webhook(desk):
     limits = []
 
     class Runner:
+        reads: frozenset[str] = frozenset()
+
         def run(self, _message, *, limit_s, on_piece):
             limits.append(limit_s)
 

@@ -26,6 +26,8 @@ def _nowhere(monkeypatch, tmp_path):
 
 
 class Runner:
+    reads: frozenset[str] = frozenset()
+
     def __init__(self, agent: Any) -> None:
         self.agent, self.is_cancelled = agent, False
 

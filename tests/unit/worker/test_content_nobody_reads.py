@@ -145,3 +145,31 @@ def test_the_file_of_an_agent_that_fails_is_gone_as_well(desk, failure):
 
     assert outcome.reason is Reason.AGENT_FAILED
     assert not seen[0].parent.exists()
+
+
+def test_an_agent_may_read_more_kinds_than_others(desk):
+    """From ``raw``, where such a message has all that it came with."""
+
+    def agent(message: Message) -> str:
+        return str(message.raw["content"]["biz_custom_action_url"])
+
+    agent.reads = {"interactiveCard"}  # type: ignore[attr-defined]
+    raw = {"content": {"biz_custom_action_url": "dingtalk://document"}}
+    worker = desk.worker(agent)
+
+    desk.answer(worker, envelope(**CARD, raw=raw))
+    desk.answer(worker, envelope(text="", kind="hologram", message_id="msg2"))
+
+    assert desk.webhook.posted == ["dingtalk://document", UNSUPPORTED.in_("both")]
+
+
+@pytest.mark.parametrize("reads", [None, 7, "interactiveCard"])
+def test_what_is_no_set_of_kinds_is_none(desk, reads):
+    def agent(message: Message) -> str:
+        return "read"
+
+    agent.reads = reads  # type: ignore[attr-defined]
+
+    desk.answer(desk.worker(agent), envelope(**CARD))
+
+    assert desk.webhook.posted == [UNSUPPORTED.in_("both")]
