@@ -12,14 +12,20 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Protocol
 
 from dingwire.cards import Cards, FlowStatus, Place
-from dingwire.errors import OpenApiError, OpenApiThrottledError, OpenApiUnavailableError
+from dingwire.errors import (
+    OpenApiError,
+    OpenApiRefusedError,
+    OpenApiThrottledError,
+    OpenApiUnavailableError,
+)
 from worker.store import StoreError
 from worker.thinking.background import Background
 
-__all__ = ["NOTE_KIND", "AnswerCard", "CardSettings", "Notes", "track_id_of"]
+__all__ = ["NOTE_KIND", "AnswerCard", "CardSettings", "CardState", "Notes", "track_id_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +40,14 @@ _FAILURES_IN_A_ROW = 3
 _FINISH_AFTER_S = (0.0, 0.5, 1.5)
 # Before each attempt to mark a card, which nobody waits for.
 _MARK_AFTER_S = (0.0, 2.0, 10.0, 60.0)
+
+
+class CardState(StrEnum):
+    """What the store's note says of a card."""
+
+    OPEN = "open"  # there, or about to be
+    GIVEN_UP = "given_up"  # there, and the answer goes out without it
+    REFUSED = "refused"  # not there, and none is to be made
 
 
 class Notes(Protocol):
@@ -78,8 +92,7 @@ class AnswerCard:
         message_id: str,
         place: Place,
         is_ours: Callable[[], bool],
-        is_there: bool = False,
-        is_broken: bool = False,
+        left: str | None = None,
         mark_after_s: tuple[float, ...] = _MARK_AFTER_S,
     ) -> None:
         """Prepare; nothing is made before the first words.
@@ -93,8 +106,7 @@ class AnswerCard:
             message_id: For logs.
             place: The conversation.
             is_ours: Whether no other worker has the message.
-            is_there: Whether a worker before us has made it, or was about to.
-            is_broken: Whether that one sends the answer without it.
+            left: The state that a worker before us has noted; None when none has.
             mark_after_s: Before each attempt to mark the card.
         """
         self._cards, self._background, self._notes = cards, background, notes
@@ -108,8 +120,8 @@ class AnswerCard:
         self._every_s = settings.every_s
         self._next_at = 0.0
         self._failures = 0
-        self._is_there, self._is_ready = is_there, False
-        self._is_broken = is_broken
+        self._is_there, self._is_ready = left not in (None, CardState.REFUSED), False
+        self._is_broken = left not in (None, CardState.OPEN)
         self._is_closed = self._is_scheduled = self._is_being_marked = False
         self._lock = threading.RLock()  # held while the card is worked on
 
@@ -160,7 +172,7 @@ class AnswerCard:
         self._is_broken = True
         if self._is_there and not self._is_being_marked:
             self._is_being_marked = True
-            self._remember("given_up")
+            self._remember(CardState.GIVEN_UP)
             self._try_to_mark(FlowStatus.FAILED, self._mark_after_s, note)
 
     def _schedule(self) -> None:
@@ -197,17 +209,23 @@ class AnswerCard:
     def _make_ready(self) -> None:
         if self._is_ready:
             return
-        self._remember_strictly("open")
-        self._is_there = True
+        self._remember_strictly(CardState.OPEN)
+        may_be_there, self._is_there = self._is_there, True
         settings = self._settings
         values: Mapping[str, Any] = {
             settings.key: "",
             "flowStatus": FlowStatus.PROCESSING.value,
             "config": {"autoLayout": True},
         }
-        self._cards.create(
-            self._track_id, template_id=settings.template_id, place=self._place, values=values
-        )
+        try:
+            self._cards.create(
+                self._track_id, template_id=settings.template_id, place=self._place, values=values
+            )
+        except OpenApiRefusedError:
+            if not may_be_there:
+                self._is_there = False
+                self._remember(CardState.REFUSED)
+            raise
         self._show_status(FlowStatus.INPUTTING)
         self._is_ready = True
 
@@ -279,14 +297,14 @@ class AnswerCard:
             else:
                 self._say("a card stays as it is: %s", error)
 
-    def _remember(self, state: str) -> None:
+    def _remember(self, state: CardState) -> None:
         try:
             self._remember_strictly(state)
         except StoreError as error:
             self._say("cannot note what became of a card: %s", error)
 
-    def _remember_strictly(self, state: str) -> None:
-        self._notes.remember(NOTE_KIND, self._task_id, {"state": state}, ttl_s=NOTE_TTL_S)
+    def _remember_strictly(self, state: CardState) -> None:
+        self._notes.remember(NOTE_KIND, self._task_id, {"state": state.value}, ttl_s=NOTE_TTL_S)
 
     def _say(self, words: str, error: Exception) -> None:
         extra = {"action": "card_failed", "message_id": self._message_id, "task_id": self._task_id}

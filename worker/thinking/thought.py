@@ -209,7 +209,6 @@ class Thinking:
         place = _place_of(envelope, at_sender=shown.at_sender)
         if place is None or shown.card is None:
             return None
-        state = self._state_left(claim)
         return AnswerCard(
             Cards(api),
             self._background,
@@ -219,8 +218,7 @@ class Thinking:
             message_id=envelope.message_id,
             place=place,
             is_ours=lambda: self._heartbeat.holds(claim.lease),
-            is_there=state is not None,
-            is_broken=state == "given_up",
+            left=self._state_left(claim),
         )
 
     def _state_left(self, claim: Claimed) -> str | None:

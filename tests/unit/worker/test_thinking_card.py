@@ -269,11 +269,24 @@ def test_a_failed_card_shows_what_it_had_and_that_it_failed(api, make, notes):
     assert notes.states == ["open", "given_up"]
 
 
+def test_a_card_that_was_never_made_is_neither_marked_nor_tried_again(api, make, notes, background):
+    api.always[CREATE] = REFUSED
+    card = make()
+    card.piece("one")
+    wait_for(lambda: notes.states == ["open", "refused"], limit_s=60, what="the note")
+    card.fail("see below")
+    make(left="refused").fail()
+    assert background.end(60)
+
+    assert not make(left="refused").may_take_the_answer
+    assert api.paths == [CREATE]
+
+
 # After a worker's death.
 
 
 def test_the_card_of_a_dead_worker_is_finished_under_the_same_name(api, make):
-    card = make(is_there=True)
+    card = make(left="open")
     assert card.may_take_the_answer
 
     assert card.finish("all of it", limit_s=LIMIT_S)
@@ -283,14 +296,14 @@ def test_the_card_of_a_dead_worker_is_finished_under_the_same_name(api, make):
 
 
 def test_a_card_that_a_dead_worker_gave_up_takes_no_answer(make):
-    card = make(is_there=True, is_broken=True)
+    card = make(left="given_up")
 
     assert not card.may_take_the_answer
     assert not card.finish("all", limit_s=LIMIT_S)
 
 
 def test_what_a_dead_worker_showed_is_not_wiped_out_when_it_failed(api, make):
-    make(is_there=True).fail("note")
+    make(left="open").fail("note")
     api.until(lambda a: a.statuses == ["5"], "the mark")
 
     assert api.streamed == []
