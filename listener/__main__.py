@@ -39,7 +39,7 @@ def _now() -> datetime:
 def _warn_if_everybody_is_denied(settings: ListenerSettings) -> None:
     bots = settings.of_bots
     for bot in bots:
-        if not bot.allowed_users:
+        if not bot.let_in:
             logger.warning(
                 "EVERYBODY IS DENIED: DINGTALK_ALLOWED_USERS is empty; set it to staff ids, comma "
                 "separated, or to * for everybody",

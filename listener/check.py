@@ -76,7 +76,7 @@ def diagnose(
 
 def _allowed(name: str, bot: ListenerSettings) -> Examination:
     def check() -> Iterator[Check]:
-        yield check_allowed_users(bot.allowed_users).about(name)
+        yield check_allowed_users(bot.let_in).about(name)
 
     return Examination((named("allowed users", name),), check)
 

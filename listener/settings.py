@@ -154,3 +154,13 @@ class ListenerSettings(Settings):
         if has_secret and client_id == "":
             raise ValueError("belongs to DINGTALK_CLIENT_ID, which is not set")
         return value
+
+    @property
+    def let_in(self) -> frozenset[str]:
+        """Whom any list names; ``*`` only when it is on the list of all groups and chats."""
+        named = {
+            f"{user} in {group}" if user == "*" else user
+            for group, its in self.groups.items()
+            for user in its.allowed_users
+        }
+        return frozenset({*self.allowed_users, *named})

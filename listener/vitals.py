@@ -108,7 +108,7 @@ class Vitals:
 
     def status(self, *, stopped: bool = False) -> ListenerStatus:
         """Say it in the words of the report to the workers."""
-        tally, allowed, up = self.tally, self._settings.allowed_users, self.connections_up
+        tally, allowed, up = self.tally, self._settings.let_in, self.connections_up
         messages = tally.messages
         return ListenerStatus(
             listener=self.listener,
@@ -131,7 +131,7 @@ class Vitals:
             denied_in_groups=tally.denied_in_groups,
             denied_senders=tally.denied_senders,
             last_denied_age_s=self._age_s(tally.last_denied_at),
-            allowed_users=len(set(allowed) - {EVERYBODY}),
+            allowed_users=len(allowed - {EVERYBODY}),
             allows_everybody=EVERYBODY in allowed,
             sealed=self._settings.envelope_key is not None,
             key=self._fingerprint,

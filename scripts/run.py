@@ -226,7 +226,7 @@ def make_plan(outer: Mapping[str, str]) -> Plan:
     else:
         bots = ListenerSettings.load().of_bots
         lines += [f"bot         {bot.label}   write to it in DingTalk" for bot in bots]
-        if not all(bot.allowed_users for bot in bots):
+        if not all(bot.let_in for bot in bots):
             lines += [_deny_all(), ""]
 
     _make(settings.data_dir)

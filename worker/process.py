@@ -71,11 +71,14 @@ class Worker(CeleryWorker):
 
                 self.metrics = MetricsServer(self.settings.metrics_port, self.settings.data_dir)
             load_agents(self.settings)
-            load_handlers(self.settings)
         except SettingsError as error:
             _refuse("cannot read settings", error)
         except AgentLoadError as error:
             _refuse("cannot load the agent", error)
+        try:
+            load_handlers(self.settings)
+        except AgentLoadError as error:
+            _refuse("cannot load a handler", error)
         super().on_before_init(**options)
 
     def setup_defaults(  # type: ignore[override]

@@ -2,10 +2,13 @@
 
 import json
 import signal
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from dingwire.cards import Cards, in_private
+from dingwire.openapi import OpenApiClient
 from tests.integration.worker_place import place
 from tests.servers import wait_for
 
@@ -26,6 +29,7 @@ def pressed(action):
             time.sleep(0.02)
     if action.params.get("fail"):
         raise RuntimeError(action.params["fail"])
+    return action.params.get("show")
 
 async def happened(event):
     note("event", event.event_type, event.data)
@@ -74,11 +78,31 @@ def _whoever_asks_is_told_who_they_are(here) -> None:
     assert "alice" in answer
 
 
+def _a_button_changes_its_card(here) -> None:
+    api = OpenApiClient(
+        endpoint=here.simulator.endpoint,
+        client_id="dingprocess",
+        client_secret="hush-51d0",
+        clock=lambda: datetime.now(UTC),
+    )
+    place = in_private("dingprocess", "alice")
+    values = {"status": "open", "title": "Holidays"}
+    Cards(api).create("t2", template_id="t.schema", place=place, values=values)
+    api.close()
+    here.simulator.click("t2", "ok", "alice", {"show": {"status": "approved"}})
+
+    _until(lambda: here.simulator.cards["t2"].params["status"] == "approved", "the new card")
+    assert here.simulator.cards["t2"].params["title"] == "Holidays"
+    assert here.simulator.clicks[0].state == "unchanged"  # by the ack
+    here.folder.joinpath("runs").unlink()
+
+
 def test_handlers_are_called_once_and_a_dead_workers_press_is_taken_over(here):
     here.start("python -m listener", DINGTALK_ALLOWED_USERS="alice", DENIED_NOTICE="true")
     here.simulator.until_connected(1)
     first = _worker(here, "one")
     _whoever_asks_is_told_who_they_are(here)
+    _a_button_changes_its_card(here)
     event = {
         "type": "EVENT",
         "headers": {

@@ -569,6 +569,15 @@ def test_what_is_unfinished_is_listed_with_its_state(store):
     assert len(store.unfinished(limit=1)) == 1
 
 
+def test_the_pace_leaves_out_what_is_no_message(store):
+    store.finish(claim(store), "SUCCESS", paced=False)
+
+    assert store.pace(over_s=60).finished == 0
+    story = store.story("msg1")
+    assert story is not None
+    assert (story.state, story.outcome) == ("done", "SUCCESS")
+
+
 def test_the_pace_counts_what_was_finished_lately_and_how_long_it_took(store, clock):
     store.finish(claim(store, 1), "SUCCESS")
     clock.advance(400)

@@ -14,7 +14,7 @@ from contract.checks import Check, Examination, Status, examine, named
 from contract.routing import EVENTS
 from contract.settings_checks import check_settings
 from dingwire.probe import DINGTALK, OF_A_BOT, Bot, about_dingtalk, about_webhooks, send_test
-from worker.doctor.own import check_agent, check_flower, check_time_limits
+from worker.doctor.own import check_agent, check_flower, check_handlers, check_time_limits
 from worker.doctor.processes import Notes, check_processes, names_of_processes
 from worker.doctor.queues import check_queues
 from worker.doctor.remembered import check_budget, check_deliveries, check_missed, check_store
@@ -44,6 +44,7 @@ def diagnose(
     examinations = [
         Examination(("settings",), lambda: check_settings(settings.secret_variables)),
         *(_agent(name, bot) for name, bot in settings.named_bots),
+        Examination(("handlers",), lambda: [check_handlers(settings)]),
         *(
             _dingtalk(name, bot, deep=deep, rescues=rescues, is_first=bot is settings.of_bots[0])
             for name, bot in settings.named_bots

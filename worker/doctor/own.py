@@ -9,6 +9,7 @@ from kombu.transport import TRANSPORT_ALIASES
 
 from contract.checks import Check
 from worker.agents.base import AgentLoadError, load_agent
+from worker.handlers import load_handlers
 from worker.settings import WorkerSettings
 from worker.web import (
     NoPortError,
@@ -17,7 +18,7 @@ from worker.web import (
     has_login,
 )
 
-__all__ = ["check_agent", "check_flower", "check_time_limits"]
+__all__ = ["check_agent", "check_flower", "check_handlers", "check_time_limits"]
 
 # What a session webhook lives, in almost every sample; docs/protocol.md.
 WEBHOOK_LIFE = timedelta(minutes=90)
@@ -38,6 +39,19 @@ def check_agent(spec: str) -> Check:
         return Check.fail("agent", str(error), "correct AGENT, or the module it names")
     kind = "a function" if hasattr(agent, "__code__") else f"a {type(agent).__name__}"
     return Check.ok("agent", f"{spec}, {kind}")
+
+
+def check_handlers(settings: WorkerSettings) -> Check:
+    """Return the check ``handlers``: of card buttons and events."""
+    name = "handlers"
+    try:
+        found = load_handlers(settings)
+    except AgentLoadError as error:
+        variable = str(error).partition("=")[0]
+        return Check.fail(name, str(error), f"correct {variable}, or the module it names")
+    if not found:
+        return Check.ok(name, "none: card buttons and events are not handled")
+    return Check.ok(name, ", ".join(f"{task}: {spec}" for task, spec in sorted(found)))
 
 
 def check_flower(environ: Mapping[str, str] = os.environ) -> Check:

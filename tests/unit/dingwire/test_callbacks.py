@@ -1,6 +1,7 @@
 """Card buttons and events are read whatever is missing or odd in them."""
 
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from dingwire.callbacks import parse_card_callback, parse_event
 from dingwire.frames import parse_frame
 
+SAMPLES = Path(__file__).parents[2] / "samples" / "pushes"
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
@@ -37,6 +39,18 @@ def test_a_button_tells_which_card_which_button_and_who():
     assert (card.is_group, card.staff_id) == (True, "alice")
     assert card.rest == {"more": True, "extension": {"a": 1}}
     assert "choice" not in repr(card)
+
+
+def test_the_samples_are_read():
+    """What docs/protocol.md says of both kinds."""
+    card = parse_card_callback(json.loads((SAMPLES / "card-button.json").read_text()))
+    assert (card.out_track_id, card.staff_id, card.is_group) == ("track-0001", "u100", True)
+    assert (card.action_ids, card.params) == (("btn_ok",), {"action": "accept", "count": 2})
+    assert card.rest == {}
+
+    event = parse_event(parse_frame((SAMPLES / "event.json").read_text()))
+    assert (event.event_id, event.event_type) == ("8f9c0000example", "user_add_org")
+    assert event.data["userId"] == ["u100"]
 
 
 @pytest.mark.parametrize("kind", [2, "2"])

@@ -149,6 +149,15 @@ def test_a_group_may_have_a_list_of_its_own(environment, tmp_path):
     }
 
 
+def test_who_is_let_in_only_in_a_group_is_let_in(environment):
+    environment(**CREDENTIALS, DINGTALK_GROUPS='{"cid2": {"allowed_users": "*, bob"}}')
+
+    let_in = ListenerSettings.load().let_in
+    assert len(let_in) == 2
+    assert "bob" in let_in
+    assert "*" not in let_in
+
+
 def test_the_lists_of_groups_are_json_in_the_environment(environment):
     environment(**CREDENTIALS, DINGTALK_GROUPS='{"cid2": {"allowed_users": "bob, carol"}}')
     assert ListenerSettings.load().groups["cid2"].allowed_users == ("bob", "carol")

@@ -20,6 +20,7 @@ SCRIPT = """
     from contract.routing import QUEUES
     from worker import tasks
     from worker.celery import app
+    from worker.outcome import FinalState, Outcome
     from worker.store import DueMessage
 
     ENVELOPE = {"bot": "b", "message_id": "msg1", "text": "SECRET", "session_webhook": "SECRET"}
@@ -42,6 +43,11 @@ SCRIPT = """
                     })
         return found
 
+    EVENT = {
+        "bot": "b", "message_id": "event1", "task": "handle_event",
+        "push": {"event_id": "event1", "sealed": "SECRET"},
+    }
+    tasks.publish(DueMessage("id3", "event1", True, EVENT))
     tasks.publish(DueMessage("id1", "msg1", False, ENVELOPE))
     tasks.publish(DueMessage("id2", "msg2", True, ENVELOPE, attempts=1002))
     tasks.answer.apply_async(kwargs={"envelope": ENVELOPE}, kwargsrepr="SECRET", argsrepr="SECRET")
@@ -54,7 +60,15 @@ SCRIPT = """
         def work(self, *_):
             raise ValueError("SECRET")
 
-    tasks.runtime = lambda **_: SimpleNamespace(answering=Faulty())
+    class Pushes:
+        def work(self, model, id_, push):
+            result["handled"] = [model.__name__, id_, push]
+            return Outcome(FinalState.SUCCESS)
+
+    tasks.runtime = lambda **_: SimpleNamespace(answering=Faulty(), pushes=Pushes())
+    # As an earlier release publishes what is due.
+    tasks.answer.request_stack.push(SimpleNamespace(id="id3", hostname="one@here"))
+    tasks.answer.run(envelope=EVENT)
     tasks._BACK_AFTER_S = 0
     try:
         request = SimpleNamespace(id="id1", hostname="one@here")
@@ -93,10 +107,22 @@ def test_what_has_an_answer_goes_to_the_replies_under_the_same_id_and_carries_no
 
 
 def test_what_flower_sees_of_the_arguments_is_the_message_id_whatever_is_asked_for(result):
-    assert len(result["published"]) == 3
+    assert len(result["published"]) == 4
+    ids = ("msg1", "msg2", "event1")
     for message in result["published"]:
         assert message["args"] == "()"
-        assert message["kwargs"] in ("{'message_id': 'msg1'}", "{'message_id': 'msg2'}")
+        assert message["kwargs"] in {f"{{'message_id': '{id_}'}}" for id_ in ids}
+
+
+def test_a_push_that_is_due_goes_to_its_own_task_as_it_came(result):
+    (third,) = (m for m in result["published"] if m["id"] == "id3")
+    assert (third["queue"], third["task"]) == ("events", "handle_event")
+    assert third["body"] == {"event": {"event_id": "event1", "sealed": "SECRET"}}
+
+
+def test_a_push_that_an_earlier_release_published_as_a_message_is_handled_as_what_it_is(result):
+    assert result["handled"][:2] == ["OrgEvent", "id3"]
+    assert result["handled"][2]["event_id"] == "event1"
 
 
 def test_celerys_own_retry_is_refused(result):
