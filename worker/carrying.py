@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from contract.envelope import Conversation, Envelope
 from dingwire.cards import Cards, in_group, in_private
-from dingwire.errors import OpenApiRefusedError
+from dingwire.errors import OpenApiError, OpenApiRefusedError
 from dingwire.openapi import Method
 from dingwire.replies import Card, Reply
 from worker.pacing import Pacing
@@ -77,7 +77,16 @@ class Carrier:
         """
         self._webhook, self._proactive_of, self._pacing = webhook, proactive_of, pacing
 
-    def post(self, url: str, envelope: Envelope, part: Reply, *, uuid: str, about: About) -> Route:
+    def post(
+        self,
+        url: str,
+        envelope: Envelope,
+        part: Reply,
+        *,
+        uuid: str,
+        about: About,
+        is_patient: bool = True,
+    ) -> Route:
         """Send by a webhook, or by the API what no webhook carries.
 
         Args:
@@ -86,6 +95,8 @@ class Carrier:
             part: What to send.
             uuid: The same on every attempt.
             about: Told which way it goes.
+            is_patient: Whether to wait for an API that has no time, rather than to send by the
+                webhook what is closest: the parts behind this one wait as well.
 
         Returns:
             The way it went.
@@ -103,7 +114,9 @@ class Carrier:
                 about(Route.PROACTIVE, "", ())
                 try:
                     self._send(envelope, part, uuid)
-                except OpenApiRefusedError as error:
+                except OpenApiError as error:
+                    if is_patient and not isinstance(error, OpenApiRefusedError):
+                        raise
                     because = str(error)
                 else:
                     return Route.PROACTIVE
@@ -117,7 +130,8 @@ class Carrier:
     def send(self, envelope: Envelope, part: Reply, *, uuid: str) -> None:
         """Send by the API, for a conversation without a webhook that lives.
 
-        Called only when :meth:`obstacle` finds none.
+        Called only when :meth:`obstacle` finds none. What DingTalk refuses is sent as what is
+        closest to it, in case it was the kind that was refused.
 
         Raises:
             OpenApiError: See :class:`dingwire.openapi.OpenApiClient`.
@@ -125,7 +139,14 @@ class Carrier:
         if not part.goes_proactively:
             log_degraded(part, envelope, "only a webhook carries it")
             part = part.closest()
-        self._send(envelope, part, uuid)
+        try:
+            self._send(envelope, part, uuid)
+        except OpenApiRefusedError as error:
+            closest = part.closest()
+            if closest == part:
+                raise
+            log_degraded(part, envelope, str(error))
+            self._send(envelope, closest, uuid)
 
     def obstacle(self, envelope: Envelope) -> str:
         """Return why the API cannot reach the conversation; empty when it can."""

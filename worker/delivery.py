@@ -42,6 +42,9 @@ logger = logging.getLogger(__name__)
 
 _LAST_TRY_S = 2.0
 
+# After so many an API that has no time is not waited for: the parts behind wait as well.
+_API_ATTEMPTS = 3
+
 
 class Delivery:
     """One attempt at a time; what is left to do stands in the store."""
@@ -165,7 +168,10 @@ class Delivery:
             # No part of the answer, and told to nobody but DingTalk, who counts it.
             untold: About = lambda _route, _why, limits: send(limits=limits)  # noqa: E731
             self._carrier.post(url, envelope, notice, uuid=f"{uuid}-note", about=untold)
-        return self._carrier.post(url, envelope, part, uuid=uuid, about=about)
+        is_patient = claimed.attempts < _API_ATTEMPTS
+        return self._carrier.post(
+            url, envelope, part, uuid=uuid, about=about, is_patient=is_patient
+        )
 
     def _give_back(self, claimed: Claimed) -> None:
         """Leave the parts behind to another process, and end."""

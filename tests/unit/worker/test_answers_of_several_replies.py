@@ -181,6 +181,29 @@ def test_what_the_api_may_take_later_is_tried_again(desk, error):
     assert [sent[-1] for sent in desk.proactive.sent] == ["[image]"]
 
 
+def test_an_api_that_has_no_time_does_not_hold_up_what_is_behind(desk):
+    desk.proactive.answers = [OpenApiUnavailableError("http 503")] * 10
+    worker = desk.worker(desk.agent(["look", PICTURE, "nice?"]))
+
+    outcome = desk.answer(worker)
+    while outcome.retry_in_s is not None:
+        outcome = desk.deliver_when_due(worker, outcome)
+
+    assert outcome.state is FinalState.SUCCESS
+    assert desk.webhook.posted == ["look", "![](@lADpicture)", "nice?"]
+    assert len(desk.proactive.answers) == 6
+
+
+def test_a_kind_that_a_rescue_cannot_send_goes_in_its_closest_form(desk):
+    desk.proactive.answers = [OpenApiRefusedError("invalidParameter.param.invalid")]
+    agent = desk.agent([PICTURE, "two"], takes_s=3600)
+
+    outcome = desk.answer(desk.worker(agent, policy="rescue"))
+
+    assert outcome.state is FinalState.RESCUED
+    assert [sent[-1] for sent in desk.proactive.sent] == ["![](@lADpicture)", "two"]
+
+
 def test_a_send_that_may_have_arrived_is_in_doubt(desk, caplog):
     worker = desk.worker(desk.agent(PICTURE))
     desk.proactive.answers = [OpenApiUnavailableError("unreachable", "", ambiguous=True)]
