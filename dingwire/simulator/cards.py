@@ -88,7 +88,7 @@ class Cards:
             template_id=str(template),
             callback_type=str(body.get("callbackType", "")),
             created_at_ms=self._world.now_ms(),
-            params=checked_params(body["cardData"], faults.card_value_max),
+            params=self._checked(body["cardData"]),
             private=private_params(body, faults.card_value_max),
             models={name: each for name, each in body.items() if name.endswith("SpaceModel")},
         )
@@ -140,9 +140,7 @@ class Cards:
         options = body.get("cardUpdateOptions") or {}
         if body.get("cardData"):
             by_key = options.get("updateCardDataByKey") is True
-            card.params = changed_params(
-                card.params, checked_params(body["cardData"], limit), by_key
-            )
+            card.params = changed_params(card.params, self._checked(body["cardData"]), by_key)
         by_key = options.get("updatePrivateDataByKey") is True
         for person, params in private_params(body, limit).items():
             card.private[person] = changed_params(card.private.get(person, {}), params, by_key)
@@ -165,6 +163,8 @@ class Cards:
             refuse("param.stream.contentEmpty")
         if 0 < faults.stream_content_max < len(content):
             refuse("param.stream.content", "200092")
+        if self._world.complaint(content):
+            refuse("param.contentUnsafe")
         is_full = body.get("isFull", False)
         if not isinstance(is_full, bool) or (faults.stream_full_only and not is_full):
             refuse("param.stream.isFull")
@@ -187,6 +187,12 @@ class Cards:
         elif body.get("isFinalize") is True:
             card.state = "finished"
         self._keep(card)
+
+    def _checked(self, data: Any) -> dict[str, str]:
+        params = checked_params(data, self._world.faults.card_value_max)
+        if self._world.complaint("\n".join(params.values())):
+            refuse("param.contentUnsafe")
+        return params
 
     def _keep(self, card: Card) -> None:
         """Remember the card and show it; once nobody writes it any more it is an answer."""

@@ -1,6 +1,7 @@
 // The chat page: shows what the simulator's event feed tells, says what is typed.
 
 import { answerBubble, cardBubble, element, messageBubble } from "/bubbles.js";
+import { listenToComposer, order, quoteButton } from "/composer.js";
 
 const SHOWN_AT_MOST = 300;
 const STATES = {
@@ -11,7 +12,7 @@ const $ = (id) => document.getElementById(id);
 const me = { person: "alice", place: "private", robot: "" };
 let people = [], conversations = [], connections = new Map(), endpoint = location.origin;
 let items = new Map(), drawn = new Map(), unread = new Map();
-let clockOffset = 0, isCaughtUp = false, isAsked = false, serial = 0, quoted = null;
+let clockOffset = 0, isCaughtUp = false, isAsked = false, serial = 0;
 
 const robots = () => [...new Set([...connections.values()].filter((each) => each.state === "open").map((each) => each.client_id))];
 const now = () => Date.now() + clockOffset;
@@ -183,19 +184,6 @@ function shell(classes, shownFace, name, bubble) {
   return [line, body];
 }
 
-function quoteButton(key, text) {
-  const made = element("button", "quote", "Reply");
-  made.type = "button";
-  made.addEventListener("click", () => { quote({ key, text }); $("text").focus(); });
-  return made;
-}
-
-function quote(chosen) {
-  quoted = chosen;
-  $("quoting").hidden = !chosen;
-  $("quoting").firstElementChild.textContent = chosen?.text ?? "";
-}
-
 function messageRow({ record }) {
   const [line, body] = shell(record.person === me.person ? "mine" : "", face(record.person), record.nick, messageBubble(record));
   const meta = element("div", "meta");
@@ -227,7 +215,7 @@ function answerRow({ kind, record }) {
 }
 
 function cardRow({ record }) {
-  const press = (action, params) => order("click", { card: record.out_track_id, action_id: action, person: me.person, params });
+  const press = (action, params) => order("click", { card: record.out_track_id, action_id: action, person: me.person, params }).catch(failed);
   const [line, body] = shell("bot", face("", "bot"), "Bot", cardBubble(record, me.person, press));
   const meta = element("div", "meta");
   meta.append(element("span", "", clock(record.created_at_ms)), element("span", "", `card, ${record.state}`), quoteButton(record.out_track_id, record.text));
@@ -265,13 +253,6 @@ function tick() {
 
 // Typing
 
-async function order(verb, body) {
-  const response = await fetch(`/control/${verb}`, {
-    method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
-  });
-  if (!response.ok) throw new Error((await response.json()).error ?? response.statusText);
-}
-
 // In a group with several bots those are written to that the text names, else all.
 function addressed(text) {
   if (me.place === "private") return me.robot || [];
@@ -279,60 +260,13 @@ function addressed(text) {
   return all.length > 1 ? (named.length ? named : all) : [];
 }
 
-async function say(kind, files = []) {
-  const text = $("text").value.trim(), answered = quoted;
-  if (!text && kind === "text") return;
-  const isRich = kind === "picture" && text;
-  $("text").value = "";
-  quote(null);
-  fit();
-  try {
-    await order("say", {
-      text, files, person: me.person, group: me.place === "private" ? null : me.place, kind: isRich ? "richText" : kind,
-      ...(answered && { quote: answered.key }), to: addressed(text),
-    });
-    await refresh();
-    toEnd();
-  } catch (failed) {
-    $("text").value = text;
-    quote(answered);
-    setPill("down", failed instanceof TypeError ? "the simulator is gone" : failed.message);
-  }
-}
+const failed = (error) => setPill("down", error instanceof TypeError ? "the simulator is gone" : error.message);
 
-function kindOf(file) {
-  const kind = file.type.split("/")[0];
-  return { image: "picture", audio: "audio", video: "video" }[kind] ?? "file";
-}
-
-async function sendFile(file) {
-  const bytes = new Uint8Array(await file.arrayBuffer());
-  let binary = "";
-  for (const each of bytes) binary += String.fromCharCode(each);
-  await say(kindOf(file), [{ name: file.name, base64: btoa(binary), media_type: file.type }]);
-}
-
-$("composer").addEventListener("submit", (event) => { event.preventDefault(); say("text"); });
-$("attach").addEventListener("click", (event) => {
-  const kind = event.target.dataset.kind;
-  if (!kind) return;
-  $("attach").open = false;
-  say(kind);
+listenToComposer({
+  where: (text) => ({ person: me.person, group: me.place === "private" ? null : me.place, to: addressed(text) }),
+  sent: async () => { await refresh(); toEnd(); },
+  failed,
 });
-$("file").addEventListener("change", async () => {
-  $("attach").open = false;
-  for (const each of $("file").files) await sendFile(each);
-  $("file").value = "";
-});
-$("quoting").querySelector("button").addEventListener("click", () => quote(null));
-$("text").addEventListener("keydown", (event) => {
-  // An input method ends a Chinese word with Enter too; that one is not ours.
-  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
-  event.preventDefault();
-  $("composer").requestSubmit();
-});
-const fit = () => { $("text").style.height = "auto"; $("text").style.height = `${$("text").scrollHeight}px`; };
-$("text").addEventListener("input", fit);
 $("hire").addEventListener("submit", (event) => {
   event.preventDefault();
   const name = event.target.name.value.trim();

@@ -17,6 +17,7 @@ from dingwire.simulator.world import Conversation, World
 __all__ = ["OpenApi"]
 
 MAX_USERS = 20
+COMPLAINTS = {"unsafe": "contain.unsafe.url", "banned": "contain.notAllowed.text"}
 
 
 class OpenApi:
@@ -58,6 +59,9 @@ class OpenApi:
         if self._world.faults.proactive != "ok":
             raise RefusedError.named(self._world.faults.proactive, path)
         call.check_robot()
+        complaint = self._world.complaint(str(call.body.get("msgParam")))
+        if complaint:
+            raise RefusedError(400, COMPLAINTS[complaint], complaint)
         check_content(
             call.body, self._world.files, image_by_media_id=self._world.faults.image_by_media_id
         )

@@ -1,7 +1,7 @@
 """The chat page, its live feed (server-sent events) and the files it shows.
 
-``server`` mounts it; the page itself is chat.html, chat.css, chat.js, bubbles.js and markdown.js
-beside this module.
+``server`` mounts it; the page itself is chat.html, chat.css and the scripts beside this
+module.
 """
 
 import asyncio
@@ -17,9 +17,8 @@ from dingwire.simulator.world import World
 
 __all__ = ["Page"]
 
-FILES = {"": "chat.html"} | {
-    name: name for name in ("chat.css", "chat.js", "bubbles.js", "markdown.js")
-}
+ASSETS = ("chat.css", "chat.js", "bubbles.js", "composer.js", "markdown.js")
+FILES = {"": "chat.html"} | {name: name for name in ASSETS}
 TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
 SHOWN = frozenset({"connection", "message", "reply", "proactive", "card", "reset"})
 PRIVATE = ("headers", "payload", "raw_data", "session_webhook", "webhooks", "codes", "guids")

@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from functools import cache
 
 from dingwire.simulator.filestore import File
 
@@ -10,6 +11,7 @@ __all__ = ["sample"]
 WIDTH, HEIGHT = 96, 64
 
 
+@cache
 def sample(kind: str) -> File:
     """A file that fits a ``msgtype``."""
     match kind:

@@ -112,6 +112,11 @@ class Simulator(Orders):
             if server is not None:
                 await server.shutdown(0)
 
+    def paths(self) -> set[str]:
+        """The addresses it answers, with their variable parts in braces; once it listens."""
+        app = self._runner.app if self._runner is not None else self._app()
+        return {each.canonical for each in app.router.resources()}
+
     @property
     def endpoint(self) -> str:
         """The API base for ``DINGTALK_OPENAPI_ENDPOINT``; the chat page lives there too."""

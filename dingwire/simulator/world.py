@@ -210,6 +210,12 @@ class World:
             message.answers.append(text)
             self.mark(message, "answered")
 
+    def complaint(self, shown: str) -> str:
+        """What is wrong with a text people would see: ``unsafe`` or ``banned``; else nothing."""
+        if any(link in shown for link in self.faults.unsafe_links):
+            return "unsafe"
+        return "banned" if any(word in shown for word in self.faults.banned_words) else ""
+
     def take_reply_fault(self, conversation_id: str) -> ReplyFault | None:
         """The scripted fault this reply meets, counted."""
         for fault in self.reply_faults:

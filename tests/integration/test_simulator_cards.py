@@ -222,6 +222,15 @@ async def test_a_piece_that_does_not_fit_is_refused(simulator, caller, changes, 
     assert (status, answer["code"]) == (400, f"param.stream.{code}")
 
 
+async def test_what_may_not_be_said_may_not_stand_on_a_card(simulator, caller):
+    await simulator.switch(banned_words=["rude"])
+    refused = await caller.call(BOTH, **card(cardData={"cardParamMap": {"content": "how rude"}}))
+    await caller.call(BOTH, **card())
+    streamed = await caller.call(STREAM, "PUT", **piece("so rude"))
+
+    assert refused[1]["code"] == streamed[1]["code"] == "param.contentUnsafe"
+
+
 async def test_cards_have_a_limit_of_their_own(simulator, caller):
     await simulator.switch(card_qps=2)
     await caller.call(BOTH, **card())

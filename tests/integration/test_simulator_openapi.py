@@ -111,6 +111,14 @@ async def test_each_error_can_be_ordered_for_an_api(simulator, caller, kind, sta
     assert (refused, answer["code"]) == (status, code)
 
 
+async def test_what_may_not_be_said_is_not_sent(simulator, caller):
+    await simulator.switch(banned_words=["rude"], unsafe_links=["evil.example"])
+    texts = ("how rude", "see evil.example", "fine")
+    codes = [(await caller.send(PEOPLE, each, userIds=["bob"]))[1].get("code") for each in texts]
+
+    assert codes == ["contain.notAllowed.text", "contain.unsafe.url", None]
+
+
 async def test_a_token_can_end_before_its_time_for_one_call(simulator, caller):
     old = caller.token
     await simulator.fail_api(PEOPLE, kind="token")

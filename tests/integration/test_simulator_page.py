@@ -18,7 +18,7 @@ from tests.browser import chromium
 from tests.integration.simulator_bot import RawBot
 from tests.servers import PATIENCE_S
 
-CODE = ("chat.js", "bubbles.js", "markdown.js")
+CODE = ("chat.js", "bubbles.js", "composer.js", "markdown.js")
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,10 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
+from dingwire.simulator import Simulator
+from dingwire.simulator.control import RECORDS
 from dingwire.simulator.faults import Faults
+from dingwire.simulator.page import ASSETS
 
 DOCS = Path(__file__).parents[3] / "docs" / "simulator.md"
 OPTIONS = {"on": True, "off": False, "none": (), "": ""}
@@ -23,3 +26,15 @@ def test_every_switch_is_documented_with_its_default():
         actual = getattr(faults, name)
         expected = OPTIONS[text] if text in OPTIONS else type(actual)(text)
         assert actual == expected, name
+
+
+async def test_every_address_and_every_kind_of_record_is_documented():
+    text = DOCS.read_text(encoding="utf-8")
+    async with Simulator() as simulator:
+        paths = simulator.paths()
+
+    assert "/control/say" in paths
+    assert "/v1.0/card/streaming" in paths
+    page = {"/", *(f"/{name}" for name in ASSETS)}
+    assert [each for each in sorted(paths - page) if each not in text] == []
+    assert [each for each in RECORDS if each not in text] == []
