@@ -103,14 +103,13 @@ class Simulator(Orders):
         """Cut every connection and stop listening."""
         if self._runner is not None:
             await self._switchboard.close()
-            server = self._runner.server
-            await self._runner.cleanup()
-            self._runner = None
-            # A connection that was being accepted meanwhile is nobody's yet.
+            for site in tuple(self._runner.sites):
+                await site.stop()
+            # What was being accepted meanwhile would be forgotten by the clean-up, and stay open.
             for _ in range(LATE_ROUNDS):
                 await asyncio.sleep(0)
-            if server is not None:
-                await server.shutdown(0)
+            await self._runner.cleanup()
+            self._runner = None
 
     def paths(self) -> set[str]:
         """The addresses it answers, with their variable parts in braces; once it listens."""
