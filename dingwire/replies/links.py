@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from dingwire.replies.fields import Address, Model, PictureAddress, Words, check_size
-from dingwire.replies.texts import Markdown, Mentioning, under
+from dingwire.replies.texts import Markdown, Mentioning, linked, under
 
 __all__ = ["ActionCard", "Button", "FeedCard", "FeedLink", "Link"]
 
@@ -41,7 +41,7 @@ class Link(Model):
 
     def closest(self) -> Markdown:
         """Return what every way carries."""
-        return Markdown(title=self.title, text=f"[{self.title}]({self.url})\n\n{self.text}")
+        return Markdown(title=self.title, text=f"{linked(self.title, self.url)}\n\n{self.text}")
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -92,7 +92,7 @@ class ActionCard(Mentioning):
 
     def closest(self) -> Markdown:
         """Return what every way carries."""
-        links = " · ".join(f"[{button.title}]({button.url})" for button in self.buttons)
+        links = " · ".join(linked(button.title, button.url) for button in self.buttons)
         return Markdown(
             title=self.title,
             text=f"{self.text}\n\n{links}",
@@ -136,7 +136,9 @@ class FeedCard(Model):
 
     def closest(self) -> Markdown:
         """Return what every way carries."""
-        lines = [f"![]({each.picture})\n\n[{each.title}]({each.url})" for each in self.links]
+        lines = [
+            f"!{linked('', each.picture)}\n\n{linked(each.title, each.url)}" for each in self.links
+        ]
         return Markdown(title=self.links[0].title, text="\n\n".join(lines))
 
     @model_validator(mode="after")

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from dingwire.replies.fields import MediaId, Model, PictureAddress
-from dingwire.replies.texts import Markdown, Text
+from dingwire.replies.texts import Markdown, Text, linked
 
 __all__ = ["Audio", "File", "Image", "Media", "Video"]
 
@@ -93,7 +93,7 @@ class Image(Media):
         shown = self.url or self.media_id
         if not shown:
             return Text(content=f"[图片 · Picture] {self.name}")
-        return Markdown(title="图片 · Picture", text=f"![]({shown})")
+        return Markdown(title="图片 · Picture", text=f"!{linked('', shown)}")
 
 
 class File(Media):
@@ -181,7 +181,7 @@ class Video(Media):
         """Return what every way carries: its cover, and that there is one."""
         words = f"[视频 · Video, {self.duration_s:g} s] {self.name}".strip()
         shown = self.cover.media_id
-        return Markdown(text=f"{words}\n\n![]({shown})") if shown else Text(content=words)
+        return Markdown(text=f"{words}\n\n!{linked('', shown)}") if shown else Text(content=words)
 
     @model_validator(mode="after")
     def _has_its_own_cover(self) -> Self:

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from dingwire.replies.fields import MAX_MENTIONS, NO_TITLE, TITLE_CHARS, Model, StaffId, Words
 
-__all__ = ["Markdown", "Mentioning", "Text", "title_of", "under"]
+__all__ = ["Markdown", "Mentioning", "Text", "linked", "title_of", "under"]
 
 _NAME_CHARS = 60
 
@@ -111,6 +111,12 @@ def under(names: str, words: str) -> str:
     """Return Markdown ``words`` with ``names`` above them, if there are any."""
     # A blank line, or a heading, list or table below would not be one.
     return f"{names}\n\n{words}" if names else words
+
+
+def linked(title: str, address: str) -> str:
+    """Return a link in Markdown; behind a ``!`` it is a picture."""
+    shown = title.replace("[", "\\[").replace("]", "\\]")
+    return f"[{shown}]({address.replace('(', '%28').replace(')', '%29')})"
 
 
 def title_of(words: str) -> str:

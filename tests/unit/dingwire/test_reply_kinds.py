@@ -173,3 +173,9 @@ def test_a_button_may_open_a_page_or_dingtalk_itself(scheme):
 
 def test_signs_that_utf_8_lacks_are_replaced():
     assert Text(content="a\ud800b").content == "a?b"
+
+
+def test_signs_of_markdown_do_not_break_a_link_in_the_closest_form():
+    link = Link(title="[a] b", text="x", url="https://example.com/wiki/A_(b)")
+
+    assert link.closest().text == "[\\[a\\] b](https://example.com/wiki/A_%28b%29)\n\nx"
