@@ -1,7 +1,8 @@
 """A bot's access token, shared by all processes through the store.
 
 ``worker/wiring.py`` gives one to each :class:`dingwire.openapi.OpenApiClient`. The token is a
-secret: it is kept sealed when there is an ``ENVELOPE_KEY``, and shown by no command.
+secret: it is kept sealed when there is an ``ENVELOPE_KEY``, and shown by no command. See
+docs/security.md.
 """
 
 from collections.abc import Callable
