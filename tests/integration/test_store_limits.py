@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from tests.integration.store_place import envelope
 from tests.servers import wait_for
@@ -170,6 +171,25 @@ def test_a_post_that_is_not_limited_goes(store):
 
     assert store.sending(claimed.lease, sent=0) == 0
     assert store.sending(claimed.lease, sent=1, limits=[AFTER_A_HOLD]) == 0
+
+
+@pytest.mark.parametrize("store_place", ["postgresql", "sqlite"], indirect=True)
+def test_a_post_costs_no_more_when_nothing_is_paced(store_place):
+    """Redis runs one script in any case."""
+    store = store_place.open()
+    store.prepare()
+    lease = claim(store).lease
+    asked: list[str] = []
+    event.listen(
+        store._database.engine, "before_cursor_execute", lambda *facts: asked.append(facts[2])
+    )
+
+    store.sending(lease, sent=0)
+    alone = len(asked)
+    store.sending(lease, sent=0, limits=[AFTER_A_HOLD])
+
+    assert len(asked) == 2 * alone > 0
+    store.close()
 
 
 @pytest.mark.parametrize("is_dormant", [True, False])

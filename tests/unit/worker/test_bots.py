@@ -5,11 +5,13 @@ from typing import Any, cast
 import pytest
 
 from dingwire.openapi import OpenApiClient
+from tests.unit.dingwire.local_server import Told, running
 from tests.unit.worker.answering_parts import envelope
-from tests.unit.worker.shared_parts import AwayStore
+from tests.unit.worker.shared_parts import AwayStore, opened
 from worker.agents.base import AgentLoadError
 from worker.agents.pieces import OnPiece
 from worker.bots import Bots, UnknownBotError
+from worker.budget import ApiBudgetUsedUpError
 from worker.settings import WorkerSettings
 from worker.store import Store
 from worker.wiring import openapi_of
@@ -125,3 +127,25 @@ def test_sending_imports_no_agent():
     bots = Bots.for_sending(settings, api)
     assert bots.openapi_of(envelope(client_id="dingsales")) is not None
     bots.close()
+
+
+def test_the_processes_of_a_bot_share_token_pace_and_budget(tmp_path):
+    """Two of them, as a worker and an operator's command are, on one store."""
+    with running() as dingtalk, opened(tmp_path) as shared:
+        dingtalk.answers_at("/v1.0/oauth2/accessToken", Told(200, {"accessToken": "t"}))
+        dingtalk.answers({"success": True})
+        values = {"openapi_endpoint": dingtalk.url, "api_budget": 3} | SALES
+        settings = WorkerSettings.load(**values)
+        processes = [openapi_of(settings, shared.store) for _ in range(2)]
+
+        for process in (*processes, processes[0]):
+            assert process is not None
+            process.call("POST", "/v1.0/card/instances", {})
+        for process in processes:
+            assert process is not None
+            with pytest.raises(ApiBudgetUsedUpError):
+                process.call("POST", "/v1.0/card/instances", {})
+            process.close()
+
+        assert len(dingtalk.posts_to("/v1.0/oauth2/accessToken")) == 1
+        assert len(dingtalk.posts_to("/v1.0/card/instances")) == 3
