@@ -130,7 +130,7 @@ def test_what_a_worker_cannot_work_on_is_kept_and_shown_and_not_told(here):
 
         _publish(here, "answer", {"envelope": later}, _identity(later))
         _publish(here, "answer_in_verse", {"envelope": verse}, str(uuid.uuid4()))
-        _publish(here, "handle_card_action", {"action": {"said": MARKED}}, card)
+        _publish(here, "handle_card_swipe", {"action": {"said": MARKED}}, card)
         hint = {"envelope": hinted, "hint": MARKED}
         _publish(here, "answer", hint, _identity(hinted))
         ids = {"version": _identity(later), "task": _identity(verse), "card": card}
@@ -154,7 +154,7 @@ def test_what_a_worker_cannot_work_on_is_kept_and_shown_and_not_told(here):
     with _store(here) as store:
         assert store.unfinished() == []
 
-    names = {"version": "answer", "task": "answer_in_verse", "card": "handle_card_action"}
+    names = {"version": "answer", "task": "answer_in_verse", "card": "handle_card_swipe"}
     for case, id_ in ids.items():
         page = f"http://127.0.0.1:{port}/api/task/info/{id_}"
         answer = requests.get(page, auth=LOGIN, timeout=10)
@@ -171,7 +171,7 @@ def test_a_task_without_a_message_is_never_given_to_the_agent(here):
     here.gate.touch()
     card = str(uuid.uuid4())
     worker = here.worker()
-    _publish(here, "handle_card_action", {"action": {"said": MARKED}}, card)
+    _publish(here, "handle_card_swipe", {"action": {"said": MARKED}}, card)
     _until_missed(here, card)
 
     shown = here.run("celery", "-A", "worker", "late", "show", card)
@@ -191,7 +191,7 @@ def test_with_a_key_a_task_without_a_message_is_kept_sealed(here):
 
     card = str(uuid.uuid4())
     here.worker(ENVELOPE_KEY=Fernet.generate_key().decode())
-    _publish(here, "handle_card_action", {"action": {"said": MARKED}}, card)
+    _publish(here, "handle_card_swipe", {"action": {"said": MARKED}}, card)
 
     assert MARKED not in repr(_until_missed(here, card).envelope)
 
