@@ -2,14 +2,14 @@
 
 Loaded by ``worker/celery.py``, so by ``celery -A worker …`` of any kind. Loading it validates
 nothing: on a broken setup it falls back to defaults, so that operator commands can start and say
-what is wrong; ``worker/process.py`` refuses to run a worker on it.
+what is wrong; ``worker/running/process.py`` refuses to run a worker on it.
 """
 
 import os
 import sys
 from urllib.parse import parse_qsl, urlsplit
 
-import worker.sigterm  # noqa: F401, acts at a worker's start
+import worker.running.sigterm  # noqa: F401, acts at a worker's start
 from contract.broker import Broker
 from contract.routing import (
     ANSWER,
@@ -97,9 +97,10 @@ worker_disable_prefetch = _is_redis
 # How long a prefork worker waits for the result of a child that is gone, also while it stops.
 worker_lost_wait = 2.0
 # Stopping: SIGTERM lets agents go on for SHUTDOWN_GRACE_S, then their messages go back, before a
-# platform's 30 s are over (worker/pool.py, worker/process.py). Celery's soft shutdown does not do
-# that: with threads it fails on its way, and with prefork it leaves the leases to run out. And it
-# needs REMAP_SIGTERM on Heroku, which worker/sigterm.py therefore sets aside.
+# platform's 30 s are over (worker/running/pool.py, worker/running/process.py). Celery's soft
+# shutdown does not do that: with threads it fails on its way, and with prefork it leaves the leases
+# to run out. And it needs REMAP_SIGTERM on Heroku, which worker/running/sigterm.py therefore sets
+# aside.
 worker_soft_shutdown_timeout = 0
 # The store is the record. A result backend is optional; Flower lives on events.
 task_ignore_result = True
@@ -117,9 +118,9 @@ worker_cancel_long_running_tasks_on_connection_loss = False
 worker_enable_prefetch_count_reduction = False
 
 # Ours: no task body in a log, no message lost to a task name this release does not know.
-worker_consumer = "worker.consumer:Consumer"
+worker_consumer = "worker.running.consumer:Consumer"
 # worker_pool and worker_concurrency are not set here: worker_pool would make -P prefork on the
-# command line do nothing. worker/process.py reads WORKER_POOL and WORKER_CONCURRENCY.
+# command line do nothing. worker/running/process.py reads WORKER_POOL and WORKER_CONCURRENCY.
 
 # Logging is set up by contract/log.py, for every process alike.
 worker_hijack_root_logger = False

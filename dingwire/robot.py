@@ -1,7 +1,7 @@
 """Posting to a DingTalk group robot, the kind a person adds to a group by its address.
 
-``worker/alerts.py`` calls it. As with session webhooks, HTTP 200 says nothing: the ``errcode`` in
-the body does. The address holds the robot's token, so it is never shown. Source:
+``worker/telling/alerts.py`` calls it. As with session webhooks, HTTP 200 says nothing: the
+``errcode`` in the body does. The address holds the robot's token, so it is never shown. Source:
 docs/protocol.md, "Group robots".
 """
 

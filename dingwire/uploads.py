@@ -1,7 +1,7 @@
 """Uploads of pictures, voice messages, films and files, for replies that hold them.
 
-Called by ``worker/uploading.py``. This is a call of DingTalk's old API: the token stands in the
-address, which is never shown, and an error comes with HTTP 200. Source: docs/protocol.md,
+Called by ``worker/sending/uploading.py``. This is a call of DingTalk's old API: the token stands in
+the address, which is never shown, and an error comes with HTTP 200. Source: docs/protocol.md,
 "Uploads".
 """
 

@@ -18,26 +18,26 @@ from contract.sealing import IN_CLEAR, Sealer, SealError
 from dingwire.errors import WebhookNotAllowedError
 from dingwire.messages import QUOTA_USED_UP
 from dingwire.replies import Reply, Text, replies_from_json, replies_to_json, words_of
+from worker.agents.attachment_files import AttachmentFiles
 from worker.agents.base import Message
+from worker.agents.quoted_files import QuotedFiles
 from worker.agents.results import addressed, replies_of
 from worker.agents.runner import AgentCancelledError, AgentFailedError, AgentTimeoutError
-from worker.attachment_files import AttachmentFiles
 from worker.bots import Bots, UnknownBotError
-from worker.carrying import Route
 from worker.chat_commands import ChatCommands
-from worker.delivery import Delivery
-from worker.handover import Handover
-from worker.late import LateReplies
 from worker.leases import Heartbeat
 from worker.outcome import LEASE_LOST, FinalState, Outcome
 from worker.patience import PatientStore
-from worker.quoted_files import QuotedFiles
-from worker.resending import InDoubtError, NotSentError, Resender
+from worker.sending.carrying import Route
+from worker.sending.delivery import Delivery
+from worker.sending.handover import Handover
+from worker.sending.late import LateReplies
+from worker.sending.resending import InDoubtError, NotSentError, Resender
+from worker.sending.uploading import Uploading
 from worker.store import Claimed, Finished, Held, LeaseLostError, Merged, Parked, Reason, Step
 from worker.story import agent_steps, beginning
 from worker.thinking import Thinking, Thought
 from worker.turns import Turns
-from worker.uploading import Uploading
 from worker.words import CROWDED, UNSUPPORTED
 
 __all__ = ["Answering", "Tell", "WebhookCheck"]

@@ -21,7 +21,7 @@ class _App(Celery):
 
     @cached_property
     def Worker(self) -> Any:  # noqa: N802, Celery's name
-        return self.subclass_with_self("worker.process:Worker")  # type: ignore[arg-type]
+        return self.subclass_with_self("worker.running.process:Worker")  # type: ignore[arg-type]
 
 
 @setup_logging.connect

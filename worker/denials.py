@@ -34,7 +34,7 @@ class Firsts(Protocol):
 
 
 class Notifier(Protocol):
-    """The part of :class:`worker.carrying.Carrier` that is used here."""
+    """The part of :class:`worker.sending.carrying.Carrier` that is used here."""
 
     def notify(self, envelope: Envelope, words: Reply) -> None:
         """Post by its webhook, or raise a :class:`WebhookError`."""

@@ -19,11 +19,11 @@ from dingwire.cards import Cards
 from dingwire.errors import OpenApiError, OpenApiThrottledError
 from worker.agents.card_update import CardUpdate, NotACardUpdateError, card_update_of
 from worker.agents.runner import AgentCancelledError, AgentFailedError, AgentTimeoutError
-from worker.backoff import delay_s
 from worker.bots import UnknownBotError
 from worker.leases import Heartbeat
 from worker.outcome import LEASE_LOST, FinalState, Outcome
 from worker.patience import PatientStore
+from worker.sending.backoff import delay_s
 from worker.store import Claimed, Finished, Held, LeaseLostError, Step
 
 __all__ = ["PUSH_ACTIONS", "PushModel", "PushWork", "Runner", "pushed_in"]

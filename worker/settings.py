@@ -1,4 +1,4 @@
-"""What the worker reads; by ``worker/process.py`` once, and by the operator commands."""
+"""What the worker reads; by ``worker/running/process.py`` once, and by the operator commands."""
 
 from pathlib import Path
 from typing import Literal, Self

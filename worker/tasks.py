@@ -30,14 +30,14 @@ from contract.routing import (
     safe_kwargsrepr,
 )
 from contract.settings import Settings, SettingsError
-from worker import metrics
 from worker.agents.base import AgentLoadError
 from worker.celery import app
-from worker.late import FIRST_RESCUE
 from worker.outcome import FinalState, Outcome
 from worker.pushes import PushModel, pushed_in
 from worker.reports import record
+from worker.sending.late import FIRST_RESCUE
 from worker.store import DueMessage, StoreError, StoreUnavailableError
+from worker.telling import metrics
 from worker.wiring import Runtime, runtime
 
 __all__ = [

@@ -17,32 +17,32 @@ from dingwire.media_hosts import MediaHosts
 from dingwire.openapi import OpenApiClient
 from dingwire.uploads import Uploads
 from dingwire.webhook import WebhookClient, WebhookHosts
-from worker import metrics
+from worker.agents.attachment_files import AttachmentFiles
 from worker.agents.runner import AgentRunner
 from worker.answering import Answering
-from worker.api_gate import ApiGate
-from worker.attachment_files import AttachmentFiles
 from worker.bots import Bots
-from worker.budget import ApiBudget
-from worker.carrying import Carrier
-from worker.delivery import Delivery
 from worker.denials import Denials
 from worker.handlers import Handlers, load_handlers
-from worker.handover import Handover
-from worker.late import LateReplies
 from worker.leases import Heartbeat
 from worker.outcome import Outcome
-from worker.pacing import Pacing
 from worker.patience import PatientStore
-from worker.pool import hand_back_when_ended
 from worker.pushes import PushWork
-from worker.resending import Resender
+from worker.running.pool import hand_back_when_ended
+from worker.sending.api_gate import ApiGate
+from worker.sending.budget import ApiBudget
+from worker.sending.carrying import Carrier
+from worker.sending.delivery import Delivery
+from worker.sending.handover import Handover
+from worker.sending.late import LateReplies
+from worker.sending.pacing import Pacing
+from worker.sending.resending import Resender
+from worker.sending.shared_token import SharedToken
+from worker.sending.uploading import Uploading
 from worker.settings import WorkerSettings
-from worker.shared_token import SharedToken
 from worker.store import DueMessage, Store, open_store
+from worker.telling import metrics
 from worker.thinking import CardDelivery, Thinking
 from worker.turns import Turns
-from worker.uploading import Uploading
 
 __all__ = ["Runtime", "build", "clear_up", "clock", "openapi_of", "runtime", "stop", "store_of"]
 
@@ -243,7 +243,7 @@ def _cards_of(bots: Bots, client_id: str) -> Cards | None:
     return None if openapi is None else Cards(openapi)
 
 
-# Set by worker/process.py: how many lost threads are too many, and what is done then.
+# Set by worker/running/process.py: how many lost threads are too many, and what is done then.
 lost_threads_limit = 0
 replace_process: Callable[[], object] = lambda: None  # noqa: E731, a default to be replaced
 

@@ -22,7 +22,7 @@ from tests.integration.store_place import FakeClock, StorePlace, envelope
 from tests.listening import envelopes_on
 from tests.processes import ROOT
 from tests.servers import free_port
-from worker.queues import read_queues
+from worker.running.queues import read_queues
 from worker.store import Claimed
 
 KEY = Fernet.generate_key().decode()

@@ -30,12 +30,17 @@ def here(tmp_path, redis_url):
 @pytest.mark.parametrize(
     ("options", "variables", "pool", "concurrency"),
     [
-        ("", {}, "worker.pool:ThreadPool", 64),
-        ("-c 3", {}, "worker.pool:ThreadPool", 3),
-        ("-P prefork -c 2", {}, "worker.pool:ProcessPool", 2),
-        ("-P prefork", {"WORKER_CONCURRENCY": "2"}, "worker.pool:ProcessPool", 2),
-        ("", {"WORKER_POOL": "prefork", "WORKER_CONCURRENCY": "1"}, "worker.pool:ProcessPool", 1),
-        ("-P threads -c 5", {"WORKER_POOL": "prefork"}, "worker.pool:ThreadPool", 5),
+        ("", {}, "worker.running.pool:ThreadPool", 64),
+        ("-c 3", {}, "worker.running.pool:ThreadPool", 3),
+        ("-P prefork -c 2", {}, "worker.running.pool:ProcessPool", 2),
+        ("-P prefork", {"WORKER_CONCURRENCY": "2"}, "worker.running.pool:ProcessPool", 2),
+        (
+            "",
+            {"WORKER_POOL": "prefork", "WORKER_CONCURRENCY": "1"},
+            "worker.running.pool:ProcessPool",
+            1,
+        ),
+        ("-P threads -c 5", {"WORKER_POOL": "prefork"}, "worker.running.pool:ThreadPool", 5),
     ],
 )
 def test_the_command_line_wins_over_the_environment(here, options, variables, pool, concurrency):

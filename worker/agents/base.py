@@ -1,6 +1,6 @@
 """What an agent is: a callable that takes a message and returns the reply.
 
-``worker/process.py`` loads it at start, so that a mistake is seen before the first message;
+``worker/running/process.py`` loads it at start, so that a mistake is seen before the first message;
 ``worker/agents/runner.py`` calls it.
 """
 

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 import click
 
 from contract.broker import Broker
-from worker.backlog import WITHIN_S, Backlog, ask, estimate
 from worker.commands.opening import AS_JSON, fail, opened, read_settings
-from worker.presence import THREADS
-from worker.queues import BrokerAwayError, Queue, read_queues
+from worker.running.presence import THREADS
+from worker.running.queues import BrokerAwayError, Queue, read_queues
 from worker.settings import WorkerSettings
+from worker.telling.backlog import WITHIN_S, Backlog, ask, estimate
 from worker.wiring import clock
 
 __all__ = ["backlog"]

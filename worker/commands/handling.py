@@ -14,11 +14,11 @@ from collections.abc import Callable
 from contract.envelope import Envelope, EnvelopeError
 from contract.sealing import Sealer, SealError
 from dingwire.replies import Reply, replies_from_json
-from worker.carrying import Route
 from worker.commands.telling import WAITING
 from worker.leases import Heartbeat
 from worker.outcome import FinalState, Outcome
-from worker.resending import InDoubtError, NotSentError, Resender, Sent
+from worker.sending.carrying import Route
+from worker.sending.resending import InDoubtError, NotSentError, Resender, Sent
 from worker.store import (
     DueMessage,
     Lease,

@@ -16,16 +16,16 @@ from contract import log
 from contract.sealing import SealError
 from dingwire.webhook import WebhookClient, WebhookHosts
 from worker.bots import Bots
-from worker.carrying import Carrier, Route
 from worker.commands import broker
 from worker.commands.handling import Handling, NotDoneError, operator
 from worker.commands.missed import answer_text, facts_of, listed, sends_of
 from worker.commands.opening import AS_JSON, fail, opened, read_settings
 from worker.commands.words import duration_s
 from worker.leases import Heartbeat
-from worker.pacing import Pacing
-from worker.presence import KIND
-from worker.resending import Resender, Sent
+from worker.running.presence import KIND
+from worker.sending.carrying import Carrier, Route
+from worker.sending.pacing import Pacing
+from worker.sending.resending import Resender, Sent
 from worker.settings import WorkerSettings
 from worker.store import LeaseLostError, MissedReply, Reason, Store, StoreError
 from worker.wiring import clock, openapi_of

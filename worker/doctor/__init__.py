@@ -18,7 +18,7 @@ from worker.doctor.own import check_agent, check_flower, check_handlers, check_t
 from worker.doctor.processes import Notes, check_processes, names_of_processes
 from worker.doctor.queues import check_queues
 from worker.doctor.remembered import check_budget, check_deliveries, check_missed, check_store
-from worker.queues import BrokerAwayError, read_queues
+from worker.running.queues import BrokerAwayError, read_queues
 from worker.settings import WorkerSettings
 from worker.store import Store, StoreError
 from worker.wiring import clock, store_of

@@ -9,8 +9,8 @@ from typing import Any, Self
 
 from contract.checks import Check, named
 from worker.doctor.listeners import Listener, check_listeners, read_listeners
-from worker.presence import KIND, agents_of, are_reports_held_up
 from worker.reports import LISTENER
+from worker.running.presence import KIND, agents_of, are_reports_held_up
 from worker.settings import WorkerSettings
 from worker.store import Note, Store, StoreError
 
@@ -103,7 +103,7 @@ def _in_words(worker: Note) -> str:
 
 
 def _own(settings: WorkerSettings) -> dict[str, Any]:
-    """Return what a worker with our settings would say (``worker/presence.py``)."""
+    """Return what a worker with our settings would say (``worker/running/presence.py``)."""
     return {
         "agent": settings.agent,
         "dingtalk_bots": agents_of(settings),

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from contract.checks import Check
-from worker.budget import calls_made
 from worker.commands.words import short_age
+from worker.sending.budget import calls_made
 from worker.settings import WorkerSettings
 from worker.store import MissedReply, Reason, Step, Store, StoreError, StoreSchemaError, Unfinished
 

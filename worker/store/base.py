@@ -1,8 +1,8 @@
 """What a store remembers about a message, whatever keeps it.
 
-``worker/answering.py`` and ``worker/delivery.py`` claim and finish messages through this
-interface; ``worker/sweep.py`` asks it what is due; the operator's commands read what was missed,
-how a message fared and who is there.
+``worker/answering.py`` and ``worker/sending/delivery.py`` claim and finish messages through this
+interface; ``worker/running/sweep.py`` asks it what is due; the operator's commands read what was
+missed, how a message fared and who is there.
 
 **Time is the store's.** Callers pass durations; what "now" is, the store's own server says
 (Redis ``TIME``, PostgreSQL's clock, this machine's for SQLite), so that workers whose clocks

@@ -1,4 +1,4 @@
-"""The answer that a card carries: its delivery, beside that of ``worker/delivery.py``.
+"""The answer that a card carries: its delivery, beside that of ``worker/sending/delivery.py``.
 
 The answer is kept before, so a worker that dies here leaves nothing that the next cannot do again:
 it finishes the same card, or sends the answer without it.
@@ -14,8 +14,8 @@ from contract.envelope import Envelope
 from dingwire.replies import Markdown, Reply, Text
 from worker.leases import Heartbeat
 from worker.outcome import FinalState, Outcome
-from worker.parts import parts_of
 from worker.patience import PatientStore
+from worker.sending.parts import parts_of
 from worker.store import Claimed, Step
 from worker.thinking.card import AnswerCard
 

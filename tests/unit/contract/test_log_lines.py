@@ -9,7 +9,7 @@ import pytest
 from contract.log import configure
 
 EXTRA = {"action": "reply_posted", "message_id": "msg1", "age_s": 1.25}
-logger = logging.getLogger("worker.delivery")
+logger = logging.getLogger("worker.sending.delivery")
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +33,7 @@ def test_json_lines_hold_words_and_fields_for_machines():
     time = datetime.fromisoformat(line.pop("time"))
     assert time.utcoffset() == timedelta(0)
     assert line == {
-        "level": "INFO", "logger": "worker.delivery", "message": "reply posted", **EXTRA,
+        "level": "INFO", "logger": "worker.sending.delivery", "message": "reply posted", **EXTRA,
     }  # fmt: skip
 
 
@@ -42,7 +42,7 @@ def test_text_lines_hold_words_and_fields_for_people():
     configure("INFO", "text", stream=out)
     logger.warning("reply posted", extra=EXTRA)
     line = out.getvalue()
-    assert "WARNING worker.delivery: reply posted" in line
+    assert "WARNING worker.sending.delivery: reply posted" in line
     assert line.endswith("  action=reply_posted message_id=msg1 age_s=1.25\n")
 
 
@@ -55,7 +55,7 @@ def test_text_lines_are_aligned_and_their_fields_in_order():
     first, second = out.getvalue().splitlines()
     assert first.endswith(" action=reply_posted message_id=msg1 parts=2")
     assert first.index("action=") == second.index("action=")
-    assert first.index("worker.delivery") == second.index("listener.link")
+    assert first.index("worker.sending.delivery") == second.index("listener.link")
 
 
 def test_a_text_line_is_one_line_whose_values_can_be_told_apart():
@@ -65,7 +65,7 @@ def test_a_text_line_is_one_line_whose_values_can_be_told_apart():
     logger.info("two\nlines", extra=fields)
 
     [line] = out.getvalue().splitlines()
-    assert "worker.delivery: two lines " in line
+    assert "worker.sending.delivery: two lines " in line
     assert 'reason="closed without a word" id=cid1==' in line
     assert 'bad="a\\nb\\u001b[31m" none=""' in line
 
@@ -84,7 +84,7 @@ def test_a_terminal_shows_the_level_in_colour_unless_told_not_to(
     configure("INFO", None, stream=out)
     logger.warning("late", extra=EXTRA)
 
-    assert ("\x1b[33mWARNING\x1b[0m worker.delivery: late" in out.getvalue()) is is_coloured
+    assert ("\x1b[33mWARNING\x1b[0m worker.sending.delivery: late" in out.getvalue()) is is_coloured
     assert out.getvalue().count("\x1b") == (2 if is_coloured else 0)
 
 
@@ -123,7 +123,7 @@ def test_on_a_terminal_lines_are_text():
     out = Terminal()
     configure("INFO", None, stream=out)
     logger.info("hello")
-    assert "INFO    worker.delivery: hello" in out.getvalue()
+    assert "INFO    worker.sending.delivery: hello" in out.getvalue()
 
 
 def test_the_level_is_the_least_severe_one_logged():

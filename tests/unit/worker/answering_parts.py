@@ -18,25 +18,25 @@ from contract.sealing import IN_CLEAR, Sealer
 from dingwire.openapi import Api
 from dingwire.replies import Markdown, Media, Reply, Text
 from dingwire.webhook import WebhookHosts
+from worker.agents.attachment_files import AttachmentFiles, Source
 from worker.agents.runner import AgentRunner
 from worker.answering import Answering
-from worker.attachment_files import AttachmentFiles, Source
 from worker.bots import BotParts, Bots, Runner
-from worker.carrying import Carrier, Webhook
-from worker.delivery import Delivery
-from worker.handover import Handover
-from worker.late import LateReplies
 from worker.leases import Heartbeat
 from worker.outcome import Outcome
-from worker.pacing import Pacing
 from worker.patience import PatientStore
-from worker.resending import Resender
+from worker.sending.carrying import Carrier, Webhook
+from worker.sending.delivery import Delivery
+from worker.sending.handover import Handover
+from worker.sending.late import LateReplies
+from worker.sending.pacing import Pacing
+from worker.sending.resending import Resender
+from worker.sending.uploading import Uploading
 from worker.settings import WorkerSettings
 from worker.store import DueMessage, MissedReply
 from worker.store.sql import SqlStore
 from worker.thinking import CardDelivery, CardSettings, Mode, Shown, Thinking
 from worker.turns import Turns
-from worker.uploading import Uploading
 from worker.words import Language
 
 __all__ = [

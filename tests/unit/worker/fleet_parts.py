@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 from prometheus_client import CollectorRegistry, Metric
 
 from contract.turn import Order
-from worker.backlog import Known
-from worker.fleet_metrics import FleetMetrics, Told
-from worker.queues import Queue
+from worker.running.queues import Queue
 from worker.store import Note, Pace, Unfinished
+from worker.telling.backlog import Known
+from worker.telling.fleet_metrics import FleetMetrics, Told
 
 __all__ = ["QUEUES", "Scrape", "listener", "told"]
 

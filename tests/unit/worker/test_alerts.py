@@ -9,8 +9,8 @@ import pytest
 
 from dingwire.robot import RobotError
 from tests.integration.store_place import FakeClock, StorePlace, envelope
-from worker.alerts import Alerts
 from worker.store import Claimed, Reason, Store
+from worker.telling.alerts import Alerts
 
 
 class RecordingRobot:

@@ -12,9 +12,9 @@ from dingwire.errors import OpenApiRefusedError, OpenApiThrottledError
 from dingwire.robot import RobotError
 from tests.unit.worker.shared_parts import AwayStore, Shared, opened
 from tests.unit.worker.test_alerts import RecordingRobot
-from worker.api_gate import PACED, ApiGate
-from worker.budget import USED_UP, ApiBudget, ApiBudgetUsedUpError, calls_made
-from worker.budget_alert import BudgetAlert
+from worker.sending.api_gate import PACED, ApiGate
+from worker.sending.budget import USED_UP, ApiBudget, ApiBudgetUsedUpError, calls_made
+from worker.telling.budget_alert import BudgetAlert
 
 CARDS, SENDS = "/v1.0/card/streaming", "/v1.0/robot/groupMessages/send"
 NOVEMBER = datetime(2026, 11, 20, tzinfo=UTC)

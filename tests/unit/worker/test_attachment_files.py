@@ -14,7 +14,7 @@ import pytest
 from contract.content import Attachment
 from dingwire.errors import MediaError, MediaRefusedError, MediaUnavailableError
 from tests.unit.worker.answering_parts import envelope
-from worker.attachment_files import AttachmentFiles
+from worker.agents.attachment_files import AttachmentFiles
 
 PICTURE = Attachment(kind="picture", download_code="private-code")
 VIDEO = Attachment(kind="video", download_code="private-code-2", media_type="video/mp4")
@@ -157,7 +157,8 @@ def _aged(folder: Path) -> None:
 
 def test_what_a_killed_process_left_behind_is_removed_and_what_is_in_use_is_not(tmp_path, caplog):
     script = (
-        "import sys; from pathlib import Path; from worker.attachment_files import _held_folder\n"
+        "import sys; from pathlib import Path\n"
+        "from worker.agents.attachment_files import _held_folder\n"
         "held = _held_folder(Path(sys.argv[1])); print(held[0], flush=True); sys.stdin.read()"
     )
     root = tmp_path / "attachments"

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from contract.turn import Order
-from worker.backlog import Backlog, Known, estimate
-from worker.queues import Queue
+from worker.running.queues import Queue
 from worker.store import Note, Pace, Unfinished
+from worker.telling.backlog import Backlog, Known, estimate
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 TEN_SECONDS_EACH = Pace(finished=6, work_s=60.0, over_s=300.0)

@@ -1,6 +1,6 @@
 """The waits between attempts: they grow, have a cap, and differ from each other."""
 
-from worker.backoff import delay_s
+from worker.sending.backoff import delay_s
 
 
 def test_waits_double_up_to_a_minute():

@@ -11,7 +11,7 @@ from tests.unit.worker.shared_parts import AwayStore, opened
 from worker.agents.base import AgentLoadError
 from worker.agents.pieces import OnPiece
 from worker.bots import Bots, UnknownBotError
-from worker.budget import ApiBudgetUsedUpError
+from worker.sending.budget import ApiBudgetUsedUpError
 from worker.settings import WorkerSettings
 from worker.store import Store
 from worker.wiring import openapi_of

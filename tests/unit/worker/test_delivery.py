@@ -19,9 +19,9 @@ from dingwire.errors import (
 )
 from dingwire.replies import Text
 from tests.unit.worker.answering_parts import START, Desk, envelope
-from worker.api_gate import PACED
-from worker.budget import ApiBudgetUsedUpError
 from worker.outcome import FinalState
+from worker.sending.api_gate import PACED
+from worker.sending.budget import ApiBudgetUsedUpError
 from worker.store import Claimed, Reason
 from worker.turns import Turns
 

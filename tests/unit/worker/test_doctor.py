@@ -15,12 +15,12 @@ from contract.routing import QUEUES, task_id
 from contract.sealing import Sealer
 from contract.variables import VARIABLES
 from tests.unit.worker.answering_parts import SECRET_WORDS, envelope
-from worker.budget import month_of
 from worker.doctor.own import check_agent, check_flower, check_time_limits
 from worker.doctor.processes import Notes, check_processes, names_of_processes
 from worker.doctor.queues import check_queues
 from worker.doctor.remembered import check_budget, check_deliveries, check_missed, check_store
-from worker.presence import facts_of
+from worker.running.presence import facts_of
+from worker.sending.budget import month_of
 from worker.settings import WorkerSettings
 from worker.store import Claimed, Reason, Step, Store
 from worker.store.sql import SqlStore

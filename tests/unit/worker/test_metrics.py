@@ -6,10 +6,10 @@ import math
 import pytest
 from prometheus_client import CollectorRegistry
 
-from worker import metrics
-from worker.metrics import Instruments
 from worker.outcome import FinalState, Outcome
 from worker.store import Reason
+from worker.telling import metrics
+from worker.telling.metrics import Instruments
 
 
 class Counting:

@@ -11,8 +11,8 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from tests.unit.worker.fleet_parts import QUEUES, Scrape, listener, told
-from worker.metrics import Instruments
 from worker.outcome import FinalState, Outcome
+from worker.telling.metrics import Instruments
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")

@@ -7,13 +7,13 @@ import pytest
 
 from tests.unit.worker.answering_parts import envelope
 from tests.unit.worker.fleet_parts import QUEUES, Scrape, listener, told
-from worker.backlog import Known
-from worker.budget import ApiBudget
-from worker.fleet_metrics import Told, read_store
-from worker.queues import Queue
+from worker.running.queues import Queue
+from worker.sending.budget import ApiBudget
 from worker.settings import WorkerSettings
 from worker.store import Claimed, Note, Pace, Reason
 from worker.store.sql import SqlStore
+from worker.telling.backlog import Known
+from worker.telling.fleet_metrics import Told, read_store
 from worker.wiring import clock
 
 

@@ -10,7 +10,7 @@ from contract.envelope import Envelope
 from dingwire.errors import WebhookBusyError, WebhookThrottledError
 from tests.unit.worker.answering_parts import envelope
 from tests.unit.worker.shared_parts import AwayStore, Shared, opened
-from worker.pacing import PacedError, Pacing
+from worker.sending.pacing import PacedError, Pacing
 
 TOO_FAST = WebhookThrottledError(130101, 60)
 HERE, THERE = envelope(conversation_id="cid1"), envelope(conversation_id="cid2")

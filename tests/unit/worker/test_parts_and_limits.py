@@ -16,8 +16,8 @@ from dingwire.replies import (
     webhook_body,
     with_note,
 )
-from worker.handover import mark_of
-from worker.parts import parts_of, uuid_of
+from worker.sending.handover import mark_of
+from worker.sending.parts import parts_of, uuid_of
 
 _words = st.text(st.sampled_from('ab 你好😀"\\\n\t|`#-'), min_size=1, max_size=300).map(
     lambda piece: f"w{piece}"

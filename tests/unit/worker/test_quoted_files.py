@@ -8,7 +8,7 @@ from contract.envelope import Earlier, Envelope
 from contract.sealing import IN_CLEAR, Sealer
 from tests.unit.worker.answering_parts import Desk, envelope
 from worker.agents import Message
-from worker.quoted_files import KEPT_S, QuotedFiles
+from worker.agents.quoted_files import KEPT_S, QuotedFiles
 from worker.store import StoreError
 
 FILE = Attachment(kind="file", download_code="private-code", name="plan.pdf")

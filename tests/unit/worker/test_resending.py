@@ -31,9 +31,9 @@ from tests.unit.worker.answering_parts import (
     RecordingWebhook,
     envelope,
 )
-from worker.carrying import Carrier, Route
-from worker.pacing import Pacing
-from worker.resending import InDoubtError, NotSentError, Resender
+from worker.sending.carrying import Carrier, Route
+from worker.sending.pacing import Pacing
+from worker.sending.resending import InDoubtError, NotSentError, Resender
 from worker.store import Claimed, Lease, LeaseLostError, Reason
 from worker.store.sql import SqlStore
 

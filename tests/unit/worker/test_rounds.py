@@ -3,7 +3,7 @@
 import logging
 import threading
 
-from worker.rounds import Rounds
+from worker.running.rounds import Rounds
 from worker.store import StoreUnavailableError
 
 

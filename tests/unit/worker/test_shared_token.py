@@ -10,7 +10,7 @@ from cryptography.fernet import Fernet
 from contract.sealing import IN_CLEAR, Sealer
 from dingwire.tokens import Token
 from tests.unit.worker.shared_parts import AwayStore, Shared, opened
-from worker.shared_token import SharedToken
+from worker.sending.shared_token import SharedToken
 
 TOKEN = "the-token-of-the-day"
 

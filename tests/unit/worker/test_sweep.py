@@ -8,9 +8,9 @@ import pytest
 from kombu.exceptions import OperationalError
 
 from tests.servers import wait_for
+from worker.running.sweep import Sweeper
 from worker.store import Claimed, DueMessage, StoreUnavailableError
 from worker.store.sql import SqlStore
-from worker.sweep import Sweeper
 
 
 @pytest.fixture

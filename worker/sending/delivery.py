@@ -25,14 +25,14 @@ from dingwire.errors import (
     WebhookThrottledError,
 )
 from dingwire.replies import Reply, Text, with_note
-from worker.backoff import delay_s
-from worker.carrying import About, Carrier, Route
-from worker.late import LateReplies
 from worker.leases import Heartbeat
 from worker.outcome import FinalState, Outcome
-from worker.pacing import paced_s
-from worker.parts import parts_of, uuid_of
 from worker.patience import PatientStore
+from worker.sending.backoff import delay_s
+from worker.sending.carrying import About, Carrier, Route
+from worker.sending.late import LateReplies
+from worker.sending.pacing import paced_s
+from worker.sending.parts import parts_of, uuid_of
 from worker.store import Claimed, LeaseLostError, Limit, Reason, Step
 from worker.words import LATE, Language
 

@@ -1,9 +1,9 @@
 """The two pools, made to stop in time.
 
-Celery's own wait for running tasks as long as they last, and its threads pool cannot do
-otherwise: an agent that takes five minutes would keep a dyno until it is killed. Here stopping
-has a limit; what still runs then is handed back (``worker/process.py`` releases the leases) and
-answered by another worker.
+Celery's own wait for running tasks as long as they last, and its threads pool cannot do otherwise:
+an agent that takes five minutes would keep a dyno until it is killed. Here stopping has a limit;
+what still runs then is handed back (``worker/running/process.py`` releases the leases) and answered
+by another worker.
 """
 
 import logging
@@ -40,7 +40,7 @@ class ThreadPool(BasePool):
 
     body_can_be_buffer = True
     signal_safe = False
-    #: Set by ``worker/process.py``: how long stopping waits, and what it does then.
+    #: Set by ``worker/running/process.py``: how long stopping waits, and what it does then.
     grace_s = 0.0
     hand_back: Callable[[], object] = staticmethod(lambda: None)
 

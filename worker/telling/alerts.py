@@ -1,8 +1,8 @@
 """Tells a DingTalk group of missed replies: ``ALERT_WEBHOOK``.
 
-One of the rounds of every worker's main process (``worker/process.py``). The store lets one of them
-speak, at most once a minute, and remembers when that was and of what, as the note ``alert`` of kind
-``alert``. All times are the store's.
+One of the rounds of every worker's main process (``worker/running/process.py``). The store lets one
+of them speak, at most once a minute, and remembers when that was and of what, as the note ``alert``
+of kind ``alert``. All times are the store's.
 
 What is told are counts and reasons: nothing anybody wrote, no name and no address.
 """

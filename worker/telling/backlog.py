@@ -1,7 +1,7 @@
 """How much work waits, how urgent it is, and how many workers it takes.
 
-For autoscalers: ``celery -A worker backlog`` shows it, ``worker/fleet_metrics.py`` exports it.
-:func:`estimate` is free of I/O; docs/operations.md, "Autoscaling: backlog", says how it thinks.
+For autoscalers: ``celery -A worker backlog`` shows it, ``worker/telling/fleet_metrics.py`` exports
+it. :func:`estimate` is free of I/O; docs/operations.md, "Autoscaling: backlog", says how it thinks.
 """
 
 import math
@@ -12,8 +12,8 @@ from typing import Any
 
 from contract.routing import MESSAGES, REPLIES, TURNS
 from contract.turn import Order
-from worker import presence
-from worker.queues import Queue
+from worker.running import presence
+from worker.running.queues import Queue
 from worker.store import Note, Pace, Store, Unfinished
 
 __all__ = ["WITHIN_S", "Backlog", "Known", "ask", "estimate"]
@@ -87,7 +87,7 @@ def estimate(
     """Return the backlog.
 
     Args:
-        queues: From :func:`worker.queues.read_queues`.
+        queues: From :func:`worker.running.queues.read_queues`.
         known: From :func:`ask`.
         now: The time, aware UTC.
         within_s: In which what waits shall be done.

@@ -5,10 +5,10 @@ by default nothing is paced, until it says that posts come too fast (130101, 410
 posts to this conversation for as long as it says, and no more than 20 a minute for half an hour
 after that. ``REPLIES_PER_MINUTE`` paces always instead.
 
-``worker/carrying.py`` posts through :meth:`Pacing.wait`. It asks in the very step by which the
-store is told that a part is about to be posted, so pacing costs no round trip of its own (in SQL
-still one statement, unless something is paced), and no worker can miss that another one was told
-to wait. A copy of what is held, in each process, would cost round trips as well, and be late.
+``worker/sending/carrying.py`` posts through :meth:`Pacing.wait`. It asks in the very step by which
+the store is told that a part is about to be posted, so pacing costs no round trip of its own (in
+SQL still one statement, unless something is paced), and no worker can miss that another one was
+told to wait. A copy of what is held, in each process, would cost round trips as well, and be late.
 """
 
 import logging
@@ -19,7 +19,7 @@ from typing import Protocol
 
 from contract.envelope import Envelope
 from dingwire.errors import OpenApiThrottledError, WebhookThrottledError
-from worker.api_gate import PACED
+from worker.sending.api_gate import PACED
 from worker.store import Limit, StoreError
 from worker.store.records import conversation_key
 

@@ -1,14 +1,14 @@
 """Tells a DingTalk group that a bot's API budget is used up: ``ALERT_WEBHOOK``.
 
-One of the rounds of every worker's main process, as ``worker/alerts.py`` is. What is told is the
-bot's client id, a month and a number.
+One of the rounds of every worker's main process, as ``worker/telling/alerts.py`` is. What is told
+is the bot's client id, a month and a number.
 """
 
 import logging
 from typing import Protocol
 
 from dingwire.robot import RobotError
-from worker.budget import USED_UP
+from worker.sending.budget import USED_UP
 from worker.store import Note, Store
 
 __all__ = ["BudgetAlert"]

@@ -1,7 +1,7 @@
 """What a worker's main process does beside taking messages, as steps of Celery's.
 
-``worker/process.py`` adds them. Each has a store connection of its own, made after the pool has
-forked.
+``worker/running/process.py`` adds them. Each has a store connection of its own, made after the pool
+has forked.
 """
 
 import os
@@ -14,12 +14,12 @@ from celery.worker import state
 from contract.broker import Broker
 from dingwire.robot import GroupRobot
 from worker import wiring
-from worker.alerts import Alerts
-from worker.budget_alert import BudgetAlert
-from worker.pool import ProcessPool, ThreadPool
-from worker.presence import Presence, facts_of
-from worker.rounds import Rounds
-from worker.sweep import Sweeper
+from worker.running.pool import ProcessPool, ThreadPool
+from worker.running.presence import Presence, facts_of
+from worker.running.rounds import Rounds
+from worker.running.sweep import Sweeper
+from worker.telling.alerts import Alerts
+from worker.telling.budget_alert import BudgetAlert
 
 __all__ = ["MetricsStep", "RoundsStep", "SweepStep"]
 
@@ -83,8 +83,8 @@ class MetricsStep(bootsteps.StartStopStep):
 
     def start(self, w: Any) -> None:
         """Open the port, now that the pool has forked."""
-        from worker.fleet_metrics import FleetMetrics, read_store
-        from worker.queues import read_queues
+        from worker.running.queues import read_queues
+        from worker.telling.fleet_metrics import FleetMetrics, read_store
 
         settings = w.settings
         broker = Broker.from_url(settings.broker_url, settings.data_dir)

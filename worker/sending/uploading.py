@@ -11,7 +11,7 @@ from contract.envelope import Envelope
 from dingwire.errors import MediaNotUploadedError, OpenApiError, OpenApiUnavailableError
 from dingwire.replies import Media, Reply, Video
 from dingwire.uploads import Api
-from worker.carrying import log_degraded
+from worker.sending.carrying import log_degraded
 
 __all__ = ["ApiOf", "Uploader", "Uploading"]
 

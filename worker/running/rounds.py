@@ -1,7 +1,7 @@
 """Small duties of a worker's main process, each done now and then in one thread.
 
-``worker/process.py`` runs the presence and the alerts so. A duty never hurts: what it raises is
-logged once an outage, and it is done again the next time.
+``worker/running/process.py`` runs the presence and the alerts so. A duty never hurts: what it
+raises is logged once an outage, and it is done again the next time.
 """
 
 import logging

@@ -18,10 +18,10 @@ from kombu.transport import virtual
 from contract.rabbitmq_broker import NoAnswerError
 from contract.routing import safe_kwargsrepr
 from contract.settings import SettingsError
-from worker import metrics
 from worker.outcome import Outcome
-from worker.set_aside import SetAside, Stranger, stranger_in
+from worker.running.set_aside import SetAside, Stranger, stranger_in
 from worker.store import StoreError
+from worker.telling import metrics
 
 __all__ = ["Consumer"]
 

@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 from celery import bootsteps
 from celery.worker import state
 
-from worker.pool import ProcessPool
+from worker.running.pool import ProcessPool
 
 __all__ = ["LostJobs", "LostJobsStep"]
 

@@ -4,7 +4,7 @@
 :func:`thread_lost`. Without ``METRICS_PORT`` nobody calls :func:`switch_on`, and both do nothing.
 
 The library keeps its numbers in files that the processes of one worker share
-(``worker/metrics_server.py``), so that prefork children count as well.
+(``worker/telling/metrics_server.py``), so that prefork children count as well.
 """
 
 import logging

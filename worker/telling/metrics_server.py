@@ -1,9 +1,9 @@
 """``/metrics`` of a worker, on ``METRICS_PORT``; served by its main process for all its children.
 
-``worker/process.py`` makes the server before agents are imported, so that metrics of their own come
-along, and starts it when the pool has forked. The numbers of ``worker/metrics.py`` are files in
-``DATA_DIR/metrics/<name>``: one folder a worker, locked as long as it lives, so that what a killed
-one has left is removed by the next.
+``worker/running/process.py`` makes the server before agents are imported, so that metrics of their
+own come along, and starts it when the pool has forked. The numbers of ``worker/telling/metrics.py``
+are files in ``DATA_DIR/metrics/<name>``: one folder a worker, locked as long as it lives, so that
+what a killed one has left is removed by the next.
 """
 
 import atexit
@@ -17,8 +17,8 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from worker import metrics
-from worker.fleet_metrics import FleetMetrics
+from worker.telling import metrics
+from worker.telling.fleet_metrics import FleetMetrics
 
 __all__ = ["MetricsFolder", "MetricsServer"]
 

@@ -1,10 +1,10 @@
 """Keeps what this release cannot work on: tasks it does not know, arguments it cannot use.
 
-Called by ``worker/consumer.py``. While two releases share the queue, such a message may come from
-the newer one; putting it back would only make it come again and again, and on RabbitMQ use up the
-queue's delivery limit. It becomes a missed reply with the reason ``unsupported_version``. A chat
-message can be run anew once all workers are of the newer release; of a task without one the name
-and the arguments are kept, and the agent is never run on it.
+Called by ``worker/running/consumer.py``. While two releases share the queue, such a message may
+come from the newer one; putting it back would only make it come again and again, and on RabbitMQ
+use up the queue's delivery limit. It becomes a missed reply with the reason
+``unsupported_version``. A chat message can be run anew once all workers are of the newer release;
+of a task without one the name and the arguments are kept, and the agent is never run on it.
 """
 
 from dataclasses import dataclass, field

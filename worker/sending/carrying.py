@@ -15,7 +15,7 @@ from dingwire.cards import Cards, in_group, in_private
 from dingwire.errors import OpenApiError, OpenApiRefusedError
 from dingwire.openapi import Method
 from dingwire.replies import Card, Reply
-from worker.pacing import Pacing
+from worker.sending.pacing import Pacing
 from worker.store import Limit
 
 __all__ = ["About", "Carrier", "Proactive", "ProactiveOf", "Route", "Webhook", "log_degraded"]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from dingwire.errors import OpenApiThrottledError
-from worker.budget import ApiBudget
+from worker.sending.budget import ApiBudget
 from worker.store import Limit, StoreError
 
 __all__ = ["PACED", "ApiGate", "LimitStore"]

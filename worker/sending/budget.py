@@ -1,9 +1,9 @@
 """The calls of DingTalk's API that a bot may still make this month: ``API_BUDGET``.
 
 DingTalk bills calls by the month and refuses them, to the whole organisation, when they are used
-up. ``worker/api_gate.py`` asks here before each call that counts; the doctor, the metrics and
-``worker/budget_alert.py`` say how it stands. The count is the store's, so all processes spend of
-one budget.
+up. ``worker/sending/api_gate.py`` asks here before each call that counts; the doctor, the metrics
+and ``worker/telling/budget_alert.py`` say how it stands. The count is the store's, so all processes
+spend of one budget.
 """
 
 import logging

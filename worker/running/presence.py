@@ -1,7 +1,7 @@
 """A worker says that it is there: what the doctor, ``backlog`` and the metrics know of workers.
 
 Kept by the store as a note of kind ``worker`` under the node's name, anew at each of the rounds of
-``worker/process.py``; a worker that dies is forgotten ``TTL_S`` later. No secret is in it.
+``worker/running/process.py``; a worker that dies is forgotten ``TTL_S`` later. No secret is in it.
 """
 
 from collections.abc import Callable, Sequence

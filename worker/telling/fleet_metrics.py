@@ -20,13 +20,13 @@ from prometheus_client.registry import Collector
 
 from contract.routing import QUEUES
 from contract.turn import Order
-from worker.backlog import Backlog, Known, ask, estimate
-from worker.budget import calls_made
-from worker.metrics import PREFIX
-from worker.presence import are_reports_held_up
-from worker.queues import Queue
+from worker.running.presence import are_reports_held_up
+from worker.running.queues import Queue
+from worker.sending.budget import calls_made
 from worker.settings import WorkerSettings
 from worker.store import Note, Reason, Store
+from worker.telling.backlog import Backlog, Known, ask, estimate
+from worker.telling.metrics import PREFIX
 
 __all__ = ["FLEET", "FleetMetrics", "Told", "read_store"]
 

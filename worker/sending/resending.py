@@ -15,9 +15,9 @@ from contract.envelope import Envelope
 from contract.sealing import Sealer, SealError
 from dingwire.errors import OpenApiError, WebhookError
 from dingwire.replies import Reply, with_note
-from worker.carrying import About, Carrier, Route
-from worker.handover import mark_of
-from worker.parts import parts_of, uuid_of
+from worker.sending.carrying import About, Carrier, Route
+from worker.sending.handover import mark_of
+from worker.sending.parts import parts_of, uuid_of
 from worker.store import Lease, Limit, Step
 
 __all__ = ["InDoubtError", "NotSentError", "Resender", "RouteStore", "Sent"]

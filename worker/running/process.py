@@ -24,15 +24,15 @@ from worker import wiring
 from worker.agents.base import AgentLoadError
 from worker.bots import load_agents
 from worker.handlers import load_handlers
-from worker.lost_jobs import LostJobsStep
-from worker.pool import ProcessPool, ThreadPool
-from worker.presence import THREADS
+from worker.running.lost_jobs import LostJobsStep
+from worker.running.pool import ProcessPool, ThreadPool
+from worker.running.presence import THREADS
+from worker.running.steps import MetricsStep, RoundsStep, SweepStep
 from worker.settings import WorkerSettings
-from worker.steps import MetricsStep, RoundsStep, SweepStep
 from worker.store import StoreError, StoreUnavailableError
 
 if TYPE_CHECKING:
-    from worker.metrics_server import MetricsServer
+    from worker.telling.metrics_server import MetricsServer
 
 __all__ = ["Worker"]
 
@@ -67,7 +67,7 @@ class Worker(CeleryWorker):
         try:
             self.settings = WorkerSettings.load()
             if self.settings.metrics_port is not None:
-                from worker.metrics_server import MetricsServer
+                from worker.telling.metrics_server import MetricsServer
 
                 self.metrics = MetricsServer(self.settings.metrics_port, self.settings.data_dir)
             load_agents(self.settings)

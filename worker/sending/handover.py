@@ -14,10 +14,10 @@ from contract.envelope import Envelope
 from contract.sealing import IN_CLEAR, Sealer, SealError
 from dingwire.errors import OpenApiError, WebhookError
 from dingwire.replies import replies_from_json
-from worker.delivery import Delivery
 from worker.leases import Heartbeat
 from worker.outcome import FinalState, Outcome
 from worker.patience import PatientStore
+from worker.sending.delivery import Delivery
 from worker.store import Claimed, Lease, LeaseLostError, MissedReply, Step, StoreError
 
 __all__ = ["Handover", "mark_of"]

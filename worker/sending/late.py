@@ -1,6 +1,6 @@
 """What becomes of a reply that cannot go out by its webhook: dropped, flagged or rescued.
 
-Called by ``worker/answering.py`` and ``worker/delivery.py``; ``LATE_POLICY`` decides.
+Called by ``worker/answering.py`` and ``worker/sending/delivery.py``; ``LATE_POLICY`` decides.
 """
 
 import logging
@@ -12,13 +12,13 @@ from typing import Literal
 from contract.envelope import Envelope
 from dingwire.errors import OpenApiError, OpenApiThrottledError, OpenApiUnavailableError
 from dingwire.replies import Reply
-from worker.backoff import delay_s
-from worker.carrying import Carrier, Route
 from worker.leases import Heartbeat
 from worker.outcome import FinalState, Outcome
-from worker.pacing import paced_s
-from worker.parts import parts_of, uuid_of
 from worker.patience import PatientStore
+from worker.sending.backoff import delay_s
+from worker.sending.carrying import Carrier, Route
+from worker.sending.pacing import paced_s
+from worker.sending.parts import parts_of, uuid_of
 from worker.store import Claimed, Reason, Step, Taken
 
 __all__ = ["FIRST_RESCUE", "LateReplies"]

@@ -1,0 +1,1 @@
+"""How ``celery -A worker worker`` runs here: process, pools, and what is done beside tasks."""
