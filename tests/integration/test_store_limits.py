@@ -225,10 +225,25 @@ def test_a_post_that_may_go_is_noted_and_counted(store, clock, is_dormant):
     clock.advance(3601)
     again = store.claim("task1", owner="you", lease_s=15, envelope=None)
     assert isinstance(again, Claimed)
-    assert (again.in_doubt, again.sent) == (True, 1)
+    assert (again.in_doubt, again.sent) == (False, 2), "so the third waits, and the second arrived"
     story = store.story("task1")
     assert story is not None
     assert [step.name for step in story.steps].count("sending") == 2
+
+
+@pytest.mark.parametrize("is_dormant", [True, False])
+def test_a_post_that_has_to_wait_leaves_the_doubt_about_an_earlier_try(store, clock, is_dormant):
+    claimed = claim(store)
+    store.sending(claimed.lease, sent=1)
+    store.hold_back("webhook", for_s=7, slow_s=60)
+
+    limit = Limit("webhook", 2, 60, is_dormant)
+    assert store.sending(claimed.lease, sent=1, limits=[limit]) == 7
+
+    clock.advance(3601)
+    again = store.claim("task1", owner="you", lease_s=15, envelope=None)
+    assert isinstance(again, Claimed)
+    assert (again.in_doubt, again.sent) == (True, 1)
 
 
 @pytest.mark.parametrize("is_dormant", [True, False])

@@ -429,7 +429,8 @@ class Store(Protocol):
             limits: What the post has to keep to; as in :meth:`admit`, in the same step.
 
         Returns:
-            0 when it may be posted now; else for how many seconds not: then nothing is noted.
+            0 when it may be posted now; else for how many seconds not: then nothing is noted but
+            that the parts before it have arrived.
 
         Raises:
             LeaseLostError: Another worker took over; do not send.

@@ -94,14 +94,20 @@ return {found[1], string.format('%.0f', now - found[2])}
 )
 
 # KEYS: record, limits. ARGV: token, parts that arrived, steps, then of the limits as above. Returns
-# whether it is ours, and for how many ms it has to wait: then nothing is written.
+# whether it is ours, and for how many ms it has to wait: then only that is noted which has arrived.
 SENDING = (
     PRELUDE
     + LIMITS
     + """
 if not is_ours(KEYS[1], ARGV[3]) then return {0, 0} end
 local wait = admit(2, 6)
-if wait > 0 then return {1, wait} end
+if wait > 0 then
+  if redis.call('HGET', KEYS[1], 'sent') ~= ARGV[4] then
+    redis.call('HSET', KEYS[1], 'sent', ARGV[4])
+    redis.call('HDEL', KEYS[1], 'in_doubt')
+  end
+  return {1, wait}
+end
 redis.call('HSET', KEYS[1], 'sent', ARGV[4], 'in_doubt', 1)
 tell(KEYS[1], ARGV[5])
 return {1, 0}

@@ -280,8 +280,8 @@ class SqlStore(SqlLimits):
             if connection.execute(is_ours).first() is None:
                 raise LeaseLostError(lease.task_id)
             wait_s = self._let_in(connection, limits)
-            if not wait_s:
-                connection.execute(post)
+            arrived = _ours(lease).where(_m.sent != sent).values(sent=sent, in_doubt=0)
+            connection.execute(arrived if wait_s else post)
             return wait_s
 
     def release(

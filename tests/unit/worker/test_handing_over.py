@@ -8,6 +8,7 @@ import pytest
 
 from contract.routing import task_id
 from dingwire.errors import WebhookExpiredError, WebhookUnreachableError
+from dingwire.replies import Text
 from tests.unit.worker.answering_parts import START, Desk, envelope
 from worker.outcome import FinalState
 
@@ -114,6 +115,20 @@ def test_one_of_which_the_handing_over_is_in_doubt_is_not_handed_over_again(desk
     assert desk.webhook.posted == ["new", "new"]
     [missed] = desk.store.missed()
     assert "it may have arrived" in missed.detail or "may have arrived" in missed.detail
+
+
+def test_what_arrived_before_a_part_that_is_paced_is_not_sent_again(desk):
+    desk.webhook.answers = [WebhookExpiredError(300001)]
+    message = envelope(message_id="late1", text="question")
+    desk.answer(desk.worker(desk.agent([Text(content="one"), Text(content="two")])), message)
+    paced = desk.worker(desk.agent("new"), hands_over=True, replies_per_minute=1)
+    desk.deliver_when_due(paced, desk.answer(paced, fresh(desk)))
+    desk.clock.advance(60)
+
+    desk.answer(paced, fresh(desk, message_id="fresh2"))
+
+    mark = "补发 · Late answer to: 「question」"
+    assert desk.webhook.posted == [f"{mark}\none", "new", f"{mark}\ntwo"]
 
 
 def test_those_that_wait_for_a_slow_one_are_not_taken_yet(desk):
