@@ -7,6 +7,7 @@ within DingTalk's limits. Source: docs/protocol.md, "Proactive messages".
 
 import threading
 from collections.abc import Callable, Mapping
+from copy import copy
 from datetime import datetime
 from typing import Any, Literal, Protocol, TypeGuard, TypeVar
 
@@ -104,6 +105,7 @@ class OpenApiClient:
         self._gate: Gate = gate or OpenGate()
         self._lock = threading.Lock()
         self._token: Token | None = None
+        self._failure: OpenApiError | None = None  # of the last fetch of a token
 
     @property
     def endpoint(self) -> str:
@@ -229,11 +231,15 @@ class OpenApiClient:
         Args:
             instead_of: Was found invalid, whoever still shares it.
         """
+        known = self._failure
         with self._lock:
             token = self._token
             if not self._is_good(token, instead_of):
                 token = self._tokens.get()
             if not self._is_good(token, instead_of):
+                # What failed while we waited is not tried again by each who waited, one by one.
+                if self._failure is not None and self._failure is not known:
+                    raise copy(self._failure)
                 token = self._fetch_token()
                 self._tokens.put(token)
             self._token = token
@@ -245,6 +251,15 @@ class OpenApiClient:
         return self._clock() < token.good_until
 
     def _fetch_token(self) -> Token:
+        try:
+            token = self._fetched_token()
+        except OpenApiError as error:
+            self._failure = copy(error)  # without the frames that it went through
+            raise
+        self._failure = None
+        return token
+
+    def _fetched_token(self) -> Token:
         asked_at = self._clock()
         credentials = {"appKey": self._client_id, "appSecret": self._client_secret}
         try:

@@ -53,13 +53,13 @@ def client(server: LocalServer, clock: Clock) -> Iterator[OpenApiClient]:
 
 
 def client_of(server: LocalServer, clock: Clock, **more: Any) -> OpenApiClient:
+    facts: dict[str, Any] = {"timeout_s": (1, 1)}
     return OpenApiClient(
         endpoint=server.url,
         client_id="dingsampleapp",
         client_secret=SECRET,
-        timeout_s=(1, 1),
         clock=clock,
-        **more,
+        **facts | more,
     )
 
 
@@ -129,6 +129,54 @@ def test_many_threads_fetch_one_token(client, server):
 
     assert len(server.posts_to(USER_PATH)) == 16
     assert len(server.posts_to(TOKEN_PATH)) == 1
+
+
+class Crowd:
+    """A gate, and a shared token that is looked up when all have passed the gate."""
+
+    def __init__(self, size: int) -> None:
+        self.here = threading.Semaphore(0)
+        self.size = size
+
+    def admit(self, api: str) -> None:
+        self.here.release()
+
+    def hold_back(self, api: str, for_s: float) -> None:
+        pass
+
+    def get(self) -> None:
+        while self.size:
+            assert self.here.acquire(timeout=60)
+            self.size -= 1
+
+    def put(self, token: Token) -> None:
+        pass
+
+
+def test_many_threads_do_not_wait_for_a_token_one_after_the_other(server, clock):
+    """Each with its own time limit, the last would have waited for minutes."""
+    server.answers_at(TOKEN_PATH, Told(hangs=True))
+    crowd, failures = Crowd(8), []
+    client = client_of(server, clock, tokens=crowd, gate=crowd, timeout_s=(2, 2))
+
+    def send() -> None:
+        with pytest.raises(OpenApiUnavailableError) as caught:
+            client.send_to_user("robot", "u100", HELLO)
+        failures.append((str(caught.value), caught.value.ambiguous))
+
+    threads = [threading.Thread(target=send) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+
+    assert len(failures) == 8
+    assert len(set(failures)) == 1
+    assert len(server.posts_to(TOKEN_PATH)) == 1
+    with pytest.raises(OpenApiUnavailableError):
+        client.send_to_user("robot", "u100", HELLO)
+    assert len(server.posts_to(TOKEN_PATH)) == 2, "whoever comes later tries anew"
+    client.close()
 
 
 @pytest.mark.parametrize("status", [400, 401])
