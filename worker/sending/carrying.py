@@ -85,7 +85,7 @@ class Carrier:
         *,
         uuid: str,
         about: About,
-        is_patient: bool = True,
+        waits_for: Callable[[OpenApiError], bool] = lambda _: True,
     ) -> Route:
         """Send by a webhook, or by the API what no webhook carries.
 
@@ -95,7 +95,7 @@ class Carrier:
             part: What to send.
             uuid: The same on every attempt.
             about: Told which way it goes.
-            is_patient: Whether to wait for an API that has no time, rather than to send by the
+            waits_for: Whether to wait for an API that failed like this, rather than to send by the
                 webhook what is closest: the parts behind this one wait as well.
 
         Returns:
@@ -115,7 +115,7 @@ class Carrier:
                 try:
                     self._send(envelope, part, uuid)
                 except OpenApiError as error:
-                    if is_patient and not isinstance(error, OpenApiRefusedError):
+                    if not isinstance(error, OpenApiRefusedError) and waits_for(error):
                         raise
                     because = str(error)
                 else:

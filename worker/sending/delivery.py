@@ -44,6 +44,9 @@ _LAST_TRY_S = 2.0
 
 # After so many an API that has no time is not waited for: the parts behind wait as well.
 _API_ATTEMPTS = 3
+# All workers leave an API alone for as long or longer when DingTalk said so: counts as an attempt,
+# other than the moments in which our own calls queue for it.
+_API_HOLD_S = 10.0
 
 
 class Delivery:
@@ -168,10 +171,15 @@ class Delivery:
             # No part of the answer, and told to nobody but DingTalk, who counts it.
             untold: About = lambda _route, _why, limits: send(limits=limits)  # noqa: E731
             self._carrier.post(url, envelope, notice, uuid=f"{uuid}-note", about=untold)
-        is_patient = claimed.attempts < _API_ATTEMPTS
-        return self._carrier.post(
-            url, envelope, part, uuid=uuid, about=about, is_patient=is_patient
-        )
+        waits_for = partial(self._waits_for, claimed, envelope)
+        return self._carrier.post(url, envelope, part, uuid=uuid, about=about, waits_for=waits_for)
+
+    def _waits_for(self, claimed: Claimed, envelope: Envelope, error: OpenApiError) -> bool:
+        """Whether there is time to wait for the API, and it was not waited for too often."""
+        wait_s = error.retry_after_s if isinstance(error, OpenApiThrottledError) else 0.0
+        spare_s = self.spare_s(envelope)
+        has_time = spare_s is None or wait_s + _LAST_TRY_S < spare_s
+        return has_time and claimed.attempts < _API_ATTEMPTS
 
     def _give_back(self, claimed: Claimed) -> None:
         """Leave the parts behind to another process, and end."""
@@ -253,7 +261,8 @@ class Delivery:
             return self._late.apply(
                 claimed, envelope, reason, replies=replies, errcode=errcode, detail=str(error)
             )
-        attempts = claimed.attempts + (paced is None)
+        is_held = isinstance(error, OpenApiThrottledError) and error.retry_after_s >= _API_HOLD_S
+        attempts = claimed.attempts + (paced is None or is_held)
         again = Outcome(
             None,
             errcode=errcode,

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from dingwire.replies import (
 )
 from tests.unit.worker.answering_parts import SECRET_WORDS, Desk, envelope
 from worker.outcome import FinalState
+from worker.sending.api_gate import PACED
 from worker.store import Reason
 
 ADDRESS = "https://example.com/"
@@ -192,6 +194,41 @@ def test_an_api_that_has_no_time_does_not_hold_up_what_is_behind(desk):
     assert outcome.state is FinalState.SUCCESS
     assert desk.webhook.posted == ["look", "![](@lADpicture)", "nice?"]
     assert len(desk.proactive.answers) == 6
+
+
+def test_an_api_that_all_workers_leave_alone_is_not_waited_for_without_end(desk):
+    desk.proactive.answers = [OpenApiThrottledError(PACED, "", 60)] * 10
+    worker = desk.worker(desk.agent([PICTURE, "nice?"]))
+
+    outcome = desk.answer(worker)
+    while outcome.retry_in_s is not None:
+        outcome = desk.deliver_when_due(worker, outcome)
+
+    assert outcome.state is FinalState.SUCCESS
+    assert desk.webhook.posted == ["![](@lADpicture)", "nice?"]
+    assert len(desk.proactive.answers) == 6
+
+
+def test_waiting_for_our_own_calls_counts_as_no_attempt(desk):
+    desk.proactive.answers = [OpenApiThrottledError(PACED, "", 0.5)] * 6
+    worker = desk.worker(desk.agent(PICTURE))
+
+    outcome = desk.answer(worker)
+    while outcome.retry_in_s is not None:
+        outcome = desk.deliver_when_due(worker, outcome)
+
+    assert [sent[-1] for sent in desk.proactive.sent] == ["[image]"]
+
+
+@pytest.mark.parametrize("code", ["too fast", PACED])
+def test_an_api_that_has_time_only_after_the_deadline_is_not_waited_for(desk, code):
+    desk.proactive.answers = [OpenApiThrottledError(code, "", 60)]
+    message = envelope(deadline=desk.clock.now + timedelta(seconds=50))
+
+    outcome = desk.answer(desk.worker(desk.agent(["look", PICTURE])), message)
+
+    assert outcome.state is FinalState.SUCCESS
+    assert desk.webhook.posted == ["look", "![](@lADpicture)"]
 
 
 def test_a_kind_that_a_rescue_cannot_send_goes_in_its_closest_form(desk):
