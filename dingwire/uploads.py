@@ -5,6 +5,7 @@ the address, which is never shown, and an error comes with HTTP 200. Source: doc
 "Uploads".
 """
 
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -59,12 +60,13 @@ class Uploads:
         self._timeout_s = timeout_s
         self._session = new_session(USER_AGENT, connections=8)
 
-    def upload(self, api: Api, media: Media) -> str:
+    def upload(self, api: Api, media: Media, *, within_s: float = math.inf) -> str:
         """Upload the content of ``media``; return its media id.
 
         Args:
             api: Of the bot that will send it.
             media: Has a path or data.
+            within_s: More than 0; no connecting and no silence takes longer.
 
         Raises:
             MediaNotUploadedError: It cannot be read, or DingTalk would not take it; nothing was
@@ -73,6 +75,7 @@ class Uploads:
         """
         kind = _kind(media)
         content = _content(media, MAX_BYTES[kind])
+        connect_s, silence_s = self._timeout_s
 
         def send(token: str) -> str:
             answer = post_file(
@@ -82,7 +85,7 @@ class Uploads:
                 # What it is called is told by the message; here only the ending counts.
                 name=f"{kind}.{media.ending}",
                 content=content,
-                timeout_s=self._timeout_s,
+                timeout_s=(min(connect_s, within_s), min(silence_s, within_s)),
             )
             if isinstance(answer, NoAnswer):
                 raise OpenApiUnavailableError("unreachable", answer.reason)
@@ -127,3 +130,5 @@ def _read(path: Path, most: int) -> bytes:
     except OSError as error:
         # Its own words hold the path.
         raise MediaNotUploadedError(f"cannot read it: {error.strerror}") from None
+    except ValueError:
+        raise MediaNotUploadedError("cannot read it: no file has such a name") from None

@@ -298,7 +298,8 @@ class Answering:
             return silent
         if self._bots.of(envelope).settings.reply_at_sender:
             replies = addressed(replies, envelope)
-        replies = self._uploading.ready(replies, envelope)
+        spare_s = self._delivery.spare_s(envelope)
+        replies = self._uploading.ready(replies, envelope, spare_s=spare_s)
         answer = self._sealer.seal_text(replies_to_json(replies))
         self._store.keep_answer(claim.lease, answer, agent_steps(agent_s, "answered"))
         if claim.rerun:

@@ -74,10 +74,11 @@ def test_a_file_is_read_from_its_path(uploads, api, server, tmp_path):
     ("media", "reason"),
     [
         (File(path=SECRET_PATH), "cannot read it: No such file"),
+        (File(path="/srv/salaries\0.pdf"), "cannot read it: no file has such a name"),
         (Audio(data=b"x" * (2 * MEGABYTE + 1), name="a.amr", duration_s=1), "more than 2 MB"),
         (Image(data=b"x" * (20 * MEGABYTE + 1)), "more than 20 MB"),
     ],
-    ids=["missing", "voice", "image"],
+    ids=["missing", "nul", "voice", "image"],
 )
 def test_what_dingtalk_would_not_take_is_not_sent(uploads, api, server, media: Media, reason):
     with pytest.raises(MediaNotUploadedError, match=reason) as caught:
@@ -122,6 +123,14 @@ def test_what_goes_wrong_is_told_without_the_token(uploads, api, server, caplog,
 
     assert TOKEN not in f"{caught.value} {caught.value!r} {caught.value.__cause__}"
     assert TOKEN not in str(caught.value.__context__)
+
+
+def test_an_upload_that_is_not_answered_ends_in_time(uploads, api, server):
+    """The fixture would wait for a minute."""
+    server.answers_at(_path("file"), Told(hangs=True))
+
+    with pytest.raises(OpenApiUnavailableError, match="no answer within the time limit"):
+        uploads.upload(api, File(data=b"x", name="a.pdf"), within_s=0.5)
 
 
 def test_a_token_that_is_not_valid_any_more_is_renewed_once(uploads, api, server):

@@ -154,7 +154,7 @@ class RecordingUploads:
         self.answers: list[Exception] = []
         self.at_upload: Callable[[], object] = lambda: None
 
-    def upload(self, api: Any, media: Media) -> str:
+    def upload(self, api: Any, media: Media, *, within_s: float) -> str:
         self.at_upload()
         if self.answers:
             raise self.answers.pop(0)
