@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Protocol
 
-from contract.pushes import PUSHES, CardAction, OrgEvent, Push, PushError
+from contract.pushes import PUSHES, CardAction, OrgEvent, Push
 from contract.sealing import Sealer, SealError
 from dingwire.cards import Cards
 from dingwire.errors import OpenApiError, OpenApiThrottledError
@@ -169,12 +169,13 @@ class PushWork:
         try:
             kept = self._sealer.unseal_text(claim.answer) if claim.answer else None
             push = model.from_wire(self._sealer.unseal(claim.envelope.get("push", {})))
+            update = None if kept is None else CardUpdate.from_json(kept)
         except SealError as error:
             return self._leave(claim, str(error))
-        except PushError as error:
+        except ValueError as error:  # a PushError, or what a later release has kept
             return self._failed(claim, str(error))
-        if kept is not None:  # the handler has run
-            return self._update(claim, push, CardUpdate.model_validate_json(kept))
+        if update is not None:  # the handler has run
+            return self._update(claim, push, update)
         if claim.takeovers >= _MAX_TAKEOVERS:
             return self._failed(claim, f"its worker died {claim.takeovers} times")
         return self._handle(claim, push, runner)

@@ -1,8 +1,9 @@
 """Card buttons and events: run once, updated until it works, taken over from the dead."""
 
 import json
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import pytest
@@ -255,6 +256,28 @@ def test_a_card_that_cannot_be_updated_now_is_updated_later_by_what_was_kept(pla
     assert (last.state, last.facts["outcome"]) == (FinalState.SUCCESS, "card updated")
     assert len(place.calls) == 1
     assert [body["cardData"]["cardParamMap"] for body in place.api.bodies] == [{"a": SECRET}]
+
+
+@pytest.mark.parametrize(
+    ("kept", "state"),
+    [
+        ('{"params": {"a": "1"}, "of_a_later_release": 1}', FinalState.SUCCESS),
+        (f'{{"params": "{SECRET}"}}', FinalState.FAILURE),
+    ],
+)
+def test_what_a_later_release_kept_is_read_or_the_end(place, tmp_path, kept, state):
+    """Never taken by one worker after the other."""
+    place.api.errors = [OpenApiUnavailableError("http 500", "busy")]
+    place.handle(action(), lambda action: {"a": "1"})
+    with closing(sqlite3.connect(tmp_path / "store.db")) as connection, connection:
+        connection.execute("UPDATE dingtalk_messages SET answer = ?", (json.dumps(kept),))
+    place.clock.advance(2)
+
+    outcome = place.handle(action(), print)
+
+    assert outcome.state is state
+    assert SECRET not in outcome.detail
+    assert len(place.calls) == 1
 
 
 def test_a_card_that_dingtalk_refuses_to_update_is_a_failure(place):
