@@ -1,28 +1,24 @@
-"""One message from its task to its end: claim, think, keep, send, finish.
+"""One message from its task to its end: claim, decide, keep, deliver, finish.
 
 ``worker/tasks.py`` calls :meth:`Answering.work` for ``answer`` and for ``deliver`` alike; what is
 left to do, the store's record says: with a kept answer only delivery is left, so no failure of a
-delivery ever runs the agent again.
+delivery ever runs the agent again. What runs it is in ``worker/asking.py``.
 """
 
 import logging
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Protocol
 
-from contract.deadline import Timeliness, judge
 from contract.envelope import Envelope, EnvelopeError
 from contract.sealing import IN_CLEAR, Sealer, SealError
 from dingwire.errors import WebhookNotAllowedError
 from dingwire.messages import QUOTA_USED_UP
-from dingwire.replies import Reply, Text, replies_from_json, replies_to_json, words_of
-from worker.agents.attachment_files import AttachmentFiles
+from dingwire.replies import Reply, Text, replies_from_json, replies_to_json
 from worker.agents.base import Message
-from worker.agents.quoted_files import QuotedFiles
-from worker.agents.results import addressed, replies_of
-from worker.agents.runner import AgentCancelledError, AgentFailedError, AgentTimeoutError
+from worker.agents.runner import AgentCancelledError
+from worker.asking import Asking
 from worker.bots import Bots, UnknownBotError
 from worker.chat_commands import ChatCommands
 from worker.leases import Heartbeat
@@ -33,10 +29,10 @@ from worker.sending.delivery import Delivery
 from worker.sending.handover import Handover
 from worker.sending.late import LateReplies
 from worker.sending.resending import InDoubtError, NotSentError, Resender
-from worker.sending.uploading import Uploading
 from worker.store import Claimed, Finished, Held, LeaseLostError, Merged, Parked, Reason, Step
-from worker.story import agent_steps, beginning
+from worker.story import beginning
 from worker.thinking import Thinking, Thought
+from worker.timing import is_over
 from worker.turns import Turns
 from worker.words import CROWDED, UNSUPPORTED
 
@@ -70,7 +66,7 @@ class Answering:
         *,
         bots: Bots,
         hosts: WebhookCheck,
-        uploading: Uploading,
+        asking: Asking,
         delivery: Delivery,
         late: LateReplies,
         heartbeat: Heartbeat,
@@ -82,7 +78,6 @@ class Answering:
         handover: Handover | None,
         resender: Resender,
         thinking: Thinking,
-        files: AttachmentFiles,
         commands: ChatCommands | None = None,
         sealer: Sealer = IN_CLEAR,
         observe: Callable[[Outcome], object] = lambda _: None,
@@ -93,7 +88,7 @@ class Answering:
             store: What is remembered.
             bots: Who is written to, each with its agent.
             hosts: Where may be posted to.
-            uploading: Makes media ready to be kept.
+            asking: Runs agents.
             delivery: Posts answers.
             late: What becomes of those that are late.
             heartbeat: Keeps leases alive.
@@ -106,20 +101,17 @@ class Answering:
                 operator.
             resender: Delivers the answer of a message that an operator had run anew.
             thinking: Shows that an answer is being made.
-            files: Where the files are that agents ask for.
             commands: What the bot answers without its agent; those there are, if left out.
             sealer: Opens what listeners sealed, and seals answers.
             observe: Counts an outcome.
         """
         self._resender, self._sealer, self._observe = resender, sealer, observe
-        self._files = files
         self._commands = ChatCommands() if commands is None else commands
-        self._quoted_files = QuotedFiles(store, sealer)
         self._store, self._thinking = store, thinking
         self._turns, self._tell, self._handover = turns, tell, handover
         self._bots = bots
         self._hosts = hosts
-        self._uploading, self._delivery = uploading, delivery
+        self._asking, self._delivery = asking, delivery
         self._late = late
         self._heartbeat = heartbeat
         self._clock = clock
@@ -195,7 +187,7 @@ class Answering:
             else:
                 outcome = self._deliver_kept(claim, envelope, claim.answer, thought)
             thought.ended(outcome)
-        return _with(outcome, age_s=self._age_s(envelope))
+        return outcome.with_facts(age_s=self._age_s(envelope))
 
     def _sealed(self, claim: Claimed, error: SealError) -> Outcome:
         """Leave what we have no key for to others, as long as there is time."""
@@ -253,62 +245,27 @@ class Answering:
         if command is not None:
             outcome = self._obey(claim, envelope, command)
         elif self._is_readable(envelope):
-            outcome = self._run_agent(claim, envelope, thought)
+            outcome = self._ask(claim, envelope, thought)
         else:
             outcome = self._decline(claim, envelope)
         # An operator's second run says nothing about the queue.
-        return outcome if claim.rerun else _with(outcome, queued_s=queued_s)
+        return outcome if claim.rerun else outcome.with_facts(queued_s=queued_s)
 
-    def _run_agent(self, claim: Claimed, envelope: Envelope, thought: Thought) -> Outcome:
-        limit_s = self._timeout_s(envelope) if claim.rerun else self._limit_s(envelope)
-        self._quoted_files.note(envelope)
-        with self._files.of(envelope, within_s=limit_s) as files:
-            message = Message.of(self._quoted_files.completed(envelope), files.fetch)
-            if claim.rerun:
-                message = replace(message, deadline=None)
-            return self._ask(claim, envelope, message, limit_s, thought)
-
-    def _ask(
-        self,
-        claim: Claimed,
-        envelope: Envelope,
-        message: Message,
-        limit_s: float,
-        thought: Thought,
-    ) -> Outcome:
-        started = time.monotonic()
-        try:
-            bot = self._bots.of(envelope)
-            with thought.running(limit_s) as on_piece:
-                result = bot.runner.run(message, limit_s=limit_s, on_piece=on_piece)
-            replies = replies_of(result)
-        except AgentTimeoutError:
-            agent_s = round(time.monotonic() - started, 3)
-            steps = agent_steps(agent_s, "timeout")
-            return _with(self._overran(claim, envelope, steps), agent_s=agent_s)
-        except AgentFailedError as error:
-            agent_s = round(time.monotonic() - started, 3)
-            steps = agent_steps(agent_s, "failed")
-            return _with(self._agent_failed(claim, envelope, error, steps), agent_s=agent_s)
-        agent_s = round(time.monotonic() - started, 3)
-        if not replies:
-            silent = Outcome(FinalState.SUCCESS, facts={"outcome": "silent", "agent_s": agent_s})
-            steps = (*agent_steps(agent_s, "silent"), silent.step)
-            self._store.finish(claim.lease, FinalState.SUCCESS, steps)
-            return silent
-        if self._bots.of(envelope).settings.reply_at_sender:
-            replies = addressed(replies, envelope)
-        spare_s = self._delivery.spare_s(envelope)
-        replies = self._uploading.ready(replies, envelope, spare_s=spare_s)
-        answer = self._sealer.seal_text(replies_to_json(replies))
-        self._store.keep_answer(claim.lease, answer, agent_steps(agent_s, "answered"))
+    def _ask(self, claim: Claimed, envelope: Envelope, thought: Thought) -> Outcome:
+        ended = self._asking.ask(claim, envelope, thought)
+        if isinstance(ended, Outcome):
+            return ended
+        self._keep(claim, ended.replies, ended.steps)
         if claim.rerun:
-            outcome = self._send_after_all(claim, envelope, replies)
+            outcome = self._send_after_all(claim, envelope, ended.replies)
         else:
             expired = Reason.EXPIRED_RUNNING
-            outcome = self._deliver(claim, envelope, replies, thought, if_expired=expired)
-        text_chars = sum(len(words_of(reply)) for reply in replies)
-        return _with(outcome, agent_s=agent_s, text_chars=text_chars)
+            outcome = self._deliver(claim, envelope, ended.replies, thought, if_expired=expired)
+        return outcome.with_facts(**ended.facts)
+
+    def _keep(self, claim: Claimed, replies: Sequence[Reply], steps: Sequence[Step]) -> None:
+        answer = self._sealer.seal_text(replies_to_json(replies))
+        self._store.keep_answer(claim.lease, answer, steps)
 
     def _send_after_all(
         self, claim: Claimed, envelope: Envelope, replies: Sequence[Reply]
@@ -398,57 +355,16 @@ class Answering:
     ) -> Outcome:
         """Answer without the agent; kept and sent as every other answer."""
         replies = [Text(content=words)]
-        answer = self._sealer.seal_text(replies_to_json(replies))
-        self._store.keep_answer(claim.lease, answer, [told])
+        self._keep(claim, replies, [told])
         if claim.rerun:
             return self._send_after_all(claim, envelope, replies)
         outcome = self._delivery.deliver(claim, envelope, replies)
         if outcome.state is not FinalState.SUCCESS:
             return outcome
-        return replace(outcome, facts={**outcome.facts, "outcome": as_what})
-
-    def _limit_s(self, envelope: Envelope) -> float:
-        """A late answer is worth waiting for when it will be kept or rescued."""
-        spare_s = self._delivery.spare_s(envelope)
-        if spare_s is None or self._late.is_answer_wanted:
-            return self._timeout_s(envelope)
-        return min(self._timeout_s(envelope), max(spare_s, 0.001))
-
-    def _timeout_s(self, envelope: Envelope) -> float:
-        return self._bots.of(envelope).settings.agent_timeout_s
-
-    def _overran(self, claim: Claimed, envelope: Envelope, steps: Sequence[Step]) -> Outcome:
-        if self._is_over(envelope) and not self._late.is_answer_wanted:
-            return self._late.apply(claim, envelope, Reason.EXPIRED_RUNNING, steps=steps)
-        return self._late.keep(
-            claim,
-            Reason.AGENT_TIMEOUT,
-            state=FinalState.FAILURE,
-            detail=f"no reply within {self._timeout_s(envelope):g} s",
-            steps=steps,
-        )
-
-    def _agent_failed(
-        self, claim: Claimed, envelope: Envelope, error: AgentFailedError, steps: Sequence[Step]
-    ) -> Outcome:
-        logger.error(
-            "agent failed: %s\n%s",
-            error.detail,
-            error.frames,
-            extra={"action": "agent_failed", "message_id": envelope.message_id},
-        )
-        return self._late.keep(
-            claim,
-            Reason.AGENT_FAILED,
-            state=FinalState.FAILURE,
-            detail=error.detail,
-            steps=steps,
-        )
+        return outcome.with_facts(outcome=as_what)
 
     def _is_over(self, envelope: Envelope) -> bool:
-        offset = timedelta(seconds=envelope.clock_offset_s)
-        verdict = judge(self._clock(), deadline=envelope.deadline, clock_offset=offset)
-        return verdict is Timeliness.EXPIRED
+        return is_over(envelope, self._clock())
 
     def _age_s(self, envelope: Envelope) -> float:
         return round((self._clock() - envelope.received_at).total_seconds(), 3)
@@ -456,10 +372,6 @@ class Answering:
     def _say(self, outcome: Outcome, task_id: str, data: dict[str, Any]) -> None:
         self._observe(outcome)
         _log(outcome, task_id, data)
-
-
-def _with(outcome: Outcome, **facts: Any) -> Outcome:
-    return replace(outcome, facts={**outcome.facts, **facts})
 
 
 _LEVELS = {FinalState.FAILURE: logging.ERROR, FinalState.FLAGGED: logging.WARNING}

@@ -1,8 +1,8 @@
 """How the work on a message ended, in the words Flower, the store and the log share."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 from worker.store.base import Reason, Step
 
@@ -71,6 +71,10 @@ class Outcome:
         if self.is_paced:
             return Step("paced", self.summary())
         return Step("retried" if self.retry_in_s is not None else "finished", self.summary())
+
+    def with_facts(self, **facts: Any) -> Self:
+        """Return it with more facts, or others in place of those it has."""
+        return replace(self, facts={**self.facts, **facts})
 
     def summary(self) -> dict[str, Any]:
         """Return what Flower shows as the result: facts and reasons, nothing anybody wrote."""

@@ -125,7 +125,7 @@ class PushWork:
         )
         outcome = self._claimed(model, claim, runner, unknown)
         if not outcome.duplicate:
-            outcome = replace(outcome, facts={**outcome.facts, **self._age(record["push"])})
+            outcome = outcome.with_facts(**self._age(record["push"]))
         self._observe(model.task, outcome)
         _log(model, outcome, task_id, record)
         return outcome
@@ -211,7 +211,7 @@ class PushWork:
         self._store.keep_answer(claim.lease, kept, handled)
         # What was tried before, with another key, are no attempts of the update.
         outcome = self._update(replace(claim, attempts=0), push, update)
-        return replace(outcome, facts={**outcome.facts, **_handler_s(handled)})
+        return outcome.with_facts(**_handler_s(handled))
 
     def _update(self, claim: Claimed, push: Push, update: CardUpdate) -> Outcome:
         assert isinstance(push, CardAction)  # noqa: S101, of an event no update is kept

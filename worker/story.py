@@ -1,6 +1,6 @@
 """The steps of a message's story that a worker tells; see :class:`worker.store.Step`.
 
-Used by ``worker/answering.py``; read by ``celery -A worker trace``.
+Used by ``worker/answering.py`` and ``worker/asking.py``; read by ``celery -A worker trace``.
 """
 
 from datetime import datetime

@@ -20,6 +20,7 @@ from dingwire.webhook import WebhookClient, WebhookHosts
 from worker.agents.attachment_files import AttachmentFiles
 from worker.agents.runner import AgentRunner
 from worker.answering import Answering
+from worker.asking import Asking
 from worker.bots import Bots
 from worker.denials import Denials
 from worker.handlers import Handlers, load_handlers
@@ -200,11 +201,20 @@ def build(
 
     files = AttachmentFiles(settings.data_dir, source_of=media_source)
     files.sweep()
+    asking = Asking(
+        store,
+        bots=bots,
+        uploading=Uploading(Uploads(), bots.openapi_of),
+        late=late,
+        files=files,
+        clock=clock,
+        sealer=sealer,
+    )
     answering = Answering(
         store,
         bots=bots,
         hosts=hosts,
-        uploading=Uploading(Uploads(), bots.openapi_of),
+        asking=asking,
         delivery=delivery,
         late=late,
         heartbeat=heartbeat,
@@ -215,7 +225,6 @@ def build(
         tell=tell,
         handover=handover if settings.hands_over else None,
         resender=resender,
-        files=files,
         thinking=thinking,
         sealer=sealer,
         observe=metrics.observe,

@@ -1,7 +1,7 @@
 """The files of the attachments that agents ask for, and their end.
 
 Each message has a folder of its own, made when the first file is asked for and removed when the
-message is finished, however that was (``worker/answering.py``). A process that was killed leaves
+message is finished, however that was (``worker/asking.py``). A process that was killed leaves
 its folders behind; another one's start finds that nobody holds them, and removes them.
 """
 

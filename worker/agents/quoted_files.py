@@ -1,6 +1,6 @@
 """The codes of files that are quoted later: DingTalk mostly leaves them out of a quote.
 
-``worker/answering.py`` has the codes of each message noted in the store, sealed if there is a key,
+``worker/asking.py`` has the codes of each message noted in the store, sealed if there is a key,
 under its bot, conversation and id; whoever quotes it there within a day gets the files.
 """
 

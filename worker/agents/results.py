@@ -1,6 +1,6 @@
 """What an agent returned, as the replies it stands for.
 
-Called by ``worker/answering.py``, which keeps and sends them.
+Called by ``worker/asking.py``.
 """
 
 from collections.abc import Sequence

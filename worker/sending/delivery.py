@@ -9,11 +9,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Any
 
-from contract.deadline import Timeliness, judge
+from contract.deadline import Timeliness
 from contract.envelope import Envelope
 from dingwire.errors import (
     OpenApiError,
@@ -34,6 +34,7 @@ from worker.sending.late import LateReplies
 from worker.sending.pacing import paced_s
 from worker.sending.parts import parts_of, uuid_of
 from worker.store import Claimed, LeaseLostError, Limit, Reason, Step
+from worker.timing import judged, spare_s
 from worker.words import LATE, Language
 
 __all__ = ["Delivery"]
@@ -202,18 +203,10 @@ class Delivery:
 
     def spare_s(self, envelope: Envelope) -> float | None:
         """Seconds left until the deadline; negative after it, None without one."""
-        if envelope.deadline is None:
-            return None
-        now = self._clock() + timedelta(seconds=envelope.clock_offset_s)
-        return round((envelope.deadline - now).total_seconds(), 3)
+        return spare_s(envelope, self._clock())
 
     def _judge(self, envelope: Envelope) -> Timeliness:
-        return judge(
-            self._clock(),
-            deadline=envelope.deadline,
-            promise_at=envelope.promise_at,
-            clock_offset=timedelta(seconds=envelope.clock_offset_s),
-        )
+        return judged(envelope, self._clock())
 
     def _failed(
         self,

@@ -1,6 +1,7 @@
 """What becomes of a reply that cannot go out by its webhook: dropped, flagged or rescued.
 
-Called by ``worker/answering.py`` and ``worker/sending/delivery.py``; ``LATE_POLICY`` decides.
+Called by ``worker/answering.py``, ``worker/asking.py`` and ``worker/sending/delivery.py``;
+``LATE_POLICY`` decides.
 """
 
 import logging

@@ -6,11 +6,10 @@ operator had made anew. It runs no agent, and decides nothing about the message'
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Any, Protocol
 
-from contract.deadline import Timeliness, judge
 from contract.envelope import Envelope
 from contract.sealing import Sealer, SealError
 from dingwire.errors import OpenApiError, WebhookError
@@ -19,6 +18,7 @@ from worker.sending.carrying import About, Carrier, Route
 from worker.sending.handover import mark_of
 from worker.sending.parts import parts_of, uuid_of
 from worker.store import Lease, Limit, Step
+from worker.timing import is_over
 
 __all__ = ["InDoubtError", "NotSentError", "Resender", "RouteStore", "Sent"]
 
@@ -225,7 +225,7 @@ class Resender:
         tried = None
         if envelope.session_webhook is None:
             passed.append("it came without a webhook")
-        elif self._is_over(envelope):
+        elif is_over(envelope, self._clock()):
             passed.append("its own webhook is over")
         else:
             tried = envelope.session_webhook
@@ -276,8 +276,3 @@ class Resender:
             return Route.PROACTIVE
 
         return _Way("a proactive message", post)
-
-    def _is_over(self, envelope: Envelope) -> bool:
-        offset = timedelta(seconds=envelope.clock_offset_s)
-        verdict = judge(self._clock(), deadline=envelope.deadline, clock_offset=offset)
-        return verdict is Timeliness.EXPIRED

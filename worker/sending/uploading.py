@@ -1,6 +1,6 @@
 """Uploads what an answer holds before the answer is kept, so that any worker can send it.
 
-Called by ``worker/answering.py``. What cannot be uploaded, or not in time, is no reason to lose an
+Called by ``worker/asking.py``. What cannot be uploaded, or not in time, is no reason to lose an
 answer: it becomes what is closest to it, and a line in the log.
 """
 

@@ -7,9 +7,9 @@ it finishes the same card, or sends the answer without it.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from contract.deadline import Timeliness, judge
+from contract.deadline import Timeliness
 from contract.envelope import Envelope
 from dingwire.replies import Markdown, Reply, Text
 from worker.leases import Heartbeat
@@ -18,6 +18,7 @@ from worker.patience import PatientStore
 from worker.sending.parts import parts_of
 from worker.store import Claimed, Step
 from worker.thinking.card import AnswerCard
+from worker.timing import judged, spare_s
 
 __all__ = ["CardDelivery"]
 
@@ -69,12 +70,7 @@ class CardDelivery:
             return self._finished(claim, envelope, time.monotonic() - started)
 
     def _finished(self, claim: Claimed, envelope: Envelope, post_s: float) -> Outcome:
-        verdict = judge(
-            self._clock(),
-            deadline=envelope.deadline,
-            promise_at=envelope.promise_at,
-            clock_offset=timedelta(seconds=envelope.clock_offset_s),
-        )
+        verdict = judged(envelope, self._clock())
         # A card needs no webhook, so it is answered all the same when that is over.
         is_over = verdict is Timeliness.EXPIRED
         state = FinalState.RESCUED if is_over else FinalState.SUCCESS
@@ -84,20 +80,14 @@ class CardDelivery:
             "parts": 1,
             "route": "card",
             "post_s": round(post_s, 3),
-            "spare_s": self._spare_s(envelope),
+            "spare_s": spare_s(envelope, self._clock()),
         }
         outcome = Outcome(state, facts={k: v for k, v in facts.items() if v is not None})
         self._store.finish(claim.lease, state, [outcome.step])
         return outcome
 
     def _limit_s(self, envelope: Envelope) -> float:
-        spare_s = self._spare_s(envelope)
-        if spare_s is None or spare_s <= 0:
+        left_s = spare_s(envelope, self._clock())
+        if left_s is None or left_s <= 0:
             return _FINISH_S
-        return min(_FINISH_S, max(1.0, spare_s - _LEFT_S))
-
-    def _spare_s(self, envelope: Envelope) -> float | None:
-        if envelope.deadline is None:
-            return None
-        now = self._clock() + timedelta(seconds=envelope.clock_offset_s)
-        return round((envelope.deadline - now).total_seconds(), 3)
+        return min(_FINISH_S, max(1.0, left_s - _LEFT_S))

@@ -21,6 +21,7 @@ from dingwire.webhook import WebhookHosts
 from worker.agents.attachment_files import AttachmentFiles, Source
 from worker.agents.runner import AgentRunner
 from worker.answering import Answering
+from worker.asking import Asking
 from worker.bots import BotParts, Bots, Runner
 from worker.leases import Heartbeat
 from worker.outcome import Outcome
@@ -268,11 +269,21 @@ class Desk:
             heartbeat=heartbeat,
             delivery=CardDelivery(store, heartbeat=heartbeat, clock=self.clock),
         )
+        bots = bots or Bots([bot], default=bot)
+        asking = Asking(
+            store,
+            bots=bots,
+            uploading=Uploading(self.uploads, lambda _: uploads_api),
+            late=late,
+            files=AttachmentFiles(self.file.parent, lambda _: source),
+            clock=self.clock,
+            sealer=sealer,
+        )
         return Answering(
             store,
-            bots=bots or Bots([bot], default=bot),
+            bots=bots,
             hosts=WebhookHosts.parse(hosts),
-            uploading=Uploading(self.uploads, lambda _: uploads_api),
+            asking=asking,
             delivery=delivery,
             late=late,
             heartbeat=heartbeat,
@@ -283,7 +294,6 @@ class Desk:
             tell=tell,
             handover=handover if hands_over else None,
             resender=resender,
-            files=AttachmentFiles(self.file.parent, lambda _: source),
             thinking=seen,
             sealer=sealer,
             observe=self.outcomes.append,
