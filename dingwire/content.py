@@ -27,8 +27,8 @@ _MEDIA = {
 _WORDS = ("recognition", "text", "content", "markdown", "title", "summary", "quoteContent")
 _ITEM_WORDS = ("text", "content", "emoji", "emojiName", "name", "recognition")
 
-# No recording is shorter than a second, and none lasts a quarter of an hour: docs/protocol.md.
-_LEAST_MS = 1000
+# Of a video, what is below is seconds: nobody films for less than one, or for a quarter of an hour.
+_LEAST_VIDEO_MS = 1000
 _LONGEST_MS = 24 * 3600 * 1000
 _LARGEST = 2**53
 
@@ -98,7 +98,7 @@ def read_media(kind: str, fields: dict[str, Any]) -> list[Media]:
     """Return the one medium that ``fields`` describe, or none; ``kind`` is empty for unknown."""
     code = first_text(fields, "downloadCode", "pictureDownloadCode")
     name = first_text(fields, "fileName")
-    duration_ms = _duration_ms(fields.get("duration"))
+    duration_ms = _duration_ms(fields.get("duration"), kind)
     if not code and not (kind and (name or duration_ms)):
         return []
     video = first_text(fields, "videoType").strip().lower()
@@ -130,12 +130,12 @@ def _size(value: object) -> int | None:
     return size if size is not None and 0 <= size < _LARGEST else None
 
 
-def _duration_ms(value: object) -> int | None:
-    """Return milliseconds; what is too small for that is seconds, as one sample has it."""
+def _duration_ms(value: object, kind: str) -> int | None:
+    """Return milliseconds; of a video, what is too small for that is seconds, as in one sample."""
     told = whole_number(value)
     if told is None or told <= 0:
         return None
-    ms = told if told >= _LEAST_MS else told * 1000
+    ms = told * 1000 if kind == "video" and told < _LEAST_VIDEO_MS else told
     return ms if ms <= _LONGEST_MS else None
 
 

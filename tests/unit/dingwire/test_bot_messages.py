@@ -140,6 +140,22 @@ def test_an_empty_payload_is_an_empty_message():
     assert parse_bot_message({}) == BotMessage()
 
 
+@pytest.mark.parametrize(
+    ("kind", "told", "duration_ms"),
+    [
+        ("audio", 900, 900), ("audio", "900", 900), ("audio", 4000, 4000), ("audio", 1, 1),
+        ("file", 900, 900), ("video", "5", 5000), ("video", 999, 999_000), ("video", 1000, 1000),
+        ("video", 0, None), ("audio", -1, None), ("audio", 10**12, None),
+    ],
+)  # fmt: skip
+def test_only_a_video_may_tell_its_length_in_seconds(kind, told, duration_ms):
+    content = {"downloadCode": "codeA", "duration": told}
+
+    message = parse_bot_message({"msgtype": kind, "content": content})
+
+    assert [each.duration_ms for each in message.media] == [duration_ms]
+
+
 FIELDS = [
     "msgtype", "msgId", "conversationId", "conversationType", "conversationTitle", "senderId",
     "senderStaffId", "senderNick", "robotCode", "sessionWebhook", "sessionWebhookExpiredTime",
