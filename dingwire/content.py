@@ -142,7 +142,7 @@ def _duration_ms(value: object, kind: str) -> int | None:
 def _rich_text(items: object, bot_id: str, *, is_mentioned: bool) -> Content:
     if not isinstance(items, list):
         return Content(text(items))
-    reader = _RichText(bot_id)
+    reader = _RichText(bot_id, is_mentioned=is_mentioned)
     for item in items:
         reader.read(item)
     result = reader.result
@@ -191,12 +191,12 @@ def _record_line(entry: object, into: Content) -> str:
 class _RichText:
     """Joins the items of one richText message."""
 
-    def __init__(self, bot_id: str) -> None:
+    def __init__(self, bot_id: str, *, is_mentioned: bool) -> None:
         self.result = Content()
         self.pieces = list[str]()  # joined at the end: there may be as many as fit into a frame
         self.unread = list[Any]()
         self.has_mention = False
-        self._bot_id = bot_id
+        self._bot_id, self._is_mentioned = bot_id, is_mentioned
 
     def read(self, item: object) -> None:
         """Read one item; inside a quote the same ones are spelled msgType and content."""
@@ -216,8 +216,8 @@ class _RichText:
 
     def _mention(self, name: str, identity: str) -> None:
         # The first of a message is how the bot was called, as a text message has it cut out.
-        is_bot = identity == self._bot_id if identity and self._bot_id else False
         is_call = not self.has_mention and not "".join(self.pieces).strip()
+        is_bot = identity == self._bot_id if identity else is_call and self._is_mentioned
         self.has_mention = True
         if not (is_bot or is_call):
             self.pieces.append(f"@{name.removeprefix('@')}" if name else "")

@@ -93,7 +93,13 @@ def _either(payload: dict[str, Any], *names: str) -> object:
 def _mentioned(payload: dict[str, Any], content: Content) -> tuple[AtUser, ...]:
     """Return who is in ``atUsers``, by the names that only the items of a richText tell."""
     bot_id, users = text(payload.get("chatbotUserId")), payload.get("atUsers")
-    named = {each.staff_id or each.dingtalk_id: each for each in content.mentioned}
+    named, others = dict[str, AtUser](), list[AtUser]()
+    for each in content.mentioned:
+        identity = each.staff_id or each.dingtalk_id or (bot_id if each.is_bot else "")
+        if identity:
+            named[identity] = each
+        else:  # a name alone is nobody's in the list
+            others.append(each)
     found = list[AtUser]()
     for user in users if isinstance(users, list) else ():
         fields = json_object(user)
@@ -109,4 +115,4 @@ def _mentioned(payload: dict[str, Any], content: Content) -> tuple[AtUser, ...]:
                 is_bot=bool(bot_id) and dingtalk_id == bot_id,
             )
         )
-    return (*found, *named.values())
+    return (*found, *named.values(), *others)

@@ -156,6 +156,46 @@ def test_only_a_video_may_tell_its_length_in_seconds(kind, told, duration_ms):
     assert [each.duration_ms for each in message.media] == [duration_ms]
 
 
+def test_a_name_without_an_id_is_given_to_nobody_else():
+    items = [
+        {"type": "text", "text": "ask "},
+        {"type": "at", "atName": "Carol"},
+        {"type": "at", "atName": "Dave"},
+    ]
+    message = parse_bot_message(
+        {
+            "msgtype": "richText",
+            "content": {"richText": items},
+            "chatbotUserId": "$:bot",
+            "isInAtList": True,
+            "atUsers": [{"dingtalkId": "$:bot"}, {"dingtalkId": "$:carol"}],
+        }
+    )
+
+    assert message.text == "ask @Carol@Dave"
+    assert [(each.dingtalk_id, each.name) for each in message.mentioned] == [
+        ("$:bot", ""), ("$:carol", ""), ("", "Carol"), ("", "Dave"),
+    ]  # fmt: skip
+
+
+def test_a_bot_that_is_called_by_name_alone_is_the_one_in_the_list():
+    items = [{"type": "at", "atName": "Helper"}, {"type": "text", "text": " hello"}]
+    message = parse_bot_message(
+        {
+            "msgtype": "richText",
+            "content": {"richText": items},
+            "chatbotUserId": "$:bot",
+            "isInAtList": True,
+            "atUsers": [{"dingtalkId": "$:carol"}, {"dingtalkId": "$:bot"}],
+        }
+    )
+
+    assert message.text == "hello"
+    assert [(each.dingtalk_id, each.name, each.is_bot) for each in message.mentioned] == [
+        ("$:carol", "", False), ("$:bot", "Helper", True),
+    ]  # fmt: skip
+
+
 FIELDS = [
     "msgtype", "msgId", "conversationId", "conversationType", "conversationTitle", "senderId",
     "senderStaffId", "senderNick", "robotCode", "sessionWebhook", "sessionWebhookExpiredTime",
