@@ -44,7 +44,7 @@ def tables(value: object) -> object:
         return value
     try:
         return json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ValueError("not JSON: write [{...}, {...}], with the keys of the TOML") from None
 
 

@@ -113,6 +113,25 @@ def test_the_bot_of_the_variables_comes_first_and_no_table_overrides_it(toml, mo
     assert [bot.agent_timeout_s for bot in bots] == [9, 9, 7]
 
 
+def test_the_lists_of_groups_hold_for_every_bot_without_its_own(monkeypatch):
+    own = {"cid2": {"allowed_users": ["bob"]}}
+    monkeypatch.setenv("DINGTALK_GROUPS", json.dumps({"cid1": {"allowed_users": ["alice"]}}))
+    tables = [
+        {"client_id": "ding1", "client_secret": "hunter1"},
+        {"client_id": "ding2", "client_secret": "hunter2", "groups": own},
+    ]
+    monkeypatch.setenv("DINGTALK_BOTS", json.dumps(tables))
+
+    first, second = ListenerSettings.load().of_bots
+
+    assert {name: group.allowed_users for name, group in first.groups.items()} == {
+        "cid1": ("alice",)
+    }
+    assert {name: group.allowed_users for name, group in second.groups.items()} == {
+        "cid2": ("bob",)
+    }
+
+
 def test_tables_may_stand_in_a_variable_where_there_is_no_file(monkeypatch):
     tables = [{"client_id": "dinghelp", "client_secret_env": "HELP_SECRET", "allowed_users": "a,b"}]
     monkeypatch.setenv("DINGTALK_BOTS", json.dumps(tables))
@@ -208,7 +227,9 @@ def test_half_of_the_first_bot_is_no_bot(toml, monkeypatch):
     assert line == "DINGTALK_CLIENT_SECRET: belongs to DINGTALK_CLIENT_ID, which is not set"
 
 
-@pytest.mark.parametrize("value", ["hunter2", '{"client_id": "hunter2"}', '["hunter2"]'])
+@pytest.mark.parametrize(
+    "value", ["hunter2", '{"client_id": "hunter2"}', '["hunter2"]', "[" * 100_000]
+)
 def test_a_variable_that_holds_no_tables_is_refused(monkeypatch, value):
     monkeypatch.setenv("DINGTALK_BOTS", value)
     (line,) = refused()
