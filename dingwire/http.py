@@ -54,9 +54,15 @@ class NoAnswer:
     may_have_arrived: bool
 
 
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """See none: one that is not followed would be read to its end all the same."""
+        return None
+
+
 def new_session(user_agent: str, *, connections: int = 64) -> requests.Session:
     """Return a keep-alive session for ``connections`` threads; build it after a fork."""
-    session = requests.Session()
+    session = _Session()
     session.headers["User-Agent"] = user_agent
     # Proxies of the environment stay in use; an auth of our own keeps ~/.netrc out.
     session.auth = _no_auth

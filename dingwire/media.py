@@ -21,6 +21,7 @@ from requests.utils import select_proxy
 
 from dingwire.errors import (
     MediaError,
+    MediaNotAllowedError,
     MediaRefusedError,
     MediaTooLargeError,
     MediaUnavailableError,
@@ -166,7 +167,7 @@ class MediaClient:
                 if response.status_code not in _REDIRECTS:
                     yield response
                     return
-                url = urljoin(url, response.headers.get("Location", ""))
+                url = _moved(url, response.headers.get("Location", ""))
         raise MediaUnavailableError(f"it was moved more than {MAX_REDIRECTS} times")
 
     def _get(
@@ -251,6 +252,13 @@ class MediaClient:
         if left_s <= 0:
             raise MediaUnavailableError("it did not come in time")
         return left_s
+
+
+def _moved(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError:  # its text shows the address
+        raise MediaNotAllowedError("it was moved to an address that cannot be read") from None
 
 
 def _write(path: Path, head: bytes, pieces: Iterator[bytes]) -> None:

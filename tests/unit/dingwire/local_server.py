@@ -14,7 +14,8 @@ from typing import Any
 class Told:
     """One answer. ``body`` is sent as JSON unless it is text or bytes.
 
-    ``breaks_off`` ends the connection in the middle of it, ``chunked`` tells no length.
+    ``breaks_off`` ends the connection in the middle of it, ``stalls`` keeps it without another
+    word, ``chunked`` tells no length.
     """
 
     status: int = 200
@@ -23,6 +24,7 @@ class Told:
     hangs: bool = False
     hangs_up: bool = False
     breaks_off: bool = False
+    stalls: bool = False
     chunked: bool = False
 
 
@@ -84,8 +86,11 @@ class LocalServer:
                 else:
                     self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
-                self.wfile.write(content[: len(content) // 2] if told.breaks_off else content)
-                self.close_connection |= told.breaks_off
+                is_cut = told.breaks_off or told.stalls
+                self.wfile.write(content[: len(content) // 2] if is_cut else content)
+                if told.stalls:
+                    server.released.wait(30)
+                self.close_connection |= is_cut
 
             def content(self, body: Any) -> bytes:
                 if isinstance(body, bytes):

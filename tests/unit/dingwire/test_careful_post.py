@@ -13,7 +13,7 @@ import requests
 
 from dingwire.http import Answer, NoAnswer, is_loopback, new_session, post_json
 from tests.servers import free_port
-from tests.unit.dingwire.local_server import LocalServer, Told
+from tests.unit.dingwire.local_server import LocalServer, Told, running
 
 SECRET = "0123456789abcdef"
 
@@ -120,3 +120,14 @@ def test_a_session_keeps_no_cookie(server: LocalServer):
         post_json(session, server.url, {}, timeout_s=5)
 
         assert requests.utils.dict_from_cookiejar(session.cookies) == {}
+
+
+def test_a_redirect_is_an_answer_wherever_it_leads():
+    """Also to what is no address: whoever asked for it to be posted gets an answer."""
+    with running() as server:
+        server.default = Told(302, {"x": 1}, {"Location": "http://[nowhere"})
+
+        answer = post(server.url)
+
+    assert isinstance(answer, Answer)
+    assert (answer.status, answer.body) == (302, {"x": 1})

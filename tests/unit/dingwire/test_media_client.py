@@ -198,6 +198,15 @@ def test_it_is_followed_where_it_was_moved_to(storage, tmp_path):
     assert fetch(client(storage), tmp_path).read_bytes() == PNG
 
 
+def test_what_a_redirect_says_itself_is_not_read(storage, tmp_path):
+    """It has no end, for all we know, and nobody asked for it."""
+    moved = {"Location": "/picture?Signature=private"}
+    storage.answers_at("/moved", Told(302, PNG, moved, stalls=True))
+    storage.answers_at(DOWNLOAD_PATH, Told(body={"downloadUrl": f"{storage.url}/moved"}))
+
+    assert fetch(client(storage), tmp_path).read_bytes() == PNG
+
+
 def test_it_is_not_followed_for_ever(storage, tmp_path):
     storage.answers_at("/moved", Told(302, "", {"Location": "/moved"}))
     storage.answers_at(DOWNLOAD_PATH, Told(body={"downloadUrl": f"{storage.url}/moved"}))
@@ -207,7 +216,8 @@ def test_it_is_not_followed_for_ever(storage, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "location", ["http://127.0.0.1:{port}/x", "http://localhost/x", "file:///x"]
+    "location",
+    ["http://127.0.0.1:{port}/x", "http://localhost/x", "file:///x", "http://[private", "//[x]y/"],
 )
 def test_it_is_not_followed_to_where_we_do_not_fetch_from(storage, tmp_path, location):
     with running() as other:
