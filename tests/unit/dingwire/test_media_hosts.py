@@ -147,7 +147,7 @@ def test_an_entry_that_is_no_host_is_named(entry):
         ("255.255.255.255", False), ("::1", False), ("::", False), ("fe80::1%eth0", False),
         ("fc00::1", False), ("::ffff:127.0.0.1", False), ("::ffff:8.8.8.8", True),
         ("64:ff9b::7f00:1", False), ("64:ff9b::808:808", True), ("2002:7f00:1::", False),
-        ("ff02::1", False),
+        ("ff02::1", False), ("fec0::1", False), ("::7f00:1", False),
     ],
 )  # fmt: skip
 def test_an_address_is_public_or_not(address, public):
