@@ -96,8 +96,11 @@ class AttachmentFiles:
     def sweep(self) -> int:
         """Remove what processes left behind that were killed; return how many folders."""
         root = self._data_dir.absolute() / _FOLDER
-        removed = 0
-        for folder in root.iterdir() if root.is_dir() else ():
+        removed, folders = 0, list[Path]()
+        # Of another user's folder nothing is known, and nothing is ours to remove.
+        with contextlib.suppress(OSError):
+            folders = list(root.iterdir())
+        for folder in folders:
             if _is_abandoned(folder):
                 shutil.rmtree(folder, ignore_errors=True)
                 removed += 1

@@ -1,5 +1,6 @@
 """Where files are while an agent has them, and that nothing of them stays."""
 
+import errno
 import logging
 import os
 import stat
@@ -211,3 +212,15 @@ def test_a_link_is_not_followed_by_the_sweep(tmp_path):
 
     assert files(tmp_path, None).sweep() == 0
     assert (elsewhere / "kept").exists()
+
+
+def test_a_folder_that_cannot_be_looked_into_is_no_obstacle(tmp_path, monkeypatch):
+    """Made by another user, say, as whom a worker was run once."""
+    (tmp_path / "attachments").mkdir()
+
+    def refuse(path):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refuse)  # root may look into everything
+
+    assert files(tmp_path, None).sweep() == 0
