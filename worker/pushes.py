@@ -78,7 +78,7 @@ class PushWork:
         clock: Callable[[], datetime],
         owner: str,
         lease_s: float,
-        limit_s: float,
+        limit_s: Callable[[Push], float],
         sealer: Sealer,
         observe: Callable[[str, Outcome], object] = lambda kind, outcome: None,
     ) -> None:
@@ -93,7 +93,7 @@ class PushWork:
             clock: Ours, aware UTC.
             owner: Names this process in logs.
             lease_s: Life of a lease without renewal.
-            limit_s: Longest one call of a handler may take.
+            limit_s: Longest one call of a push's handler may take.
             sealer: Opens what listeners sealed, and seals card updates.
             observe: Counts how the work on a task of this name ended.
         """
@@ -187,13 +187,13 @@ class PushWork:
         return self._again(claim, detail, _LEFT_TO_OTHERS_S)
 
     def _handle(self, claim: Claimed, push: Push, runner: Runner) -> Outcome:
-        started = time.monotonic()
+        started, limit_s = time.monotonic(), self._limit_s(push)
         try:
-            result = runner.run(push, limit_s=self._limit_s)
+            result = runner.run(push, limit_s=limit_s)
             update = card_update_of(result) if isinstance(push, CardAction) else None
         except AgentTimeoutError:
             handled = _handled(started, "timeout")
-            detail = f"the handler did not return within {self._limit_s:g} s"
+            detail = f"the handler did not return within {limit_s:g} s"
             return self._failed(claim, detail, handled)
         except AgentFailedError as error:
             handled = _handled(started, "failed")

@@ -237,7 +237,7 @@ def build(
         clock=clock,
         owner=owner,
         lease_s=settings.lease_s,
-        limit_s=settings.agent_timeout_s,
+        limit_s=lambda push: bots.of_app(push.client_id).settings.agent_timeout_s,
         sealer=sealer,
         observe=metrics.pushed,
     )

@@ -88,7 +88,7 @@ class Place:
             clock=self.clock,
             owner="worker1",
             lease_s=LEASE_S,
-            limit_s=60,
+            limit_s=lambda push: 60,
             sealer=sealer,
             observe=lambda task, outcome: self.counted.append((task, outcome.state)),
         )
