@@ -38,6 +38,8 @@ _SLOWEST_S = 15.0
 _FAILURES_IN_A_ROW = 3
 # Before each attempt to finish; the sender waits for them.
 _FINISH_AFTER_S = (0.0, 0.5, 1.5)
+# A call gives up after so long without an answer.
+_CALL_S = 13.0
 # Before each attempt to mark a card, which nobody waits for.
 _MARK_AFTER_S = (0.0, 2.0, 10.0, 60.0)
 
@@ -151,7 +153,8 @@ class AnswerCard:
 
         Args:
             text: The answer.
-            limit_s: About the longest it may take.
+            limit_s: The longest until the last call is over; of a card that is still to be made,
+                until the first of three.
         """
         end_at = time.monotonic() + limit_s
         self.close()
@@ -251,7 +254,7 @@ class AnswerCard:
     def _finished(self, text: str, end_at: float) -> bool:
         failure: Exception = TimeoutError("no time left")
         for wait_s in _FINISH_AFTER_S:
-            if time.monotonic() + wait_s >= end_at:
+            if time.monotonic() + wait_s + _CALL_S > end_at:
                 break
             time.sleep(wait_s)
             try:

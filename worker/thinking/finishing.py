@@ -22,9 +22,11 @@ from worker.timing import judged, spare_s
 
 __all__ = ["CardDelivery"]
 
-# For finishing a card, and kept for the answer that goes out should the card not take it.
-_FINISH_S = 15.0
-_LEFT_S = 5.0
+# For finishing a card: so much that one that fails at once is tried again, and one that hangs not.
+_FINISH_S = 20.0
+# With less until the deadline no card is waited for: an API that does not answer would take all of
+# it, and the answer that goes out then instead needs its own.
+_ENOUGH_S = 60.0
 
 
 class CardDelivery:
@@ -54,14 +56,14 @@ class CardDelivery:
             LeaseLostError: This process is ending, or another one has the message.
         """
         first = replies[0]
-        if not isinstance(first, Text | Markdown):
+        if not isinstance(first, Text | Markdown) or not self._is_time_enough(envelope):
             return claim
         started, carried = time.monotonic(), len(parts_of([first]))
         words = first.text if isinstance(first, Markdown) else first.content
         facts = {"part": 1, "of": carried, "route": "card"}
         with self._heartbeat.sending(claim.lease):
             self._store.sending(claim.lease, sent=0, steps=[Step("sending", facts)])
-            if not card.finish(words, limit_s=self._limit_s(envelope)):
+            if not card.finish(words, limit_s=_FINISH_S):
                 return claim
             claim = replace(claim, sent=carried, in_doubt=False)
             if len(replies) > 1:
@@ -86,8 +88,7 @@ class CardDelivery:
         self._store.finish(claim.lease, state, [outcome.step])
         return outcome
 
-    def _limit_s(self, envelope: Envelope) -> float:
+    def _is_time_enough(self, envelope: Envelope) -> bool:
+        """When the webhook is over the card is the only way, and there is time again."""
         left_s = spare_s(envelope, self._clock())
-        if left_s is None or left_s <= 0:
-            return _FINISH_S
-        return min(_FINISH_S, max(1.0, left_s - _LEFT_S))
+        return left_s is None or left_s <= 0 or left_s >= _ENOUGH_S

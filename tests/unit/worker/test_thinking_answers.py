@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from datetime import timedelta
 
 import pytest
 
@@ -152,6 +153,17 @@ def test_a_card_carries_an_answer_whose_webhook_is_over(desk, api, streaming):
     assert outcome.state is FinalState.RESCUED
     assert outcome.facts["route"] == "card"
     assert desk.missed() is None
+
+
+def test_near_the_deadline_the_answer_waits_for_no_card(desk, api, streaming):
+    """An API that does not answer could take all the time that is left."""
+    message = envelope(deadline=desk.clock.now + timedelta(seconds=59))
+
+    outcome = desk.answer(streaming(yielding(api, "one", " two")), message)
+
+    assert outcome.state is FinalState.SUCCESS
+    assert desk.webhook.posted == ["one two"]
+    api.until(lambda a: "5" in a.statuses, "the card to say that it is not the answer")
 
 
 def test_replies_after_the_text_go_out_as_messages_when_the_card_is_done(desk, api, streaming):

@@ -225,6 +225,17 @@ def test_a_finish_that_fails_for_now_is_tried_again(api, make):
     assert [body["isFinalize"] for body in api.to(STREAM)] == [False, True, True]
 
 
+def test_a_finish_is_not_tried_again_when_the_call_could_take_too_long(api, make):
+    card = make()
+    card.piece("one")
+    api.until(lambda a: a.streamed, "the card")
+    api.always[STREAM] = BUSY
+
+    assert not card.finish("one", limit_s=13.4)
+
+    assert [body["isFinalize"] for body in api.to(STREAM)].count(True) <= 1
+
+
 def test_a_finished_card_that_still_seems_to_think_is_marked_again(api, make):
     """The answer can be read, so it is not sent once more."""
     card = make()
