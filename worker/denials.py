@@ -7,15 +7,15 @@ posts anything itself nor knows what other listeners have told.
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Protocol
 
-from contract.deadline import Timeliness, judge
 from contract.envelope import Conversation, Envelope, EnvelopeError
 from contract.report import Denied
 from contract.sealing import Sealer, SealError
 from dingwire.errors import WebhookError
 from dingwire.replies import Reply, Text
+from worker.timing import is_over
 from worker.words import DENIED_GROUP, DENIED_SENDER, Language
 
 __all__ = ["Denials", "Firsts", "Notifier"]
@@ -62,7 +62,9 @@ class Denials:
             StoreError: It is not known whether they were told.
         """
         envelope = self._envelope(denied)
-        if envelope is None or not envelope.sender_staff_id or self._is_over(envelope):
+        if envelope is None or not envelope.sender_staff_id:
+            return False
+        if envelope.session_webhook is None or is_over(envelope, self._clock()):
             return False
         key = f"{envelope.bot}\n{envelope.sender_staff_id}"
         if not self._store.is_first(_KIND, key, within_s=EVERY_S):
@@ -93,13 +95,6 @@ class Denials:
                 "a notice cannot be written: %s", error, extra={"action": "notice_failed"}
             )
             return None
-
-    def _is_over(self, envelope: Envelope) -> bool:
-        if envelope.session_webhook is None:
-            return True
-        offset = timedelta(seconds=envelope.clock_offset_s)
-        verdict = judge(self._clock(), deadline=envelope.deadline, clock_offset=offset)
-        return verdict is Timeliness.EXPIRED
 
     def _notice(self, denied: Denied, envelope: Envelope) -> Text:
         staff_id = envelope.sender_staff_id or ""
