@@ -5,6 +5,7 @@ import json
 import logging
 import threading
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -59,6 +60,36 @@ def test_the_answer_is_kept_before_it_is_posted(desk):
     assert [(row["state"], json.loads(json.loads(row["answer"]))) for row in seen] == [
         ("running", {"kind": "text", "content": "an answer"})
     ]
+
+
+class CountingStore:
+    """A store that knows what it was asked for."""
+
+    def __init__(self, store: Any) -> None:
+        self._store, self.asked = store, list[str]()
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._store, name)
+
+        def asked(*args: Any, **facts: Any) -> Any:
+            self.asked.append(name)
+            return found(*args, **facts)
+
+        return asked
+
+
+def test_a_plain_answer_asks_the_store_no_more_than_five_times(desk):
+    """Each is a round trip that the person waits for."""
+    counting = CountingStore(desk.store)
+    real, desk.store = desk.store, counting
+    worker = desk.worker(hands_over=True)
+    desk.store = real
+
+    desk.answer(worker)
+
+    assert counting.asked == ["claim", "take_missed", "keep_answer", "sending", "finish"]
+    assert desk.webhook.attempts == 1
+    assert desk.proactive.sent == []
 
 
 def test_every_post_of_a_message_carries_the_same_id(desk):
