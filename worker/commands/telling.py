@@ -52,6 +52,8 @@ def _sending(facts: Facts) -> str:
 def _by(facts: Facts) -> str:
     if facts.get("route") == "proactive":
         return "as a proactive message"
+    if facts.get("route") == "card":
+        return "by its card"
     of = facts.get("by_message_id")
     return f"by the webhook of message {of}" if of else "by webhook"
 

@@ -255,6 +255,7 @@ def test_a_missed_reply_and_what_an_operator_did_with_it_is_one_story(place):
         (Step("merged", {"into": "msg2"}), "merged into the turn of message msg2"),
         (Step("handed_over", {"by_message_id": "m2"}), "sent after all by the webhook of message"),
         (Step("sending", {"part": 2, "of": 3, "route": "proactive"}), "sends part 2 of 3 as a pro"),
+        (Step("sending", {"part": 1, "of": 1, "route": "card"}), "sends the reply by its card"),
         (Step("send_failed", {"by": "me@x", "detail": "no"}), "me@x tried to send it after all (n"),
         (Step("sent", {"by": "me@x", "route": "webhook"}), "sent after all by me@x, by webhook"),
         (Step("retried", {"detail": "no"}), "not delivered (no)"),
