@@ -56,11 +56,22 @@ export function messageBubble(record) {
 
 export function answerBubble(kind, record, nick) {
   const bubble = kind === "proactive" ? sendBubble(record) : replyBubble(record);
-  for (const each of record.mentioned ?? []) {
-    const name = each === "@all" ? each : `@${nick(each)}`;
-    bubble.append(element("span", "mention", name));
-  }
+  for (const each of record.mentioned ?? []) mention(bubble, each, each === "@all" ? each : `@${nick(each)}`);
   return bubble;
+}
+
+// Where the words have `@id`, as DingTalk's clients show it, else at their end.
+function mention(bubble, id, name) {
+  const shown = element("span", "mention", name), written = `@${id}`;
+  const texts = document.createTreeWalker(bubble, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    const text = texts.currentNode, start = text.data.indexOf(written), end = start + written.length;
+    if (start < 0 || /\w/.test(text.data[end] ?? "")) continue;
+    text.splitText(start).splitText(written.length);
+    text.nextSibling.replaceWith(shown);
+    return;
+  }
+  bubble.append(" ", shown);
 }
 
 function replyBubble(record) {

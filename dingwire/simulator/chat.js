@@ -147,7 +147,7 @@ function drawConversations() {
   const here = conversations.find((each) => each.conversation_id === hereId());
   const detail = isPrivate ? "only the two of them read this" : (here?.members ?? []).map(nick).slice(0, 6).join(", ");
   $("title").replaceChildren(isPrivate ? `${nick(me.person)} and ${me.robot || "the bot"}` : me.place, element("small", "", detail));
-  $("text").placeholder = isPrivate ? `Write to the bot as ${nick(me.person)}` : `Write @bot in ${me.place} as ${nick(me.person)}`;
+  $("text").placeholder = isPrivate ? `Write to the bot as ${nick(me.person)}` : `Write to the bot in ${me.place} as ${nick(me.person)}`;
 }
 
 function drawMessages() {

@@ -2,6 +2,7 @@
 
 import { element } from "/bubbles.js";
 
+const WORDLESS = new Set(["video", "file"]);
 const KINDS = { image: "picture", audio: "audio", video: "video" };
 const $ = (id) => document.getElementById(id);
 let quoted = null;
@@ -31,17 +32,18 @@ const fit = () => { $("text").style.height = "auto"; $("text").style.height = `$
 // `where(text)` says who speaks in which chat; then `sent` is called, or `failed` with the error.
 export function listenToComposer({ where, sent, failed }) {
   async function say(kind, files = []) {
-    const text = $("text").value.trim(), answered = quoted;
+    const written = $("text").value, answered = quoted;
+    const text = WORDLESS.has(kind) ? "" : written.trim();
     if (!text && kind === "text") return;
     const isRich = kind === "picture" && text;
-    $("text").value = "";
+    if (text) $("text").value = "";
     quote(null);
     fit();
     try {
       await order("say", { text, files, kind: isRich ? "richText" : kind, ...where(text), ...(answered && { quote: answered.key }) });
       await sent();
     } catch (error) {
-      $("text").value = text;
+      $("text").value = written;
       quote(answered);
       failed(error);
     }

@@ -6,6 +6,7 @@ Built from plain dicts on purpose: the simulator must be able to disagree with o
 
 import itertools
 import json
+import re
 import secrets
 import uuid
 from collections.abc import Mapping, Sequence
@@ -137,7 +138,7 @@ def message_data(
         data["atUsers"] += [
             {"dingtalkId": each.sender_id, "staffId": each.staff_id} for each in mentions
         ]
-    shown = f" {text}" if conversation.is_group else text
+    shown = f" {_called_off(text, robots)}" if conversation.is_group else text
     member, body = body_of(kind, shown, list(files) or [Coded(sample(kind), "unknown")])
     data[member] = body if quote is None else with_quote(body, quote)
     if quote is not None:
@@ -157,6 +158,13 @@ def delegate(data: dict[str, Any], host: Person, sender: Person) -> None:
     data["conversationMsgContext"] = [
         {"readStatus": "1", "senderUserId": sender.staff_id, "sendTime": str(data["createAt"])}
     ]
+
+
+def _called_off(text: str, robots: Sequence[str]) -> str:
+    """The text without the mentions of bots, which DingTalk cuts out."""
+    for robot in robots:
+        text = re.sub(rf"@{re.escape(robot)}(?![\w-]) ?", "", text)
+    return text
 
 
 def _faulty(data: dict[str, Any], faults: Faults) -> dict[str, Any]:

@@ -88,7 +88,7 @@ async def test_two_bots_that_are_mentioned_get_one_message_each(simulator):
         RawBot(simulator.endpoint, client_id="two", reply=lambda text: f"two: {text}") as two,
     ):
         await simulator.until_connected(2)
-        message = await simulator.say("hi", group=True, to=["one", "two"])
+        message = await simulator.say("@one @two hi", group=True, to=["one", "two"])
         await simulator.until(lambda _: len(message.answers) == 2)
         (first,), (second,) = one.messages, two.messages
 

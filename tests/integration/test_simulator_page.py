@@ -182,8 +182,12 @@ def test_a_person_sends_a_picture_and_quotes_an_answer(page, simulator, browser,
     )
     document = tmp_path / "plan.pdf"
     document.write_bytes(b"%PDF-1.4 plan")
+    page.write("what it has no room for", Keys.NULL)
     browser.find_element(By.ID, "file").send_keys(str(document))
     page.until(lambda: "plan.pdf" in page.text(".mine a.file"))
+    box = browser.find_element(By.ID, "text")
+    assert box.get_property("value") == "what it has no room for"
+    box.clear()
     browser.execute_script("document.querySelector('.mine .quote').click()")
     page.write("and this?")
     page.until(lambda: page.text(".mine .quoted") == "[picture]")
@@ -236,6 +240,35 @@ def test_a_card_grows_before_the_eyes_and_its_button_is_pressed(page, simulator,
 
     (click,) = simulator.clicks
     assert (click.person, click.action_id, click.params) == ("alice", "approve", {"number": 7})
+
+
+@pytest.mark.parametrize(
+    ("msgtype", "member", "text", "shown"),
+    [
+        ("text", "content", "well, @alice, yes", "well, @Alice, yes"),
+        ("text", "content", "yes", "yes @Alice"),
+        ("markdown", "text", "## @alice\n\nyes", "@Alice\nyes"),
+    ],
+)
+def test_a_mention_shows_the_name_where_the_words_have_it(
+    page, simulator, browser, msgtype, member, text, shown
+):
+    message = simulator.say("hi", group=True)
+    page.until(lambda: page.click("#conversations button", "Ops room") or True)
+    body = {
+        "msgtype": msgtype,
+        msgtype: {"title": "t", member: text},
+        "at": {"atUserIds": ["alice"]},
+    }
+    browser.execute_async_script(
+        "fetch(arguments[0], {method: 'POST', headers: {'Content-Type': 'application/json'},"
+        " body: arguments[1]}).then(arguments[2])",
+        message.session_webhook,
+        json.dumps(body),
+    )
+
+    assert page.until(lambda: page.text(".bot .bubble") == shown)
+    assert page.until(lambda: page.text(".bot .mention") == "@Alice")
 
 
 def test_what_a_bot_uploads_is_shown(page, simulator, browser):
