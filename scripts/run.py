@@ -225,7 +225,8 @@ def make_plan(outer: Mapping[str, str]) -> Plan:
         lines.append(f"chat page   http://127.0.0.1:{port}/   a simulated DingTalk: write hello")
     else:
         bots = ListenerSettings.load().of_bots
-        lines += [f"bot         {bot.label}   write to it in DingTalk" for bot in bots]
+        width = max(len(bot.label) for bot in bots)
+        lines += [f"bot         {bot.label:{width}}   write to it in DingTalk" for bot in bots]
         if not all(bot.let_in for bot in bots):
             lines += [_deny_all(), ""]
 

@@ -1,11 +1,13 @@
 """`make run` shows its addresses when a message can really be taken."""
 
+import json
+import os
 from datetime import datetime
 
 import pytest
 from honcho.printer import Message
 
-from scripts.run import READY_WORDS, _Console
+from scripts.run import READY_WORDS, _Console, make_plan
 
 
 @pytest.mark.parametrize(
@@ -25,3 +27,18 @@ def test_a_listener_is_ready_once_it_is_connected_to_dingtalk(line, is_ready):
 
     assert ("listener" not in console.waiting_for) is is_ready
     assert set(READY_WORDS) == {"listener", "worker"}
+
+
+def test_several_bots_stand_in_a_column(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = ("sales", "helpdesk")
+    bots = [
+        {"client_id": f"ding{name}", "client_secret": "s", "name": name, "allowed_users": ["*"]}
+        for name in names
+    ]
+    monkeypatch.setenv("DINGTALK_BOTS", json.dumps(bots))
+    lines = make_plan(os.environ).banner.splitlines()
+
+    shown = [line.split("write to it")[0] for line in lines if "write to it" in line]
+    assert [line.split() for line in shown] == [["bot", name] for name in names]
+    assert len({len(line) for line in shown}) == 1
