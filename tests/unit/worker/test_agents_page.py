@@ -1,5 +1,6 @@
-"""docs/agents.md, "What comes in": its examples run, and its tables name what there is."""
+"""docs/agents.md: its examples run, and its tables name what there is."""
 
+import asyncio
 import dataclasses
 import json
 import re
@@ -11,22 +12,33 @@ import pytest
 
 from contract.content import Attachment, Mention, Quoted
 from contract.envelope import Envelope
+from contract.pushes import CardAction, OrgEvent
 from dingwire.errors import MediaTooLargeError
 from dingwire.messages import parse_bot_message
-from worker.agents import Message
+from worker.agents import Card, Message
 from worker.agents import Quoted as QuotedMessage
+from worker.agents.results import replies_of
 from worker.agents.runner import AgentRunner
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "agents.md").read_text(encoding="utf-8")
-PART = PAGE.split("## What comes in\n")[1].split("\n## ")[0]
-EXAMPLES = re.findall(r"```python\n# (\w+)\.py\n(.*?)```", PART, re.DOTALL)
 
 
-def _agent(name: str) -> Any:
+def _part(title: str) -> str:
+    return PAGE.split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+def _examples(part: str) -> list[tuple[str, str]]:
+    return re.findall(r"```python\n# (\w+)\.py\n(.*?)```", part, re.DOTALL)
+
+
+def _module(part: str, name: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    exec(compile(dict(EXAMPLES)[name], f"{name}.py", "exec"), found)
-    return found["answer"]
+    exec(compile(dict(_examples(part))[name], f"{name}.py", "exec"), found)
+    return found
+
+
+PART = _part("What comes in")
 
 
 def _message(tmp_path: Path, **fields: Any) -> Message:
@@ -69,13 +81,44 @@ EVERYTHING = {
     ],
 )
 def test_the_examples_do_what_they_say(tmp_path, name, fields, said):
-    runner = AgentRunner(_agent(name))
+    runner = AgentRunner(_module(PART, name)["answer"])
 
     assert runner.run(_message(tmp_path, **fields), limit_s=60) == said
 
 
+def test_the_example_of_answers_makes_them(tmp_path):
+    runner = AgentRunner(_module(_part("What can be answered"), "my_agent")["answer"])
+    report = replies_of(runner.run(_message(tmp_path, text="the report"), limit_s=60))
+
+    assert [each.kind for each in report] == ["markdown", "image", "file", "action_card"]
+    assert runner.run(_message(tmp_path, text="hi"), limit_s=60) == "Ask me for the report"
+
+
+def test_the_example_of_a_stream_says_it_all_in_pieces(tmp_path):
+    runner = AgentRunner(_module(_part("While it thinks"), "my_stream")["answer"])
+    pieces: list[str] = []
+    said = runner.run(_message(tmp_path, text="one two"), limit_s=60, on_piece=pieces.append)
+
+    assert (said, pieces) == ("one two ", ["one ", "two "])
+
+
+def test_the_examples_of_handlers_take_what_is_pushed(tmp_path, capsys):
+    examples = _module(_part("Card buttons and events"), "my_handlers")
+    (card,) = replies_of(AgentRunner(examples["ask"]).run(_message(tmp_path), limit_s=60))
+    assert isinstance(card, Card)
+    (button,) = card.values["buttons"]
+    facts = {"bot": "ding1", "client_id": "ding1", "received_at": datetime.now(UTC)}
+    press = CardAction(**facts, push_id="p1", action_ids=(button["id"],), user_id="u1")
+    event = OrgEvent(**facts, event_id="e1", event_type="user_add_org", data={"userId": ["u2"]})
+
+    assert examples["pressed"](press) == {"status": "approved by u1"}
+    asyncio.run(examples["happened"](event))
+    assert "u2" in capsys.readouterr().out
+
+
 def test_every_example_is_run_here():
-    assert [name for name, _ in EXAMPLES] == ["my_agent", "my_async_agent"]
+    names = ["my_agent", "my_async_agent", "my_agent", "my_handlers", "my_stream"]
+    assert [name for name, _ in _examples(PAGE)] == names
 
 
 def test_every_field_of_a_message_is_named():
@@ -97,6 +140,16 @@ def test_every_row_of_the_table_of_kinds_names_samples_of_that_kind():
         for name in re.findall(r"`([\w-]+)`", samples):
             path = ROOT / "tests" / "samples" / f"{name}.json"
             assert parse_bot_message(json.loads(path.read_text(encoding="utf-8"))).kind == kind
+
+
+def test_every_sample_of_a_reply_is_named_by_the_protocol_page():
+    protocol = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
+    part = protocol.split("## Replies\n")[1].split("\n\n|")[1]
+    cells = [row.rpartition(" | ")[2] for row in part.splitlines()]
+    named = {name for cell in cells for name in re.findall(r"`([\w-]+)`", cell)}
+
+    folder = ROOT / "tests" / "samples" / "replies"
+    assert named == {path.stem for path in folder.glob("*.json")}
 
 
 def test_every_sample_that_the_pages_name_exists_and_all_are_named():
