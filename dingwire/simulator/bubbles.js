@@ -127,7 +127,7 @@ export function cardBubble(record, person, press) {
     if (value && value !== record.text && !NOT_SHOWN.has(name) && !asList(value)) bubble.append(element("small", "param", `${name}: ${value}`));
   }
   if (CARD_STATES[record.state]) bubble.append(element("small", "param", CARD_STATES[record.state]));
-  if (record.callback_type === "STREAM") bubble.append(pressRow(buttons, press));
+  if (record.callback_type === "STREAM" && buttons.length) bubble.append(pressRow(buttons, press));
   return bubble;
 }
 
@@ -139,10 +139,14 @@ function pressRow(buttons, press) {
     button.addEventListener("click", () => press(id, params));
     made.append(button);
   }
-  const other = element("input", "action");
-  Object.assign(other, { placeholder: "another action id", ariaLabel: "Press another button by its action id" });
-  other.addEventListener("change", () => { if (other.value) press(other.value, {}); });
-  made.append(other);
+  return made;
+}
+
+// For buttons that only the template knows.
+export function actionField(press) {
+  const made = element("input", "action");
+  Object.assign(made, { placeholder: "press by action id", ariaLabel: "Press a button by its action id" });
+  made.addEventListener("change", () => { if (made.value) press(made.value, {}); });
   return made;
 }
 

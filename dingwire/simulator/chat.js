@@ -1,6 +1,6 @@
 // The chat page: shows what the simulator's event feed tells, says what is typed.
 
-import { answerBubble, cardBubble, element, messageBubble } from "/bubbles.js";
+import { actionField, answerBubble, cardBubble, element, messageBubble } from "/bubbles.js";
 import { listenToComposer, order, quoteButton } from "/composer.js";
 
 const SHOWN_AT_MOST = 300;
@@ -166,7 +166,8 @@ function drawMessages() {
     wanted.push(old.node);
   }
   const last = shown.filter(([, item]) => item.kind === "message").at(-1)?.[1].record;
-  if (last && ["pushed", "acked"].includes(last.state) && last.expires_at_ms > now()) wanted.push(thinkingRow());
+  const isWritten = shown.at(-1)?.[1].record.state === "streaming"; // a card, which grows
+  if (last && ["pushed", "acked"].includes(last.state) && last.expires_at_ms > now() && !isWritten) wanted.push(thinkingRow());
   if (!shown.length) wanted.push(element("li", "empty", "Nothing said here yet. Enter sends, Shift+Enter makes a new line."));
   const keptNodes = new Set(wanted);
   for (const node of [...list.children]) if (!keptNodes.has(node)) node.remove();
@@ -219,6 +220,7 @@ function cardRow({ record }) {
   const [line, body] = shell("bot", face("", "bot"), "Bot", cardBubble(record, me.person, press));
   const meta = element("div", "meta");
   meta.append(element("span", "", clock(record.created_at_ms)), element("span", "", `card, ${record.state}`), quoteButton(record.out_track_id, record.text));
+  if (record.callback_type === "STREAM") meta.append(actionField(press));
   body.append(meta);
   return line;
 }

@@ -240,6 +240,14 @@ def test_a_card_grows_before_the_eyes_and_its_button_is_pressed(page, simulator,
 
     (click,) = simulator.clicks
     assert (click.person, click.action_id, click.params) == ("alice", "approve", {"number": 7})
+    page.until(
+        lambda: (
+            browser.find_element(By.CSS_SELECTOR, ".meta .action").send_keys("wave", Keys.ENTER)
+            or True
+        )
+    )
+    simulator.until(lambda it: len(it.clicks) == 2, 60)
+    assert (simulator.clicks[1].action_id, simulator.clicks[1].params) == ("wave", {})
 
 
 @pytest.mark.parametrize(
