@@ -1,8 +1,9 @@
 """A session that connects to the machines it is told, whatever a name may lead to.
 
-Used for session webhooks. A name is looked up once for each connection, what was found is judged,
-and that very address is connected to, so that a second look-up cannot lead elsewhere. Through a
-proxy of the environment the name is looked up by the proxy, where we cannot see it.
+Used for session webhooks and for files. A name is looked up once for each connection, what was
+found is judged, and that very address is connected to, so that a second look-up cannot lead
+elsewhere. Through a proxy of the environment the name is looked up by the proxy, where we cannot
+see it.
 """
 
 import socket

@@ -26,6 +26,7 @@ __all__ = [
     "new_session",
     "post_file",
     "post_json",
+    "proxies_for",
     "send_json",
 ]
 
@@ -119,7 +120,7 @@ def send_json(
             headers={**told, "Accept": "application/json", **(headers or {})},
             timeout=timeout_s,
             allow_redirects=False,
-            proxies=_proxies(url),
+            proxies=proxies_for(url),
             stream=True,
         ) as response:
             return _read(response)
@@ -145,7 +146,7 @@ def post_file(
             headers={"Accept": "application/json"},
             timeout=timeout_s,
             allow_redirects=False,
-            proxies=_proxies(url),
+            proxies=proxies_for(url),
             stream=True,
         ) as response:
             return _read(response)
@@ -153,7 +154,8 @@ def post_file(
         return explained(error)
 
 
-def _proxies(url: str) -> dict[str, str]:
+def proxies_for(url: str) -> dict[str, str]:
+    """Return what keeps the proxies of the environment away from this machine."""
     host = parse_url(url).host or ""
     return {"no_proxy": host} if is_loopback(host) else {}
 

@@ -16,8 +16,6 @@ from urllib.parse import urljoin
 
 import requests
 import urllib3.exceptions
-from requests.adapters import HTTPAdapter
-from requests.utils import select_proxy
 
 from dingwire.errors import (
     MediaError,
@@ -29,8 +27,9 @@ from dingwire.errors import (
     OpenApiError,
     shown,
 )
-from dingwire.http import explained, is_loopback, new_session
-from dingwire.media_hosts import Destination, MediaHosts
+from dingwire.guarded import guarded_session
+from dingwire.http import explained, proxies_for
+from dingwire.media_hosts import MediaHosts
 from dingwire.media_types import HEAD_BYTES, is_of_kind, suffix_of
 from dingwire.openapi import Method
 from dingwire.values import text
@@ -54,30 +53,6 @@ class Api(Protocol):
         self, method: Method, path: str, body: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
         """Call an API, or raise :class:`OpenApiError`."""
-
-
-class _Pinned(HTTPAdapter):
-    """Connects to the machine that was checked, and to no other of the same name."""
-
-    def __init__(self, destination: Destination) -> None:
-        self._destination = destination
-        super().__init__(pool_connections=1, pool_maxsize=1)
-
-    def build_connection_pool_key_attributes(
-        self,
-        request: requests.PreparedRequest,
-        verify: bool | str,
-        cert: str | tuple[str, str] | None = None,
-    ) -> Any:
-        """Name the machine by its address, and check its certificate by its name."""
-        host, pool = super().build_connection_pool_key_attributes(request, verify, cert)
-        self._pin(host, pool)
-        return host, pool
-
-    def _pin(self, host: Any, pool: Any) -> None:
-        host["host"] = self._destination.address
-        if self._destination.scheme == "https":
-            pool["server_hostname"] = pool["assert_hostname"] = self._destination.host
 
 
 class MediaClient:
@@ -159,10 +134,10 @@ class MediaClient:
     def _opened(self, url: str, end: float) -> Iterator[requests.Response]:
         """Ask at ``url``, and where it sends us, for as many times as it may."""
         for _ in range(MAX_REDIRECTS + 1):
-            destination = self._hosts.destination(url)
+            self._hosts.check(url)
             with (
-                closing(new_session(USER_AGENT, connections=1)) as session,
-                closing(self._get(session, url, destination, end)) as response,
+                closing(guarded_session(USER_AGENT, self._hosts.addresses)) as session,
+                closing(self._get(session, url, end)) as response,
             ):
                 if response.status_code not in _REDIRECTS:
                     yield response
@@ -170,23 +145,16 @@ class MediaClient:
                 url = _moved(url, response.headers.get("Location", ""))
         raise MediaUnavailableError(f"it was moved more than {MAX_REDIRECTS} times")
 
-    def _get(
-        self, session: requests.Session, url: str, destination: Destination, end: float
-    ) -> requests.Response:
+    def _get(self, session: requests.Session, url: str, end: float) -> requests.Response:
         left_s = self._left_s(end)
-        proxies = {"no_proxy": destination.host} if is_loopback(destination.host) else {}
-        usual = session.merge_environment_settings(url, proxies, True, None, None)
-        session.trust_env = False
-        if not select_proxy(url, usual["proxies"]):  # a proxy looks the name up by itself
-            usual["proxies"] = {}
-            session.mount(f"{destination.scheme}://", _Pinned(destination))
         try:
             return session.get(
                 url,
-                headers={"Host": destination.netloc, "Accept-Encoding": "identity"},
+                headers={"Accept-Encoding": "identity"},
                 timeout=(min(_CONNECT_S, left_s), min(_SILENCE_S, left_s)),
                 allow_redirects=False,
-                **usual,
+                proxies=proxies_for(url),
+                stream=True,
             )
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             raise MediaUnavailableError(explained(error).reason) from None

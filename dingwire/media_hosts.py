@@ -1,6 +1,7 @@
 """Where pictures and files may be fetched from: ``DINGTALK_MEDIA_HOSTS``.
 
-``dingwire/media.py`` has every address checked here, those of redirects too. Source:
+``dingwire/media.py`` has every address checked here, those of redirects too, and every connection
+made to the machines that are named here. Source:
 docs/protocol.md, "Files".
 """
 
@@ -12,30 +13,15 @@ from typing import Self
 from urllib3.exceptions import LocationParseError
 from urllib3.util import Url, parse_url
 
-from dingwire.addresses import Network, PrivateAddressError, address_of
-from dingwire.errors import MediaNotAllowedError, MediaUnavailableError
+from dingwire.addresses import Network, PrivateAddressError, addresses_of
+from dingwire.errors import MediaNotAllowedError
 from dingwire.http import is_loopback
 
-__all__ = ["DEFAULT_MEDIA_HOSTS", "Destination", "MediaHosts"]
+__all__ = ["DEFAULT_MEDIA_HOSTS", "MediaHosts"]
 
 DEFAULT_MEDIA_HOSTS = ("aliyuncs.com", "dingtalk.com", "alicdn.com")
 _PORTS = {"https": 443, "http": 80}
 _NAME_CHARS = 100
-
-
-@dataclass(frozen=True)
-class Destination:
-    """An address that may be fetched from, and the machine behind it that was checked."""
-
-    scheme: str
-    host: str
-    port: int
-    address: str
-
-    @property
-    def netloc(self) -> str:
-        """What the ``Host`` header says."""
-        return self.host if self.port == _PORTS[self.scheme] else f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True)
@@ -73,14 +59,13 @@ class MediaHosts:
                 exact.add((host, parsed.port))
         return cls(frozenset(names), frozenset(exact), tuple(networks))
 
-    def destination(self, url: str) -> Destination:
-        """Return where ``url`` leads.
+    def check(self, url: str) -> None:
+        """Let an address pass, or raise.
 
         https or http, no user part. A loopback address has to be listed with its port.
 
         Raises:
             MediaNotAllowedError: We do not fetch from there.
-            MediaUnavailableError: Its name is not known at the moment.
         """
         parsed = _parsed(url)
         scheme, host = (parsed.scheme, parsed.host) if parsed else (None, None)
@@ -88,21 +73,26 @@ class MediaHosts:
             raise MediaNotAllowedError("its address is none of https or http")
         if parsed.auth is not None or "@" in url.partition("//")[2].partition("/")[0]:
             raise MediaNotAllowedError("its address has a user part")
-        port = parsed.port or _PORTS[scheme]
-        is_exact = (host, port) in self.exact
-        if not is_exact and not (port in _PORTS.values() and self._is_named(host)):
+        port = _PORTS[scheme] if parsed.port is None else parsed.port
+        is_usual = port in _PORTS.values() and self._is_named(host)
+        if not is_usual and (host, port) not in self.exact:
             shown = f"{host}:{port}"[:_NAME_CHARS]
             raise MediaNotAllowedError(f"it lies at {shown!r}, see DINGTALK_MEDIA_HOSTS")
-        if is_exact and is_loopback(host):
-            address = "127.0.0.1" if host == "localhost" else host.strip("[]")
-            return Destination(scheme, host, port, address)
+
+    def addresses(self, host: str, port: int) -> list[str]:
+        """Return the addresses to connect to, of a host that passed :meth:`check`.
+
+        Raises:
+            MediaNotAllowedError: It leads elsewhere.
+            OSError: It leads nowhere.
+        """
+        bare = host.strip("[]")
+        if is_loopback(host) and any((h.strip("[]"), p) == (bare, port) for h, p in self.exact):
+            return ["127.0.0.1", "::1"] if bare == "localhost" else [bare]
         try:
-            address = address_of(host.strip("[]"), port, also=self.networks)
+            return addresses_of(bare, port, also=self.networks)
         except PrivateAddressError as error:
             raise MediaNotAllowedError(str(error)) from None
-        except OSError:
-            raise MediaUnavailableError("the name of its host is not known") from None
-        return Destination(scheme, host, port, address)
 
     def _is_named(self, host: str) -> bool:
         name = host.removesuffix(".")

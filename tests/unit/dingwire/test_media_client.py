@@ -342,3 +342,32 @@ def test_a_certificate_for_another_name_is_refused(storage, certified, names, tm
 
     refused(client(storage, hosts=hosts), tmp_path, MediaUnavailableError)
     assert certified.seen == []
+
+
+def test_a_machine_that_does_not_answer_is_not_the_only_one(storage, monkeypatch, tmp_path):
+    """A name may lead to an address of IPv6, too, where there is no way there."""
+    leads_to(storage, f"http://files.example.test:{storage.port}/picture")
+    storage.answers_at("/picture", Told(body=PNG, headers={"Content-Type": "image/png"}))
+    real = socket.getaddrinfo
+
+    def look_up(host, port, *more, **options):
+        if host != "files.example.test":
+            return real(host, port, *more, **options)
+        return [*real("127.0.0.2", port, *more, **options), *real("127.0.0.1", port)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    hosts = [f"files.example.test:{storage.port}", "127.0.0.0/8"]
+
+    assert fetch(client(storage, hosts=hosts), tmp_path).read_bytes() == PNG
+
+
+def test_behind_a_proxy_the_proxy_looks_the_name_up(storage, monkeypatch, tmp_path):
+    leads_to(storage, "http://files.nowhere.invalid/picture")
+    with running() as proxy:
+        url = "http://files.nowhere.invalid/picture"
+        proxy.answers_at(url, Told(body=PNG, headers={"Content-Type": "image/png"}))
+        monkeypatch.setenv("http_proxy", proxy.url)
+
+        path = fetch(client(storage, hosts=["nowhere.invalid"]), tmp_path)
+
+    assert path.read_bytes() == PNG

@@ -1,15 +1,23 @@
 """Where pictures and files may be fetched from."""
 
 import socket
+from urllib.parse import urlsplit
 
 import pytest
 
 from dingwire.addresses import PrivateAddressError, address_of, is_public
-from dingwire.errors import MediaNotAllowedError, MediaUnavailableError
-from dingwire.media_hosts import DEFAULT_MEDIA_HOSTS, Destination, MediaHosts
+from dingwire.errors import MediaNotAllowedError
+from dingwire.media_hosts import DEFAULT_MEDIA_HOSTS, MediaHosts
 
 STORAGE = "wukong-file-im-zjk.oss-cn-zhangjiakou.aliyuncs.com"
 PUBLIC = "203.0.113.9"  # of the documentation; no test speaks to it
+
+
+def led_to(hosts: MediaHosts, url: str) -> list[str]:
+    """Return where a connection for ``url`` would go."""
+    hosts.check(url)
+    parts = urlsplit(url)
+    return hosts.addresses(parts.hostname or "", parts.port or {"https": 443}.get(parts.scheme, 80))
 
 
 @pytest.fixture
@@ -28,23 +36,20 @@ def names(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("url", "port"),
+    "url",
     [
-        (f"http://{STORAGE}/ddmedia/x.file?Expires=1&Signature=a%2Bb", 80),
-        (f"https://{STORAGE}/x", 443),
-        (f"https://{STORAGE.upper()}/x", 443),
-        ("https://aliyuncs.com/x", 443),
-        ("https://down.dingtalk.com:443/x", 443),
+        f"http://{STORAGE}/ddmedia/x.file?Expires=1&Signature=a%2Bb",
+        f"https://{STORAGE}/x",
+        f"https://{STORAGE.upper()}/x",
+        "https://aliyuncs.com/x",
+        "https://down.dingtalk.com:443/x",
     ],
 )
-def test_storage_of_dingtalk_is_fetched_from(names, url, port):
+def test_storage_of_dingtalk_is_fetched_from(names, url):
     host = url.partition("//")[2].partition("/")[0].partition(":")[0].lower()
-    names[host] = ["8.8.8.8"]
+    names[host] = ["8.8.8.8", PUBLIC]
 
-    destination = MediaHosts.parse(DEFAULT_MEDIA_HOSTS).destination(url)
-
-    assert destination == Destination(url.partition(":")[0], host, port, "8.8.8.8")
-    assert destination.netloc == host
+    assert led_to(MediaHosts.parse(DEFAULT_MEDIA_HOSTS), url) == ["8.8.8.8", PUBLIC]
 
 
 @pytest.mark.parametrize(
@@ -68,6 +73,7 @@ def test_storage_of_dingtalk_is_fetched_from(names, url, port):
         "https://@aliyuncs.com/x",
         "https://aliyuncs.com:8080/x",
         "https://aliyuncs.com:0x1bb/x",
+        "https://aliyuncs.com:0/x",
         "http://127.0.0.1/x",
         "http://127.0.0.1:8766/x",
         "http://[::1]:8765/x",
@@ -86,10 +92,10 @@ def test_nothing_else_is(names, url):
     hosts = MediaHosts.parse([*DEFAULT_MEDIA_HOSTS, "127.0.0.1:8765"])
 
     if url == "https://aliyuncs.com.":  # the same name, written to its end
-        assert hosts.destination(url).address == "8.8.8.8"
+        assert led_to(hosts, url) == ["8.8.8.8"]
         return
     with pytest.raises(MediaNotAllowedError) as error:
-        hosts.destination(url)
+        led_to(hosts, url)
     assert "Evil" not in str(error.value)
     assert "meta-data" not in str(error.value)
 
@@ -102,32 +108,31 @@ def test_a_name_that_leads_to_a_private_address_is_refused(names, addresses):
     names[STORAGE] = addresses
 
     with pytest.raises(MediaNotAllowedError, match="not public"):
-        MediaHosts.parse(DEFAULT_MEDIA_HOSTS).destination(f"http://{STORAGE}/x")
+        led_to(MediaHosts.parse(DEFAULT_MEDIA_HOSTS), f"http://{STORAGE}/x")
 
 
 def test_a_private_network_can_be_listed():
     """A proxy on the way out may make up addresses for every name."""
     hosts = MediaHosts.parse(["localhost", "127.0.0.0/8", "::1/128"])
 
-    assert hosts.destination("http://localhost/x").address in {"127.0.0.1", "::1"}
+    assert set(led_to(hosts, "http://localhost/x")) <= {"127.0.0.1", "::1"}
 
 
 def test_this_machine_is_refused_by_its_real_name():
     with pytest.raises(MediaNotAllowedError, match="not public"):
-        MediaHosts.parse(["localhost"]).destination("http://localhost/x")
+        led_to(MediaHosts.parse(["localhost"]), "http://localhost/x")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8765", "localhost:8765", "[::1]:8765"])
 def test_a_simulator_is_fetched_from_when_it_is_listed_with_its_port(host):
-    destination = MediaHosts.parse([host]).destination(f"http://{host}/storage/x")
+    found = led_to(MediaHosts.parse([host]), f"http://{host}/storage/x")
 
-    assert destination.address in {"127.0.0.1", "::1"}
-    assert destination.netloc == host
+    assert set(found) <= {"127.0.0.1", "::1"}
 
 
 def test_an_unknown_name_may_be_known_later(names):
-    with pytest.raises(MediaUnavailableError):
-        MediaHosts.parse(DEFAULT_MEDIA_HOSTS).destination(f"http://{STORAGE}/x")
+    with pytest.raises(OSError):  # noqa: PT011, any of them
+        led_to(MediaHosts.parse(DEFAULT_MEDIA_HOSTS), f"http://{STORAGE}/x")
 
 
 @pytest.mark.parametrize(
