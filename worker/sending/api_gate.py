@@ -66,6 +66,8 @@ class ApiGate:
 
     def admit(self, api: str) -> None:
         """See :meth:`dingwire.openapi.Gate.admit`."""
+        if self._budget is not None:
+            self._budget.check()  # nobody waits for a call that will not be made
         try:
             self._wait(api)
         except StoreError as error:

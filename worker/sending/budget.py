@@ -76,17 +76,27 @@ class ApiBudget:
         Raises:
             ApiBudgetUsedUpError: It must not be made.
         """
+        self.check()
         month = month_of(self._clock())
-        if month != self._used_up_in:
-            try:
-                if self._count(month, 1) <= self._calls:
-                    return
-                self._count(month, -1)
-                self._tell(month)
-            except StoreError:
+        try:
+            if self._count(month, 1) <= self._calls:
                 return
-            self._used_up_in = month
+            self._count(month, -1)
+            self._tell(month)
+        except StoreError:
+            return
+        self._used_up_in = month
         raise ApiBudgetUsedUpError(self._calls, month)
+
+    def check(self) -> None:
+        """See whether calls are left, as far as this process knows; asks nobody.
+
+        Raises:
+            ApiBudgetUsedUpError: None are.
+        """
+        month = month_of(self._clock())
+        if month == self._used_up_in:
+            raise ApiBudgetUsedUpError(self._calls, month)
 
     def give_back(self) -> None:
         """Take one call back that DingTalk throttled, and so did not count."""

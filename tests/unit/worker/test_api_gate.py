@@ -118,6 +118,18 @@ def test_a_used_up_budget_is_no_reason_to_try_again():
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
 
 
+def test_nobody_waits_for_a_call_that_will_not_be_made(shared):
+    """A reply would be put off for a picture that it will not have."""
+    spends = gate(shared, budget=budget(shared, 1))
+    spends.admit(SENDS)
+    with pytest.raises(ApiBudgetUsedUpError):
+        spends.admit(SENDS)
+    gate(shared).hold_back(SENDS, 60)
+
+    with pytest.raises(ApiBudgetUsedUpError):
+        spends.admit(SENDS)
+
+
 def test_each_bot_has_its_own_budget(shared):
     budget(shared, 1).spend()
 
