@@ -188,7 +188,8 @@ def load_object(variable: str, spec: str) -> Any:
     named = f"{variable}={spec!r}"
     module_name, colon, attribute = spec.partition(":")
     if not (module_name and colon and attribute):
-        raise AgentLoadError(f"{named}: write module:attribute, such as my_agent:answer")
+        example = "my_agent:answer" if variable == "AGENT" else "my_handlers:pressed"
+        raise AgentLoadError(f"{named}: write module:attribute, such as {example}")
     found: Any = _import(named, module_name)
     for name in attribute.split("."):
         try:

@@ -93,6 +93,11 @@ def test_a_module_that_is_not_there_is_named():
         load_handler("EVENT_HANDLER", "nowhere:it", "the event")
 
 
+def test_half_a_name_is_told_how_a_handler_is_named():
+    with pytest.raises(AgentLoadError, match="write module:attribute, such as my_handlers:"):
+        load_handler("EVENT_HANDLER", "my_handlers", "the event")
+
+
 @pytest.mark.parametrize("nothing", [None, {}, CardUpdate()])
 def test_a_card_may_be_left_as_it_is(nothing):
     assert card_update_of(nothing) is None
