@@ -30,7 +30,7 @@ from worker.outcome import FinalState, Outcome
 from worker.patience import PatientStore
 from worker.sending.backoff import delay_s
 from worker.sending.carrying import About, Carrier, Route
-from worker.sending.late import LateReplies
+from worker.sending.late import LateReplies, log_doubt
 from worker.sending.pacing import paced_s
 from worker.sending.parts import parts_of, uuid_of
 from worker.store import Claimed, LeaseLostError, Limit, Reason, Step
@@ -96,7 +96,7 @@ class Delivery:
             return self._late.apply(claimed, envelope, if_expired, replies=replies)
         note = LATE.in_(self._language_of(envelope)) if timeliness is Timeliness.LATE else ""
         if claimed.in_doubt:
-            _log_doubt(claimed, envelope, "its worker ended in the middle of a post")
+            log_doubt(claimed, envelope, "its worker ended in the middle of a post")
         started = time.monotonic()
         with self._heartbeat.sending(claimed.lease):
             claimed, error, told = self.post(claimed, envelope, replies, note=note)
@@ -139,7 +139,7 @@ class Delivery:
             except (WebhookError, OpenApiError) as error:
                 is_ambiguous = getattr(error, "ambiguous", False)
                 if is_ambiguous:
-                    _log_doubt(claimed, envelope, str(error))
+                    log_doubt(claimed, envelope, str(error))
                 claimed = replace(claimed, in_doubt=claimed.in_doubt or is_ambiguous)
                 return claimed, error, _told(claimed, routes)
             note = ""
@@ -281,17 +281,3 @@ def _told(claimed: Claimed, routes: Counter[Route]) -> dict[str, Any]:
     if len(routes) > 1:
         facts["proactive_parts"] = routes[Route.PROACTIVE]
     return facts
-
-
-def _log_doubt(claimed: Claimed, envelope: Envelope, why: str) -> None:
-    """Count a post whose outcome cannot be known: it is made again, and may then be seen twice."""
-    logger.warning(
-        "a reply may have arrived, and is posted again",
-        extra={
-            "action": "reply_in_doubt",
-            "message_id": envelope.message_id,
-            "conversation_id": envelope.conversation_id,
-            "task_id": claimed.lease.task_id,
-            "reason": why,
-        },
-    )

@@ -22,7 +22,7 @@ from worker.sending.pacing import paced_s
 from worker.sending.parts import parts_of, uuid_of
 from worker.store import Claimed, Reason, Step, Taken
 
-__all__ = ["FIRST_RESCUE", "LateReplies"]
+__all__ = ["FIRST_RESCUE", "LateReplies", "log_doubt"]
 
 logger = logging.getLogger(__name__)
 
@@ -135,6 +135,8 @@ class LateReplies:
         obstacle = self._carrier.obstacle(envelope)
         if obstacle:
             return self.keep(claimed, reason, errcode=errcode, detail=f"no rescue: {obstacle}")
+        if claimed.in_doubt:
+            log_doubt(claimed, envelope, "it is rescued, and a post before that may have arrived")
         sent, parts = claimed.sent, parts_of(replies)
         started = time.monotonic()
         try:
@@ -183,3 +185,17 @@ class LateReplies:
             steps=[again.step],
         )
         return again
+
+
+def log_doubt(claimed: Claimed, envelope: Envelope, why: str) -> None:
+    """Count a post whose outcome cannot be known: it is made again, and may then be seen twice."""
+    logger.warning(
+        "a reply may have arrived, and is posted again",
+        extra={
+            "action": "reply_in_doubt",
+            "message_id": envelope.message_id,
+            "conversation_id": envelope.conversation_id,
+            "task_id": claimed.lease.task_id,
+            "reason": why,
+        },
+    )

@@ -1,10 +1,12 @@
 """What becomes of a reply that its webhook cannot carry: each policy, each route."""
 
 import json
+import logging
 from datetime import timedelta
 
 import pytest
 
+from contract.routing import task_id
 from dingwire.errors import (
     OpenApiRefusedError,
     OpenApiThrottledError,
@@ -14,7 +16,7 @@ from dingwire.errors import (
 )
 from tests.unit.worker.answering_parts import START, Desk, envelope
 from worker.outcome import FinalState
-from worker.store import Reason
+from worker.store import Claimed, Reason
 
 
 @pytest.fixture
@@ -170,6 +172,23 @@ def test_a_rescue_that_may_have_arrived_is_not_sent_again(desk):
         "rescue failed, it may have arrived: DingTalk API call failed: unreachable, 'timeout'"
     )
     assert answer_of(missed) == "an answer"
+
+
+def test_a_rescue_after_a_worker_died_in_the_middle_of_a_post_is_in_doubt(desk, caplog):
+    """People may read it twice, and the operator can see how often that is."""
+    message = envelope()
+    id_ = task_id(message.bot, message.message_id)
+    claim = desk.store.claim(id_, owner="dead", lease_s=15, envelope=message.to_wire())
+    assert isinstance(claim, Claimed)
+    desk.store.keep_answer(claim.lease, '{"kind": "text", "content": "an answer"}')
+    desk.store.sending(claim.lease, sent=0)
+    desk.clock.advance(3600)
+
+    with caplog.at_level(logging.WARNING):
+        outcome = desk.answer(desk.worker(policy="rescue"), message)
+
+    assert outcome.state is FinalState.RESCUED
+    assert "reply_in_doubt" in {getattr(r, "action", "") for r in caplog.records}
 
 
 def test_a_rescue_has_its_own_tries_after_many_of_the_webhook(desk):
