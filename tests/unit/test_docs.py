@@ -117,6 +117,12 @@ def test_every_module_that_a_page_runs_exists(page):
 
 
 @every_page
+def test_every_test_that_a_page_names_exists(page):
+    names = set(re.findall(r"`(tests/[\w/-]+\.\w+)`", text_of(page)))
+    assert {name for name in names if not (ROOT / name).exists()} == set()
+
+
+@every_page
 def test_every_make_command_of_a_page_exists(page):
     rules = re.findall(r"^([a-z]+):", text_of(ROOT / "Makefile"), re.MULTILINE)
     named = re.findall(r"(?:\$ |`|[A-Z]=\S+ )make ([a-z]+)", text_of(page))
