@@ -45,15 +45,17 @@ def _silent(url: str, queue: str) -> Iterator[None]:
 
 @pytest.mark.usefixtures("short_limit")
 def test_a_queue_that_never_answers_is_given_up_though_heartbeats_come(rabbitmq_url, queue):
-    with Broker.from_url(rabbitmq_url, Path()).connection(heartbeat=1) as connection:
+    broker = Broker.from_url(rabbitmq_url, Path())
+    with broker.connection() as connection:
+        queue(connection.default_channel).declare()
+    # Connected in the silence only: making it may take longer than a heartbeat.
+    with _silent(rabbitmq_url, queue.name), broker.connection(heartbeat=1) as connection:
         bound = queue(connection.default_channel)
-        bound.declare()
-        with _silent(rabbitmq_url, queue.name):
-            started = time.monotonic()
-            with pytest.raises(NoAnswerError) as raised:
-                bound.consume("tag", callback=lambda message: None)
-            took_s = time.monotonic() - started
-            connection.collect(socket_timeout=1)
+        started = time.monotonic()
+        with pytest.raises(NoAnswerError) as raised:
+            bound.consume("tag", callback=lambda message: None)
+        took_s = time.monotonic() - started
+        connection.collect(socket_timeout=1)
 
     assert took_s >= LIMIT_S
     assert repr(queue.name) in str(raised.value)

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 import socketserver
 import sqlite3
 import stat
@@ -10,7 +9,7 @@ import struct
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import psycopg
@@ -151,26 +150,17 @@ def test_a_redis_that_comes_back_is_used_again(tmp_path):
 
 
 def test_a_killed_postgresql_is_unavailable(tmp_path):
-    with servers.postgresql(tmp_path) as url:
-        wait_for_postgresql(url)
-        store = open_store(url)
-        store.prepare()
-        os.kill(int((tmp_path / "data/postmaster.pid").read_text().split()[0]), signal.SIGQUIT)
-        servers.wait_for(
-            lambda: not (tmp_path / "data/postmaster.pid").exists() or _is_refused(store),
-            what="PostgreSQL to die",
-        )
-        with pytest.raises(StoreUnavailableError, match="postgresql at 127"):
-            store.due(limit=1, hold_s=1)
-        store.close()
-
-
-def _is_refused(store) -> bool:
+    server = servers.Restartable("postgresql", tmp_path / "server")
+    url = server.start()
     try:
-        store.due(limit=1, hold_s=1)
-    except StoreUnavailableError:
-        return True
-    return False
+        wait_for_postgresql(url)
+        with closing(open_store(url)) as store:
+            store.prepare()
+            server.kill()
+            with pytest.raises(StoreUnavailableError, match="postgresql at 127"):
+                store.due(limit=1, hold_s=1)
+    finally:
+        server.stop()
 
 
 def test_connections_that_postgresql_closed_are_replaced_unnoticed(postgresql_url):
