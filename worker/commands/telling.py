@@ -68,7 +68,7 @@ def _handler_ended(facts: Facts) -> str:
 
 def _paced(facts: Facts) -> str:
     when = f"; again in {facts['retry_in_s']} s" if "retry_in_s" in facts else ""
-    return f"put off, as DingTalk takes no more for now{when}"
+    return f"put off, to post no faster than the limits allow{when}"
 
 
 def _retried(facts: Facts) -> str:

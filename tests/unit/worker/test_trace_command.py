@@ -258,6 +258,10 @@ def test_a_missed_reply_and_what_an_operator_did_with_it_is_one_story(place):
         (Step("sending", {"part": 1, "of": 1, "route": "card"}), "sends the reply by its card"),
         (Step("send_failed", {"by": "me@x", "detail": "no"}), "me@x tried to send it after all (n"),
         (Step("sent", {"by": "me@x", "route": "webhook"}), "sent after all by me@x, by webhook"),
+        (
+            Step("paced", {"retry_in_s": 9}),
+            "put off, to post no faster than the limits allow; again in",
+        ),
         (Step("retried", {"detail": "no"}), "not delivered (no)"),
         (Step("rerun"), "an operator had it run anew"),
         (Step("discarded"), "an operator discarded it"),
