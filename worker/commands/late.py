@@ -17,7 +17,8 @@ from contract.sealing import SealError
 from dingwire.webhook import WebhookClient, WebhookHosts
 from worker.bots import Bots
 from worker.commands import broker
-from worker.commands.handling import Handling, NotDoneError, operator
+from worker.commands.doing import Doings, Done
+from worker.commands.handling import Handling, operator
 from worker.commands.missed import answer_text, facts_of, listed, sends_of
 from worker.commands.opening import AS_JSON, fail, opened, read_settings
 from worker.commands.words import duration_s
@@ -27,7 +28,7 @@ from worker.sending.carrying import Carrier, Route
 from worker.sending.pacing import Pacing
 from worker.sending.resending import Resender, Sent
 from worker.settings import WorkerSettings
-from worker.store import LeaseLostError, MissedReply, Reason, Store, StoreError
+from worker.store import MissedReply, Reason, Store
 from worker.wiring import clock, openapi_of
 
 __all__ = ["late"]
@@ -126,6 +127,7 @@ def show_command(id_: str, as_json: bool) -> None:
 @_REASON
 @click.option("--again", is_flag=True, help="Also what was sent, or may have arrived, before.")
 @click.option("--yes", is_flag=True, help="Do not ask before --all.")
+@AS_JSON
 def send_command(
     ids: tuple[str, ...],
     all_: bool,
@@ -133,6 +135,7 @@ def send_command(
     reasons: tuple[str, ...],
     again: bool,
     yes: bool,
+    as_json: bool,
 ) -> None:
     """Send kept answers after all, by the best way there is now; the agent is not run.
 
@@ -146,46 +149,62 @@ def send_command(
     if not all_ and (since is not None or reasons):
         raise click.UsageError("--since and --reason go with --all")
     settings = read_settings()
-    with opened(settings) as store, _handling(settings, store) as handling:
+    with (
+        opened(settings) as store,
+        _handling(settings, store) as handling,
+        Doings.told(as_json=as_json) as doings,
+    ):
 
-        def send(id_: str) -> str:
-            return _how(handling.send(id_, again=again))
+        def send(id_: str) -> Done:
+            return _sent(handling.send(id_, again=again))
 
         if all_:
-            _send_all(_chosen(store, since, reasons), send, again=again, yes=yes)
+            _send_all(_chosen(store, since, reasons), send, doings, again=again, yes=yes)
         else:
-            _for_each(ids, send)
+            doings.to_each(ids, send)
 
 
 @late.command("rerun")
 @_IDS
-def rerun_command(ids: tuple[str, ...]) -> None:
+@AS_JSON
+def rerun_command(ids: tuple[str, ...], as_json: bool) -> None:
     """Have the agent run anew for messages that have no answer."""
     settings = read_settings()
-    with opened(settings) as store, _handling(settings, store) as handling:
-        is_anybody_there = bool(store.remembered(KIND))
+    with (
+        opened(settings) as store,
+        _handling(settings, store) as handling,
+        Doings.told(as_json=as_json) as doings,
+    ):
+        workers = len(store.remembered(KIND))
 
-        def rerun(id_: str) -> str:
+        def rerun(id_: str) -> Done:
+            is_queued = handling.rerun(id_)
             how = "queued to run anew"
-            if not handling.rerun(id_):
+            if not is_queued:
                 how = "to run anew; the broker is away, a worker queues it when that is back"
-            return how if is_anybody_there else f"{how}; {_NOBODY_THERE}"
+            words = how if workers else f"{how}; {_NOBODY_THERE}"
+            return Done("rerun", words, {"queued": is_queued, "workers": workers})
 
-        _for_each(ids, rerun)
+        doings.to_each(ids, rerun)
 
 
 @late.command("discard")
 @_IDS
-def discard_command(ids: tuple[str, ...]) -> None:
+@AS_JSON
+def discard_command(ids: tuple[str, ...], as_json: bool) -> None:
     """Forget missed replies: nothing of them is kept but that they were."""
     settings = read_settings()
-    with opened(settings) as store, _handling(settings, store) as handling:
+    with (
+        opened(settings) as store,
+        _handling(settings, store) as handling,
+        Doings.told(as_json=as_json) as doings,
+    ):
 
-        def discard(id_: str) -> str:
+        def discard(id_: str) -> Done:
             handling.discard(id_)
-            return "discarded"
+            return Done("discarded", "discarded")
 
-        _for_each(ids, discard)
+        doings.to_each(ids, discard)
 
 
 @contextmanager
@@ -224,54 +243,42 @@ def _chosen(
     return [m for m in missed if not reasons or m.reason in reasons]
 
 
-def _for_each(ids: tuple[str, ...], act: Callable[[str], str]) -> None:
-    """Do it to each; one that fails does not keep the others."""
-    wanted = list(dict.fromkeys(ids))
-    done = [_acted(id_, id_, act) for id_ in wanted]
-    if not all(done):
-        sys.exit(1)
-
-
-def _acted(shown: str, id_: str, act: Callable[[str], str]) -> bool:
-    """Do it to one, and say in a line how it went."""
-    try:
-        click.echo(f"{shown}: {act(id_)}")
-    except NotDoneError as error:
-        click.echo(f"{shown}: {error}", err=True)
-    except LeaseLostError:
-        click.echo(f"{shown}: somebody else took it meanwhile", err=True)
-    except StoreError as error:
-        click.echo(f"{shown}: cannot reach the store: {error}", err=True)
-    else:
-        return True
-    return False
-
-
 def _send_all(
-    missed: list[MissedReply], send: Callable[[str], str], *, again: bool, yes: bool
+    missed: list[MissedReply],
+    send: Callable[[str], Done],
+    doings: Doings,
+    *,
+    again: bool,
+    yes: bool,
 ) -> None:
     """Send what can be sent, oldest first, and say what became of all."""
     answered = [m for m in reversed(missed) if m.answer is not None]
+    in_doubt = [m for m in answered if m.in_doubt and not again]
     wanted = [m for m in answered if again or not m.in_doubt]
     if wanted and not yes and is_asked():
-        click.confirm(f"send {len(wanted)} kept answers?", abort=True)
-    # A task id is one message's alone; what people look for is the message id.
-    sent = sum(_acted(m.message_id, m.task_id, send) for m in wanted)
+        click.confirm(f"send {len(wanted)} kept answers?", abort=True, err=True)
+    for each in wanted:
+        doings.to_missed(each, send)
+    doings.skip(in_doubt, "in doubt: --again sends it, too")
+    doings.skip([m for m in missed if m.answer is None], "without an answer: see late rerun")
     summary = {
-        "sent": sent,
-        "not sent": len(wanted) - sent,
-        "in doubt (--again sends them, too)": len(answered) - len(wanted),
+        "sent": len(wanted) - doings.failed,
+        "not sent": doings.failed,
+        "in doubt (--again sends them, too)": len(in_doubt),
         "without an answer (see late rerun)": len(missed) - len(answered),
     }
     shown = (f"{count} {name}" for name, count in summary.items() if count or name == "sent")
-    click.echo(", ".join(shown))
-    if sent < len(wanted):
-        sys.exit(1)
+    doings.say(", ".join(shown))
 
 
 def is_asked() -> bool:
     """Whether somebody is there to answer a question."""
     return sys.stdin.isatty()
+
+
+def _sent(sent: Sent) -> Done:
+    facts = {"by_message_id": None, **sent.facts}
+    return Done("sent", _how(sent), facts)
 
 
 def _how(sent: Sent) -> str:

@@ -23,7 +23,7 @@ from contract.sealing import IN_CLEAR, Sealer
 from dingwire.simulator import SimulatorThread
 from tests.servers import wait_for
 from tests.unit.worker.answering_parts import SECRET_WORDS, SESSION, START, WEBHOOK, envelope
-from worker.commands.handling import operator
+from worker.commands.handling import Handling, operator
 from worker.commands.late import late
 from worker.outcome import Outcome
 from worker.settings import WorkerSettings
@@ -772,6 +772,104 @@ def test_what_was_sent_is_not_discarded(store, simulator, told):
     assert store.missed(handled=True)[0].state == "SUCCESS"
 
 
+def told_as_json(*arguments: str) -> tuple[int, list[dict[str, Any]]]:
+    """Run it for a machine: stdout is one list, whatever happens."""
+    result = run(*arguments, "--json")
+    return result.exit_code, json.loads(result.stdout)
+
+
+def test_a_machine_is_told_what_became_of_each_that_was_sent(store, simulator, told):
+    miss(store, "msg1", **written(simulator))
+    miss(store, "msg2", **written(simulator, person="bob", deadline=OVER))
+    own = {"route": "webhook", "parts": 1, "by_message_id": None}
+
+    code, rows = told_as_json("send", "msg1", "nobody", "msg2")
+
+    assert code == 1
+    assert rows.pop(1) == {
+        "id": "nobody",
+        "outcome": "failed",
+        "why": "no missed reply has this id: `celery -A worker late` lists them",
+    }
+    assert rows == [
+        {"id": "msg1", "outcome": "sent", "why": None, **own},
+        {"id": "msg2", "outcome": "sent", "why": None, **own | {"route": "proactive"}},
+    ]
+
+
+def test_a_machine_is_told_of_what_all_leaves_out(store, simulator, told):
+    facts = written(simulator)
+    ids = [
+        miss(store, "msg1", **facts),
+        miss(store, "msg2", in_doubt=True, **facts),
+        miss(store, "msg3", answer=None, **facts),
+    ]
+
+    code, rows = told_as_json("send", "--all", "--since", "2h")
+
+    assert code == 0
+    assert [row["task_id"] for row in rows] == ids
+    assert [(row["id"], row["outcome"]) for row in rows] == [
+        *(("msg1", "sent"), ("msg2", "skipped"), ("msg3", "skipped")),
+    ]
+    assert rows[1]["why"].startswith("in doubt")
+    assert rows[2]["why"].startswith("without an answer")
+
+
+def test_a_machine_is_asked_nothing_on_its_stdout(store, simulator, told, monkeypatch):
+    miss(store, **written(simulator))
+    monkeypatch.setattr("worker.commands.late.is_asked", lambda: True)
+    command = ["send", "--all", "--since", "2h", "--json"]
+
+    no = CliRunner().invoke(late, command, input="n\n")
+    yes = CliRunner().invoke(late, command, input="y\n")
+
+    assert (no.exit_code, no.stdout) == (1, "")
+    assert [row["outcome"] for row in json.loads(yes.stdout)] == ["sent"]
+
+
+@pytest.mark.parametrize("is_queued", [True, False], ids=["queued", "broker away"])
+def test_a_machine_is_told_of_reruns(store, told, monkeypatch, is_queued):
+    store.remember("worker", "celery@here", {}, ttl_s=40)
+    monkeypatch.setattr("worker.commands.broker.publish", lambda message: is_queued)
+    miss(store, answer=None)
+
+    assert told_as_json("rerun", "msg1") == (
+        0,
+        [{"id": "msg1", "outcome": "rerun", "why": None, "queued": is_queued, "workers": 1}],
+    )
+
+
+def test_a_machine_is_told_of_what_was_discarded(store, told):
+    miss(store)
+
+    code, rows = told_as_json("discard", "msg1", "msg1", "nobody")
+
+    assert code == 1
+    assert rows[0] == {"id": "msg1", "outcome": "discarded", "why": None}
+    assert [row["outcome"] for row in rows] == ["discarded", "failed"]
+
+
+def test_what_was_done_before_it_broke_off_is_told_to_a_machine_all_the_same(
+    store, simulator, told, monkeypatch
+):
+    facts = written(simulator)
+    miss(store, "msg1", **facts)
+    miss(store, "msg2", **facts)
+    send = Handling.send
+
+    def cut_off(self: Handling, id_: str, *, again: bool) -> Any:
+        if id_ == "msg2":
+            raise KeyboardInterrupt
+        return send(self, id_, again=again)
+
+    monkeypatch.setattr(Handling, "send", cut_off)
+
+    code, rows = told_as_json("send", "msg1", "msg2")
+
+    assert (code, [row["id"] for row in rows]) == (1, ["msg1"])
+
+
 def test_a_sealed_answer_is_shown_and_sent_with_its_key_alone(store, simulator, told, monkeypatch):
     key, other = Fernet.generate_key().decode(), Fernet.generate_key().decode()
     miss(store, sealer=Sealer.from_setting(key), **written(simulator))
@@ -793,11 +891,12 @@ def test_a_sealed_answer_is_shown_and_sent_with_its_key_alone(store, simulator, 
     assert [text.partition("\n")[2] for text in arrived(simulator)] == ["the kept answer"]
 
 
+@pytest.mark.parametrize("as_json", [(), ("--json",)], ids=["lines", "json"])
 @pytest.mark.parametrize("command", ["send", "rerun", "discard", "show"])
-def test_every_command_says_in_a_line_that_the_store_is_away(store, monkeypatch, command):
+def test_every_command_says_in_a_line_that_the_store_is_away(store, monkeypatch, command, as_json):
     monkeypatch.setenv("STORE_URL", "redis://:SECRET@127.0.0.1:1/0")
 
-    result = run(command, "msg1")
+    result = run(command, "msg1", *as_json)
 
     assert (result.exit_code, result.stdout) == (1, "")
     assert len(result.stderr.splitlines()) == 1
