@@ -19,7 +19,7 @@ __all__ = ["BOT_KEYS", "BotTable", "check_apart", "strip", "tables"]
 BOT_KEYS = frozenset(
     {
         *("client_id", "client_secret", "name", "robot_code"),
-        *("agent", "agent_timeout_s", "allowed_users", "reply_within_s"),
+        *("agent", "agent_settings", "agent_timeout_s", "allowed_users", "reply_within_s"),
         *("denied_notice", "chat_commands"),
         *("allowed_groups", "groups", "reply_at_sender", "card_action_handler", "event_handler"),
         *("api_qps", "api_budget"),
@@ -60,6 +60,12 @@ class BotTable(BaseModel):
     def __repr_args__(self) -> Any:
         """Leave out all but who it is."""
         return [("client_id", self.client_id)]
+
+    @property
+    def agent_settings(self) -> dict[str, Any]:
+        """The settings of its agent that are its own; none where there is no table of them."""
+        found = (self.model_extra or {}).get("agent_settings")
+        return found if isinstance(found, dict) else {}
 
     @property
     def label(self) -> str:

@@ -17,6 +17,7 @@ from dingwire.errors import WebhookNotAllowedError
 from dingwire.messages import QUOTA_USED_UP
 from dingwire.replies import Reply, Text, replies_from_json, replies_to_json
 from worker.agents.base import Message
+from worker.agents.cancelling import AgentStoppedError
 from worker.agents.runner import AgentCancelledError
 from worker.asking import Asking
 from worker.bots import Bots, UnknownBotError
@@ -150,6 +151,8 @@ class Answering:
             outcome = Outcome(None, duplicate=True, detail=LEASE_LOST)
         except AgentCancelledError:
             outcome = Outcome(None, duplicate=True, detail="left to another worker")
+        except AgentStoppedError as stopped:
+            outcome = Outcome(None, duplicate=True, detail=stopped.why)
         self._say(outcome, task_id, claim.envelope)
         return outcome
 

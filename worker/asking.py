@@ -4,6 +4,7 @@ Called by ``worker/answering.py``, which keeps and delivers the answer. What end
 finished here.
 """
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -16,6 +17,8 @@ from contract.sealing import Sealer
 from dingwire.replies import Reply, words_of
 from worker.agents.attachment_files import AttachmentFiles
 from worker.agents.base import Message
+from worker.agents.cancelling import Cancellation
+from worker.agents.context import Context
 from worker.agents.quoted_files import QuotedFiles
 from worker.agents.results import addressed, replies_of
 from worker.agents.runner import AgentFailedError, AgentTimeoutError
@@ -93,6 +96,7 @@ class Asking:
 
         Raises:
             AgentCancelledError: This process is ending.
+            AgentStoppedError: It was called off.
             LeaseLostError: Another worker has the message.
         """
         limit_s = self._timeout_s(envelope) if claim.rerun else self._limit_s(envelope)
@@ -114,8 +118,11 @@ class Asking:
         started = time.monotonic()
         try:
             bot = self._bots.of(envelope)
-            with thought.running(limit_s) as on_piece:
-                result = bot.runner.run(message, limit_s=limit_s, on_piece=on_piece)
+            context = self._context(claim, envelope, message, limit_s, bot.runner.settings)
+            with contextlib.closing(context), thought.running(limit_s) as on_piece:
+                result = bot.runner.run(
+                    message, context=context, limit_s=limit_s, on_piece=on_piece
+                )
             replies = replies_of(result)
         except AgentTimeoutError:
             agent_s = round(time.monotonic() - started, 3)
@@ -132,6 +139,18 @@ class Asking:
             replies = addressed(replies, envelope)
         left_s = spare_s(envelope, self._clock())
         return Answer(self._uploading.ready(replies, envelope, spare_s=left_s), agent_s)
+
+    def _context(
+        self, claim: Claimed, envelope: Envelope, message: Message, limit_s: float, settings: Any
+    ) -> Context[Any]:
+        end = time.monotonic() + limit_s
+        return Context(
+            message,
+            settings=settings,
+            left_s=lambda: end - time.monotonic(),
+            cancellation=Cancellation(),
+            log_fields={"task_id": claim.lease.task_id},
+        )
 
     def _silent(self, claim: Claimed, agent_s: float) -> Outcome:
         silent = Outcome(FinalState.SUCCESS, facts={"outcome": "silent", "agent_s": agent_s})

@@ -10,7 +10,10 @@ from typing import Any, Protocol, Self
 
 from contract.envelope import Envelope
 from dingwire.openapi import OpenApiClient
-from worker.agents.base import Agent, AgentLoadError, Message, load_agent
+from worker.agents.agent_settings import AgentSettingsError
+from worker.agents.base import Agent, AgentLoadError, Message
+from worker.agents.context import Context
+from worker.agents.loading import LoadedAgent, load_agent
 from worker.agents.pieces import OnPiece
 from worker.settings import WorkerSettings
 from worker.thinking import Shown
@@ -22,7 +25,12 @@ __all__ = ["BotParts", "Bots", "Runner", "UnknownBotError", "load_agents"]
 class Runner(Protocol):
     """The part of :class:`worker.agents.runner.AgentRunner` that is a bot's own."""
 
-    def run(self, message: Message, *, limit_s: float, on_piece: OnPiece) -> Any:
+    settings: Any
+    """The agent's own; None of one that names none."""
+
+    def run(
+        self, message: Message, *, context: Context[Any], limit_s: float, on_piece: OnPiece
+    ) -> Any:
         """Run the agent."""
 
     def cancel_all(self) -> None:
@@ -36,7 +44,11 @@ class Runner(Protocol):
 class _NoRunner:
     """In the place of a runner where only sending is done."""
 
-    def run(self, message: Message, *, limit_s: float, on_piece: OnPiece) -> Any:
+    settings = None
+
+    def run(
+        self, message: Message, *, context: Context[Any], limit_s: float, on_piece: OnPiece
+    ) -> Any:
         raise AssertionError("nobody runs an agent here")
 
     def cancel_all(self) -> None:
@@ -93,16 +105,28 @@ class Bots:
         cls,
         settings: WorkerSettings,
         *,
-        runner: Callable[[Agent], Runner],
+        runner: Callable[[Agent, Any], Runner],
         openapi: Callable[[WorkerSettings], OpenApiClient | None],
     ) -> Self:
-        """Build the parts of every bot; bots with the same agent share its runner.
+        """Build the parts of every bot; bots whose agent and settings of it are the same share it.
+
+        Args:
+            settings: Of all bots.
+            runner: Makes what runs an agent, of the agent and its settings.
+            openapi: Makes the API of a bot.
 
         Raises:
             AgentLoadError: Naming every agent that cannot be loaded, and whose it is.
         """
-        runners = {spec: runner(agent) for spec, agent in load_agents(settings).items()}
-        return cls._with(settings, lambda bot: runners[bot.agent], openapi)
+        made: list[tuple[LoadedAgent, Runner]] = []
+        runners = dict[int, Runner]()
+        for bot, agent in zip(settings.of_bots, load_agents(settings), strict=True):
+            found = next((its for known, its in made if known == agent), None)
+            if found is None:
+                found = runner(agent.build(), agent.settings)
+                made.append((agent, found))
+            runners[id(bot)] = found
+        return cls._with(settings, lambda bot: runners[id(bot)], openapi)
 
     @classmethod
     def for_sending(
@@ -179,21 +203,30 @@ class Bots:
         return self._by_code.get(envelope.bot, default)
 
 
-def load_agents(settings: WorkerSettings) -> dict[str, Agent]:
-    """Import the agents of all bots.
+def load_agents(settings: WorkerSettings) -> list[LoadedAgent]:
+    """Import the agents of all bots, and read their settings; no class of them is built.
 
     Returns:
-        Each by its name, ``module:attribute``.
+        One for each of ``settings.of_bots``.
 
     Raises:
+        AgentSettingsError: Settings of an agent are wrong, and all agents can be loaded.
         AgentLoadError: Naming every one that cannot be loaded, and whose it is.
     """
-    bots, agents, faults = settings.of_bots, dict[str, Agent](), []
+    bots, agents = settings.of_bots, list[LoadedAgent]()
+    faults, wrong = list[str](), list[str]()
+    own = {table.client_id: table.agent_settings for table in settings.bots}
     for bot in bots:
+        whose = f"bot {bot.label}: " if len(bots) > 1 else ""
+        first, last = own.get(bot.client_id or ""), settings.agent_settings
         try:
-            agents[bot.agent] = agents.get(bot.agent) or load_agent(bot.agent)
+            agents.append(load_agent(bot.agent, first=first, last=last))
+        except AgentSettingsError as error:
+            wrong += [f"{whose}{line}" for line in str(error).splitlines()]
         except AgentLoadError as error:
-            faults.append(f"bot {bot.label}: {error}" if len(bots) > 1 else str(error))
+            faults.append(f"{whose}{error}")
     if faults:
         raise AgentLoadError("\n".join(faults))
+    if wrong:
+        raise AgentSettingsError("\n".join(wrong))
     return agents

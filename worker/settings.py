@@ -1,7 +1,7 @@
 """What the worker reads; by ``worker/running/process.py`` once, and by the operator commands."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import (
     AliasChoices,
@@ -77,6 +77,13 @@ class WorkerSettings(Settings):
         validation_alias="AGENT",
         default="worker.agents.echo:agent",
         description="module:attribute of the agent, importable from the working directory.",
+    )
+    agent_settings: dict[str, Any] = Field(
+        validation_alias="AGENT_SETTINGS",
+        default={},
+        repr=False,
+        description="Settings of the agent's own, by their field names: a table in the TOML file, "
+        "JSON in the environment. Its own variables win over it.",
     )
     bot_language: Language = Field(
         validation_alias="BOT_LANGUAGE",

@@ -153,7 +153,9 @@ def build(
     bare = store_of(settings)
     bots = Bots.build(
         settings,
-        runner=lambda agent: AgentRunner(agent, on_abandoned=lambda _: _count_lost()),
+        runner=lambda agent, own: AgentRunner(
+            agent, settings=own, on_abandoned=lambda _: _count_lost()
+        ),
         openapi=lambda bot: openapi_of(bot, bare),
     )
     handlers = Handlers(bots, load_handlers(settings), on_abandoned=lambda _: _count_lost())

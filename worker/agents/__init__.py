@@ -22,18 +22,22 @@ from dingwire.replies import (
     Text,
     Video,
 )
+from worker.agents.agent_settings import AgentSettings
 from worker.agents.attachments import Attachment
 from worker.agents.base import Message, Quoted, Sender
 from worker.agents.card_update import CardUpdate
+from worker.agents.context import Context, Retry, Said, Usage
 
 __all__ = [
     "ActionCard",
+    "AgentSettings",
     "Attachment",
     "Audio",
     "Button",
     "Card",
     "CardAction",
     "CardUpdate",
+    "Context",
     "FeedCard",
     "FeedLink",
     "File",
@@ -47,7 +51,10 @@ __all__ = [
     "OrgEvent",
     "Quoted",
     "Reply",
+    "Retry",
+    "Said",
     "Sender",
     "Text",
+    "Usage",
     "Video",
 ]

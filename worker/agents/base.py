@@ -1,11 +1,10 @@
 """What an agent is: a callable that takes a message and returns the reply.
 
-``worker/running/process.py`` loads it at start, so that a mistake is seen before the first message;
+``worker/agents/loading.py`` loads it at start, so that a mistake is seen before the first message;
 ``worker/agents/runner.py`` calls it.
 """
 
 import importlib
-import inspect
 import sys
 import traceback
 from collections.abc import Callable
@@ -19,10 +18,12 @@ from contract.content import Quoted as QuotedCode
 from contract.envelope import Earlier, Envelope
 from worker.agents.attachments import Attachment, Fetch, not_fetched
 
-__all__ = ["Agent", "AgentLoadError", "Message", "Quoted", "Sender", "load_agent", "load_object"]
+__all__ = ["Agent", "AgentLoadError", "Message", "Quoted", "Sender", "load_object", "place_of"]
 
-Agent = Callable[["Message"], Any]
-"""Plain or async; it returns the reply, or yields it in pieces.
+Agent = Callable[..., Any]
+"""Takes a message, or a message and its context (``worker/agents/context.py``).
+
+Plain or async; it returns the reply, or yields it in pieces. Or a class, whose one object is that.
 
 None, an empty text and yielding nothing are silence, which is an answer too.
 """
@@ -162,28 +163,16 @@ class Message:
         )
 
 
-def load_agent(spec: str) -> Agent:
-    """Import the agent that ``AGENT`` names.
-
-    Args:
-        spec: ``module:attribute``; the module importable from the working directory or
-            ``PYTHONPATH``, the attribute dotted when it sits deeper.
-
-    Raises:
-        AgentLoadError: Saying which half of the name does not hold, and what would.
-    """
-    return _checked(spec, load_object("AGENT", spec))
-
-
 def load_object(variable: str, spec: str) -> Any:
     """Import what a variable names.
 
     Args:
         variable: For the error.
-        spec: As for :func:`load_agent`.
+        spec: ``module:attribute``; the module importable from the working directory or
+            ``PYTHONPATH``, the attribute dotted when it sits deeper.
 
     Raises:
-        AgentLoadError: As :func:`load_agent`.
+        AgentLoadError: Saying which half of the name does not hold, and what would.
     """
     named = f"{variable}={spec!r}"
     module_name, colon, attribute = spec.partition(":")
@@ -215,29 +204,13 @@ def _import(named: str, module_name: str) -> Any:
     except (Exception, SystemExit) as error:  # noqa: BLE001, an agent raises what it likes
         # Its text is not ours to show: it may hold a secret.
         raise AgentLoadError(
-            f"{named}: importing {module_name} raised {type(error).__name__}{_place(error)}"
+            f"{named}: importing {module_name} raised {type(error).__name__}{place_of(error)}"
         ) from None
 
 
-def _place(error: BaseException) -> str:
-    """Return the line an import failed at, as far as that is known."""
+def place_of(error: BaseException) -> str:
+    """Return the line something failed at, as far as that is known: " at FILE:LINE"."""
     if isinstance(error, SyntaxError):
         return f" at {error.filename}:{error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)
     return f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
-
-
-def _checked(spec: str, found: Any) -> Agent:
-    if inspect.isclass(found):
-        raise AgentLoadError(f"AGENT={spec!r} is a class: name an instance or a function")
-    if not callable(found):
-        raise AgentLoadError(f"AGENT={spec!r} is a {type(found).__name__}, which nobody can call")
-    try:
-        inspect.signature(found).bind(object())
-    except TypeError:
-        raise AgentLoadError(
-            f"AGENT={spec!r} cannot be called with one argument, the message"
-        ) from None
-    except ValueError:
-        return found  # type: ignore[no-any-return]  # written in C, and tells nothing
-    return found  # type: ignore[no-any-return]

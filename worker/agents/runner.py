@@ -1,8 +1,9 @@
 """Calls the agent, for as long as it may take and no longer.
 
-Three kinds of overrun, three ends: an async agent is cancelled; in a prefork child, where the
-agent has the main thread, a plain one is interrupted by a signal; anywhere else a plain one cannot
-be stopped, so it is abandoned: its thread goes on, and what it returns is thrown away.
+An agent that overruns, or is stopped, ends in one of three ways: an async one is cancelled; in a
+prefork child, where the agent has the main thread, a plain one is interrupted by a signal; anywhere
+else a plain one cannot be stopped, so it is abandoned: its thread goes on, and what it returns is
+thrown away.
 
 Async agents of a process share one event loop in a thread of its own, so hundreds wait at once. One
 that blocks the loop is abandoned with it, and the next ones get a new loop.
@@ -28,9 +29,18 @@ from typing import Any
 from dingwire.replies import InvalidReplyError
 from worker.agents import pieces
 from worker.agents.base import Agent, Message
+from worker.agents.cancelling import ENDING, OVERRAN, AgentStoppedError, Cancellation
+from worker.agents.context import Context
 from worker.agents.pieces import OnPiece, Pieces
+from worker.agents.shape import shape_of
 
-__all__ = ["AgentCancelledError", "AgentFailedError", "AgentRunner", "AgentTimeoutError"]
+__all__ = [
+    "AgentCancelledError",
+    "AgentFailedError",
+    "AgentRunner",
+    "AgentStoppedError",
+    "AgentTimeoutError",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -75,16 +85,32 @@ def _described(error: BaseException) -> AgentFailedError:
     return AgentFailedError(detail, "".join(traceback.format_list(frames[ours + 1 :])))
 
 
-def _result_of(future: concurrent.futures.Future[Any], limit_s: float) -> Any:
+def _result_of(
+    future: concurrent.futures.Future[Any], limit_s: float, cancellation: Cancellation
+) -> Any:
     """Wait for ``future``; an agent's own TimeoutError is not taken for ours."""
-    if not concurrent.futures.wait([future], max(limit_s, 0)).done:
-        raise AgentTimeoutError
+    stopped: concurrent.futures.Future[None] = concurrent.futures.Future()
+    forget = cancellation.on_cancel(lambda: stopped.set_result(None))
+    first = concurrent.futures.FIRST_COMPLETED
+    concurrent.futures.wait([future, stopped], max(limit_s, 0), return_when=first)
+    forget()
+    if not future.done():
+        raise _end_of(cancellation)
     try:
         return future.result()
     except AgentFailedError:
         raise
     except BaseException as error:  # noqa: BLE001, an agent may raise anything
         raise _described(error) from None
+
+
+def _end_of(cancellation: Cancellation) -> Exception:
+    """Return why an agent that has not ended is not waited for, and say so to the agent."""
+    cancellation.cancel(OVERRAN)
+    why = cancellation.reason or OVERRAN
+    if why == OVERRAN:
+        return AgentTimeoutError()
+    return AgentCancelledError() if why == ENDING else AgentStoppedError(why)
 
 
 async def _awaited(result: Any, yielded: Pieces) -> Any:
@@ -99,42 +125,44 @@ async def _awaited(result: Any, yielded: Pieces) -> Any:
         raise _described(error) from None
 
 
-def _is_async(agent: Agent) -> bool:
-    """Whether calling the agent takes no time, because all it does is done by the event loop."""
-    return any(
-        inspect.iscoroutinefunction(called) or inspect.isasyncgenfunction(called)
-        for called in (agent, getattr(agent, "__call__", None))  # noqa: B004, an async method
-    )
-
-
 def _run_for_ever(loop: asyncio.AbstractEventLoop) -> None:
     while True:  # past an agent's task that calls sys.exit()
         with contextlib.suppress(SystemExit, KeyboardInterrupt):
             loop.run_forever()
 
 
-def _interrupted_after(limit_s: float, call: Callable[[], Any]) -> Any:
-    """Return what ``call`` returns, or raise in it when ``limit_s`` is over.
+def _interrupted_after(limit_s: float, call: Callable[[], Any], cancellation: Cancellation) -> Any:
+    """Return what ``call`` returns, or raise in it when ``limit_s`` is over or it is cancelled.
 
     Only in the main thread. The signal may come at any moment, the ones at which ``call`` has just
     ended included; it must never strike outside of this function.
     """
     is_armed = True
+    lock = threading.Lock()  # of the timer, which any thread may set
 
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
         if is_armed:
             raise _InterruptedError
 
+    def interrupt_now() -> None:
+        with lock:
+            if is_armed:
+                signal.setitimer(signal.ITIMER_REAL, _SHORTEST_S, _INTERRUPT_AGAIN_S)
+
     before = signal.signal(signal.SIGALRM, interrupt)
+    forget = cancellation.on_cancel(lambda: None)
     try:
         try:
             signal.setitimer(signal.ITIMER_REAL, limit_s, _INTERRUPT_AGAIN_S)
+            forget = cancellation.on_cancel(interrupt_now)
             return call()
         finally:
             is_armed = False
     finally:
+        forget()
         # Reached within the second before the signal comes again.
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        with lock:
+            signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
 
 
@@ -142,15 +170,26 @@ class AgentRunner:
     """Runs one agent in this process, from any thread."""
 
     def __init__(
-        self, agent: Agent, *, on_abandoned: Callable[[int], object] = lambda count: None
+        self,
+        agent: Agent,
+        *,
+        settings: Any = None,
+        on_abandoned: Callable[[int], object] = lambda count: None,
     ) -> None:
-        """Prepare; ``on_abandoned`` is told how many threads have been lost so far."""
-        self._agent = agent
+        """Prepare.
+
+        Args:
+            agent: No class.
+            settings: The agent's own.
+            on_abandoned: Told how many threads have been lost so far.
+        """
+        self._agent, self._shape, self.settings = agent, shape_of(agent), settings
         self._on_abandoned = on_abandoned
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
         self._is_ending = False
+        self._running = set[Cancellation]()
         self.abandoned = 0
 
     @property
@@ -161,11 +200,19 @@ class AgentRunner:
             frozenset(kinds) if isinstance(kinds, set | frozenset | list | tuple) else frozenset()
         )
 
-    def run(self, message: Message, *, limit_s: float, on_piece: OnPiece = lambda _: None) -> Any:
+    def run(
+        self,
+        message: Message,
+        *,
+        context: Context[Any] | None = None,
+        limit_s: float,
+        on_piece: OnPiece = lambda _: None,
+    ) -> Any:
         """Return what the agent returned, or all that it yielded; ``results.py`` reads it.
 
         Args:
             message: For the agent.
+            context: For an agent that takes one; its cancellation ends any agent.
             limit_s: Longest it may take, all that it yields included.
             on_piece: Called with each piece as it is yielded, in the agent's thread or on the event
                 loop of all agents: it must neither block nor raise.
@@ -173,37 +220,61 @@ class AgentRunner:
         Raises:
             AgentTimeoutError: ``limit_s`` was over first.
             AgentFailedError: It raised.
+            AgentStoppedError: The context's cancellation was cancelled, for another reason.
             AgentCancelledError: The process ends.
         """
         end = time.monotonic() + limit_s
-        with Pieces(on_piece) as yielded:
-            if _is_async(self._agent):
-                result: Any = self._agent(message)
+        cancellation = context.cancellation if context is not None else Cancellation()
+        arguments: tuple[Any, ...] = (message,)
+        if self._shape.takes_context:
+            arguments = (message, context or Context(message, settings=self.settings))
+        with Pieces(on_piece) as yielded, self._known(cancellation):
+            if self._shape.is_async:
+                result: Any = self._agent(*arguments)
             else:
-                result = self._call(lambda: yielded.of(self._agent(message)), limit_s)
+                call = lambda: yielded.of(self._agent(*arguments))  # noqa: E731
+                result = self._call(call, limit_s, cancellation)
             if inspect.isawaitable(result) or isinstance(result, AsyncIterator):
-                result = self._wait(_awaited(result, yielded), end - time.monotonic())
+                left_s = end - time.monotonic()
+                result = self._wait(_awaited(result, yielded), left_s, cancellation)
             if isinstance(result, Iterator):  # an async agent returned a plain one
                 made = result
-                result = self._call(lambda: yielded.of(made), end - time.monotonic())
+                left_s = end - time.monotonic()
+                result = self._call(lambda: yielded.of(made), left_s, cancellation)
         return result
 
-    def _call(self, call: Callable[[], Any], limit_s: float) -> Any:
-        if threading.current_thread() is threading.main_thread():
-            return self._run_here(call, limit_s)
-        return self._run_beside(call, limit_s)
-
-    def _run_here(self, call: Callable[[], Any], limit_s: float) -> Any:
+    @contextlib.contextmanager
+    def _known(self, cancellation: Cancellation) -> Iterator[None]:
+        """Have the end of the process cancel it, inside the ``with`` block."""
+        with self._lock:
+            self._running.add(cancellation)
+            is_ending = self._is_ending
+        if is_ending:
+            cancellation.cancel(ENDING)
         try:
-            return _interrupted_after(max(limit_s, _SHORTEST_S), call)
+            yield
+        finally:
+            with self._lock:
+                self._running.discard(cancellation)
+
+    def _call(self, call: Callable[[], Any], limit_s: float, cancellation: Cancellation) -> Any:
+        if threading.current_thread() is threading.main_thread():
+            return self._run_here(call, limit_s, cancellation)
+        return self._run_beside(call, limit_s, cancellation)
+
+    def _run_here(self, call: Callable[[], Any], limit_s: float, cancellation: Cancellation) -> Any:
+        try:
+            return _interrupted_after(max(limit_s, _SHORTEST_S), call, cancellation)
         except _InterruptedError:
-            raise AgentTimeoutError from None
+            raise _end_of(cancellation) from None
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001, an agent may raise anything, SystemExit too
             raise _described(error) from None
 
-    def _run_beside(self, call: Callable[[], Any], limit_s: float) -> Any:
+    def _run_beside(
+        self, call: Callable[[], Any], limit_s: float, cancellation: Cancellation
+    ) -> Any:
         future: concurrent.futures.Future[Any] = concurrent.futures.Future()
 
         def run() -> None:
@@ -215,8 +286,8 @@ class AgentRunner:
         name = f"agent-{next(self._numbers)}"
         threading.Thread(target=run, name=name, daemon=True).start()
         try:
-            return _result_of(future, limit_s)
-        except AgentTimeoutError:
+            return _result_of(future, limit_s, cancellation)
+        except (AgentTimeoutError, AgentStoppedError):
             self._abandon()
             raise
 
@@ -230,14 +301,19 @@ class AgentRunner:
         )
         self._on_abandoned(count)
 
-    def _wait(self, result: Coroutine[Any, Any, Any], limit_s: float) -> Any:
+    def _wait(
+        self, result: Coroutine[Any, Any, Any], limit_s: float, cancellation: Cancellation
+    ) -> Any:
         loop = self._running_loop()
         future = asyncio.run_coroutine_threadsafe(result, loop)
         try:
-            return _result_of(future, limit_s)
-        except AgentTimeoutError:
+            return _result_of(future, limit_s, cancellation)
+        except (AgentTimeoutError, AgentStoppedError):
             future.cancel()
             self._replace_if_blocked(loop)
+            raise
+        except AgentCancelledError:
+            future.cancel()
             raise
         except AgentFailedError:
             if future.cancelled() and self._is_ending:
@@ -266,9 +342,14 @@ class AgentRunner:
             return self._loop
 
     def cancel_all(self) -> None:
-        """Cancel what the event loop runs; for a process that must end."""
+        """Cancel what runs; for a process that must end.
+
+        A plain agent in a thread is only told, and not waited for.
+        """
         with self._lock:
             self._is_ending = True
-            loop = self._loop
+            loop, running = self._loop, list(self._running)
+        for cancellation in running:
+            cancellation.cancel(ENDING)
         if loop is not None:
             loop.call_soon_threadsafe(lambda: [t.cancel() for t in asyncio.all_tasks(loop)])

@@ -8,7 +8,8 @@ from typing import Any
 from kombu.transport import TRANSPORT_ALIASES
 
 from contract.checks import Check
-from worker.agents.base import AgentLoadError, load_agent
+from worker.agents.base import AgentLoadError
+from worker.agents.loading import load_agent
 from worker.handlers import load_handlers
 from worker.settings import WorkerSettings
 from worker.web import (
@@ -37,8 +38,7 @@ def check_agent(spec: str) -> Check:
         agent = load_agent(spec)
     except AgentLoadError as error:
         return Check.fail("agent", str(error), "correct AGENT, or the module it names")
-    kind = "a function" if hasattr(agent, "__code__") else f"a {type(agent).__name__}"
-    return Check.ok("agent", f"{spec}, {kind}")
+    return Check.ok("agent", f"{spec}, {agent.shape.kind}")
 
 
 def check_handlers(settings: WorkerSettings) -> Check:

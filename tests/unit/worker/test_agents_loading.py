@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.unit.worker.answering_parts import envelope
-from worker.agents.base import AgentLoadError, Message, load_agent
+from worker.agents.base import AgentLoadError, Message
 from worker.agents.echo import agent as echo
+from worker.agents.loading import load_agent
 
 MESSAGE = Message.of(envelope(text="hello"))
 
@@ -32,14 +33,14 @@ def module(monkeypatch, tmp_path):
 
 
 def test_the_agent_of_a_fresh_start_echoes():
-    assert load_agent("worker.agents.echo:agent") is echo
+    assert load_agent("worker.agents.echo:agent").build() is echo
     assert echo(MESSAGE) == "echo: hello"
     assert echo(Message.of(envelope(text="", kind="picture"))) == "echo: [picture]"
 
 
 def test_a_module_in_the_working_directory_is_found(module):
     module("def answer(message):\n    return message.text.upper()\n")
-    assert load_agent("my_test_agent:answer")(MESSAGE) == "HELLO"
+    assert load_agent("my_test_agent:answer").build()(MESSAGE) == "HELLO"
 
 
 def test_a_module_in_a_package_and_an_attribute_further_down_are_found(module):
@@ -47,7 +48,7 @@ def test_a_module_in_a_package_and_an_attribute_further_down_are_found(module):
         "class Bot:\n    def answer(self, message):\n        return 'deep'\nbot = Bot()\n",
         "my_test_package.inner",
     )
-    assert load_agent("my_test_package.inner:bot.answer")(MESSAGE) == "deep"
+    assert load_agent("my_test_package.inner:bot.answer").build()(MESSAGE) == "deep"
 
 
 @pytest.mark.parametrize(
@@ -88,9 +89,9 @@ def test_a_name_of_the_wrong_form_is_told_the_right_one(spec):
         ("", "my_test_agent:it", "module my_test_agent has no it"),
         ("class A: ...\na = A()", "my_test_agent:a.b", "module my_test_agent has no a.b"),
         ("it = 'text'", "my_test_agent:it", "is a str, which nobody can call"),
-        ("class it: ...", "my_test_agent:it", "is a class: name an instance or a function"),
+        ("class it: ...", "my_test_agent:it", "is a class without __call__"),
         ("def it(): ...", "my_test_agent:it", "cannot be called with one argument, the message"),
-        ("def it(a, b): ...", "my_test_agent:it", "cannot be called with one argument"),
+        ("def it(a, b, c): ...", "my_test_agent:it", "nor with two, the message and its context"),
         ("def it(a, *, b): ...", "my_test_agent:it", "cannot be called with one argument"),
     ],
 )

@@ -304,8 +304,9 @@ def test_with_drop_an_agent_gets_no_more_time_than_its_webhook(desk):
 
     class Runner:
         reads: frozenset[str] = frozenset()
+        settings = None
 
-        def run(self, _message, *, limit_s, on_piece):
+        def run(self, _message, *, context, limit_s, on_piece):
             limits.append(limit_s)
 
         def cancel_all(self):

@@ -30,10 +30,10 @@ def _nowhere(monkeypatch, tmp_path):
 class Runner:
     reads: frozenset[str] = frozenset()
 
-    def __init__(self, agent: Any) -> None:
-        self.agent, self.is_cancelled = agent, False
+    def __init__(self, agent: Any, settings: Any) -> None:
+        self.agent, self.settings, self.is_cancelled = agent, settings, False
 
-    def run(self, message: Any, *, limit_s: float, on_piece: OnPiece) -> str | None:
+    def run(self, message: Any, *, context: Any, limit_s: float, on_piece: OnPiece) -> str | None:
         return None
 
     def cancel_all(self) -> None:

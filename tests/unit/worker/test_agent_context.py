@@ -1,0 +1,112 @@
+"""What an agent is given beside the message."""
+
+import asyncio
+import logging
+
+import pytest
+
+from tests.unit.worker.answering_parts import envelope
+from worker.agents import AgentSettings, Context, Usage
+from worker.agents.agent_settings import AgentSettingsError
+from worker.agents.base import Message
+from worker.agents.cancelling import Cancellation
+from worker.agents.runner import AgentRunner
+
+MESSAGE = Message.of(envelope(text="hello"))
+
+
+class WeatherSettings(AgentSettings, env_prefix="WEATHER_"):
+    city: str
+    days: int = 1
+
+
+@pytest.fixture(autouse=True)
+def _nowhere(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+
+
+def test_an_agent_of_two_arguments_is_given_its_context():
+    context: Context[None] = Context(MESSAGE)
+    runner = AgentRunner(lambda message, given: f"{message.text} {given is context}")
+
+    assert runner.run(MESSAGE, context=context, limit_s=60) == "hello True"
+
+
+def test_time_runs_out_and_is_never_negative():
+    left = [5.0]
+    context: Context[None] = Context(MESSAGE, left_s=lambda: left[0])
+    assert (context.remaining_s(), context.cancelled) == (5.0, False)
+    left[0] = -1.0
+    assert (context.remaining_s(), context.cancelled) == (0.0, True)
+
+
+def test_what_is_said_is_handed_on_until_the_run_is_over():
+    said: list[object] = []
+    context: Context[None] = Context(MESSAGE, say=said.append)
+
+    context.say("first")
+    asyncio.run(context.asay("second"))
+    context.used(Usage("a model", 3, 4))
+    context.close()
+    context.say("too late")
+    context.used(Usage("a model", 3, 4))
+
+    assert said == ["first", "second"]
+    assert len(context.usage) == 1
+
+
+def test_nothing_is_said_of_a_message_that_was_stopped():
+    said: list[object] = []
+    context: Context[None] = Context(MESSAGE, say=said.append)
+    context.cancellation.cancel()
+    context.say("too late")
+    assert (said, context.cancelled) == ([], True)
+
+
+def test_an_async_agent_is_told_to_await_what_it_says():
+    async def agent(_message, context):
+        context.say("blocks")
+
+    with pytest.raises(Exception, match="RuntimeError"):
+        AgentRunner(agent).run(MESSAGE, limit_s=60)
+
+
+def test_a_line_in_the_log_says_of_which_message_it_is(caplog):
+    context: Context[None] = Context(MESSAGE, log_fields={"task_id": "task1"})
+    with caplog.at_level(logging.INFO):
+        context.logger.info("asked", extra={"model": "m"})
+    (record,) = caplog.records
+    assert (record.message_id, record.task_id, record.model) == ("msg1", "task1", "m")
+
+
+def test_settings_come_from_the_environment_over_env_over_the_table(monkeypatch, tmp_path):
+    table = {"city": "Table", "days": 3}
+    assert WeatherSettings.load(last=table).city == "Table"
+    (tmp_path / ".env").write_text("WEATHER_CITY=Dotenv\n", encoding="utf-8")
+    assert WeatherSettings.load(last=table).city == "Dotenv"
+    monkeypatch.setenv("WEATHER_CITY", "Environment")
+    read = WeatherSettings.load(last=table)
+    assert (read.city, read.days) == ("Environment", 3)
+    assert WeatherSettings.load(first={"city": "Bot"}, last=table).city == "Bot"
+
+
+def test_every_wrong_setting_is_named_and_not_shown(monkeypatch):
+    monkeypatch.setenv("WEATHER_DAYS", "SECRET")
+    with pytest.raises(AgentSettingsError) as raised:
+        WeatherSettings.load()
+    first, second = str(raised.value).splitlines()
+    assert first == "WEATHER_CITY: Field required"
+    assert second.startswith("WEATHER_DAYS: ")
+    assert "SECRET" not in str(raised.value)
+
+
+def test_a_cancellation_keeps_its_first_reason_and_calls_each_callback_once():
+    called: list[str] = []
+    cancellation = Cancellation()
+    forget = cancellation.on_cancel(lambda: called.append("forgotten"))
+    cancellation.on_cancel(lambda: called.append("before"))
+    forget()
+    cancellation.cancel("first")
+    cancellation.cancel("second")
+    cancellation.on_cancel(lambda: called.append("after"))
+    assert (called, cancellation.reason) == (["before", "after"], "first")

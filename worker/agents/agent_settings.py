@@ -1,0 +1,97 @@
+"""Settings of an agent's own: its prefix, its variables, judged at start like ours.
+
+``worker/bots.py`` reads those of every bot's agent.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from pydantic import ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from worker.agents.base import AgentLoadError
+
+__all__ = ["AgentSettings", "AgentSettingsError"]
+
+
+class AgentSettingsError(AgentLoadError):
+    """An agent's own settings are wrong; names every variable, one a line, and shows no value."""
+
+
+class AgentSettings(BaseSettings):
+    """What an agent reads: ``class WeatherSettings(AgentSettings, env_prefix="WEATHER_")``.
+
+    Environment over ``.env`` over the table ``agent_settings`` of the TOML file; the same table of
+    one bot wins for that bot.
+    """
+
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+        populate_by_name=True,
+    )
+
+    _last: ClassVar[Mapping[str, Any]] = {}
+
+    if TYPE_CHECKING:
+
+        def __init_subclass__(cls, *, env_prefix: str = "", **_: Any) -> None: ...
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Order the sources, first wins."""
+        table = InitSettingsSource(settings_cls, init_kwargs=dict(cls._last))
+        return init_settings, env_settings, dotenv_settings, table
+
+    @classmethod
+    def load(
+        cls, *, first: Mapping[str, Any] | None = None, last: Mapping[str, Any] | None = None
+    ) -> Self:
+        """Read the settings.
+
+        Args:
+            first: By field name; wins over every source.
+            last: By field name; every source wins over it.
+
+        Raises:
+            AgentSettingsError: Naming all that is wrong, one ``VARIABLE: reason`` a line.
+        """
+        reading = type(cls.__name__, (cls,), {"_last": dict(last or {}), "__module__": __name__})
+        try:
+            values = reading(**(first or {}))
+        except ValidationError as error:
+            faults = error.errors(include_input=False, include_url=False)
+            raise AgentSettingsError(
+                "\n".join(f"{cls._named(each['loc'])}: {_words(each['msg'])}" for each in faults)
+            ) from None
+        made: Any = cls.model_construct(**dict(values))
+        return made  # type: ignore[no-any-return]
+
+    @classmethod
+    def _named(cls, loc: tuple[int | str, ...]) -> str:
+        if not loc:
+            return cls.__name__
+        name = str(loc[0])
+        field = cls.model_fields.get(name)
+        if field is None or field.validation_alias is not None:
+            return name
+        return f"{cls.model_config.get('env_prefix', '')}{name}".upper()
+
+
+def _words(message: str) -> str:
+    return message.removeprefix("Value error, ")
