@@ -13,6 +13,8 @@ import worker.running.sigterm  # noqa: F401, acts at a worker's start
 from contract.broker import Broker
 from contract.routing import (
     ANSWER,
+    COMMAND,
+    COMMANDS,
     DELIVER,
     EVENTS,
     HANDLE_CARD_ACTION,
@@ -76,6 +78,7 @@ task_default_queue = MESSAGES
 task_create_missing_queues = False
 task_routes = {
     ANSWER: {"queue": MESSAGES},
+    COMMAND: {"queue": COMMANDS},
     DELIVER: {"queue": REPLIES},
     REPORT: {"queue": EVENTS},
     HANDLE_CARD_ACTION: {"queue": EVENTS},

@@ -20,6 +20,7 @@ import fcntl
 import os
 import re
 import shutil
+import threading
 import time
 import uuid
 from collections import deque
@@ -58,14 +59,17 @@ class _Owner:
 
 
 _owners: dict[Path, _Owner] = {}
+_owning = threading.Lock()  # a process has one, however many threads come for it at once
+os.register_at_fork(after_in_child=lambda: globals().update(_owning=threading.Lock()))
 _states: dict[str, BrokerState] = {}
 
 
 def _owner(root: Path) -> _Owner:
-    owner = _owners.get(root)
-    if owner is None or owner.pid != os.getpid() or not owner.folder.exists():
-        owner = _owners[root] = _Owner(root)
-    return owner
+    with _owning:
+        owner = _owners.get(root)
+        if owner is None or owner.pid != os.getpid() or not owner.folder.exists():
+            owner = _owners[root] = _Owner(root)
+        return owner
 
 
 def _is_gone(owner: Path) -> bool:

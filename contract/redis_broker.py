@@ -7,6 +7,8 @@ which says no more than "look"::
 
     <queue>         messages; written first
     dingtalk:wake   one entry for each, so that one waiting worker looks at once; 1000 at most
+    dingtalk:wake:commands      the same for the queue ``commands``, which others than the rest
+                                take: none of the others shall use up its entries
     unacked, unacked_index      read and not acknowledged yet (kombu's)
 
 An entry that gets lost costs a second, as every worker looks once a second anyway. Publishing with
@@ -15,6 +17,7 @@ kombu's own transport works as well, at that price.
 
 import logging
 import time
+from collections.abc import Iterable
 from enum import Enum, auto
 from queue import Empty
 from typing import Any, NoReturn
@@ -22,13 +25,14 @@ from typing import Any, NoReturn
 from kombu.transport import redis as kombu_redis
 from kombu.transport import virtual
 
-from contract.routing import QUEUES
+from contract.routing import COMMANDS, QUEUES
 
 __all__ = ["Channel", "Transport"]
 
 logger = logging.getLogger(__name__)
 
 WAKE = "dingtalk:wake"
+WAKE_COMMANDS = "dingtalk:wake:commands"
 REFUSED_PAUSE_S = 1.0
 
 # The time is that of Redis: workers whose clocks differ still agree on what is overdue. What stands
@@ -55,6 +59,11 @@ end
 redis.call('DEL', wake)
 return false
 """
+
+
+def _wake_of(queues: Iterable[str]) -> str:
+    """Return the list that a consumer of these queues waits for."""
+    return WAKE_COMMANDS if set(queues) == {COMMANDS} else WAKE
 
 
 # The stubs leave out what is overridden here.
@@ -125,10 +134,10 @@ class Channel(_Channel):  # type: ignore[misc]
         if queue not in QUEUES:
             return
         if batch is not None:
-            batch.add("lpush", WAKE, "1")
+            batch.add("lpush", _wake_of([queue]), "1")
             return
         with self.conn_or_acquire() as client:
-            client.lpush(WAKE, "1")
+            client.lpush(_wake_of([queue]), "1")
 
     # Called by kombu's poller when the channel may take a message, and when there is an answer.
 
@@ -147,11 +156,12 @@ class Channel(_Channel):  # type: ignore[misc]
             keys = [
                 self._q_for_pri(queue, step) for step in self.priority_steps for queue in queues
             ]
-            names = [WAKE, self.unacked_key, self.unacked_index_key, *keys]
+            names = [_wake_of(self.active_queues), self.unacked_key, self.unacked_index_key, *keys]
             self.client.connection.send_command("EVAL", TAKE, len(names), *names)
         else:
             self._asked = _Asked.WAKE
-            self.client.connection.send_command("BRPOP", WAKE, timeout or self.brpop_timeout)
+            wake, wait_s = _wake_of(self.active_queues), timeout or self.brpop_timeout
+            self.client.connection.send_command("BRPOP", wake, wait_s)
 
     def _brpop_read(self, **options: Any) -> Any:
         asked, self._found = self._asked, False

@@ -7,6 +7,8 @@ from uuid import UUID, uuid5
 
 __all__ = [
     "ANSWER",
+    "COMMAND",
+    "COMMANDS",
     "DELIVER",
     "EVENTS",
     "HANDLE_CARD_ACTION",
@@ -22,6 +24,7 @@ __all__ = [
 ]
 
 ANSWER = "answer"
+COMMAND = "command"
 DELIVER = "deliver"
 HANDLE_CARD_ACTION = "handle_card_action"
 HANDLE_EVENT = "handle_event"
@@ -31,7 +34,8 @@ MESSAGES = "messages"
 REPLIES = "replies"
 TURNS = "turns"  # messages that were taken before, and need not queue behind all others again
 EVENTS = "events"
-QUEUES = (MESSAGES, TURNS, REPLIES, EVENTS)
+COMMANDS = "commands"  # overtake: taken beside the pool, whatever its slots do
+QUEUES = (MESSAGES, TURNS, REPLIES, EVENTS, COMMANDS)
 
 _NAMESPACE = UUID("6ba20f0e-3f5c-5c1b-9d25-61f7c6b0a4d1")
 

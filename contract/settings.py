@@ -188,6 +188,12 @@ class Settings(BaseSettings):
         description="What is answered one message at a time, as it was written: a conversation, "
         "each sender in it, or none.",
     )
+    chat_commands: bool = Field(
+        validation_alias="CHAT_COMMANDS",
+        default=True,
+        description="Whether the bot itself answers commands such as /help and /stop; off: they "
+        "go to the agent.",
+    )
     envelope_key: SecretStr | None = Field(
         validation_alias="ENVELOPE_KEY",
         default=None,

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from contract.commands import overtaking
 from contract.envelope import Conversation, Envelope
 from contract.turn import lane
 from dingwire.frames import ack
@@ -22,7 +23,7 @@ from listener.predecessors import Predecessors
 from listener.pushes import PushIntake
 from listener.settings import ListenerSettings
 from listener.tally import Tally
-from listener.task_message import TaskMessage, answer_task
+from listener.task_message import TaskMessage, answer_task, command_task
 from listener.translate import to_envelope
 
 __all__ = ["Intake"]
@@ -150,7 +151,13 @@ class Intake:
         return ack(push.frame)
 
     def _accept(self, envelope: Envelope) -> tuple[Envelope, TaskMessage, asyncio.Future[Kept]]:
-        """Name the predecessor and enqueue, in one step of the event loop."""
+        """Name the predecessor and enqueue, in one step of the event loop.
+
+        A command that overtakes has no predecessor and is nobody's: it waits for no turn.
+        """
+        if self._settings.chat_commands and overtaking(envelope) is not None:
+            task = command_task(envelope, self._sealer)
+            return envelope, task, self._enqueuer.accept(task)
         its_lane = lane(envelope, self._settings.order)
         previous = self._predecessors.of(envelope.message_id, its_lane)
         envelope = envelope.model_copy(update={"previous_message_id": previous})

@@ -17,10 +17,27 @@ from typing import Any, Literal, Self
 from contract.envelope import Envelope
 from contract.pushes import Push
 from contract.report import Denied, ListenerStatus, Report
-from contract.routing import ANSWER, EVENTS, MESSAGES, REPORT, safe_kwargsrepr, task_id
+from contract.routing import (
+    ANSWER,
+    COMMAND,
+    COMMANDS,
+    EVENTS,
+    MESSAGES,
+    REPORT,
+    safe_kwargsrepr,
+    task_id,
+)
 from contract.sealing import IN_CLEAR, Sealer
 
-__all__ = ["TaskMessage", "answer_task", "denied_task", "push_task", "report_task", "status_task"]
+__all__ = [
+    "TaskMessage",
+    "answer_task",
+    "command_task",
+    "denied_task",
+    "push_task",
+    "report_task",
+    "status_task",
+]
 
 
 @dataclass(frozen=True)
@@ -60,11 +77,20 @@ class TaskMessage:
 
 def answer_task(envelope: Envelope, sealer: Sealer = IN_CLEAR) -> TaskMessage:
     """Return the task that answers a message, sealed if there is a key."""
+    return _message_task(ANSWER, MESSAGES, envelope, sealer)
+
+
+def command_task(envelope: Envelope, sealer: Sealer = IN_CLEAR) -> TaskMessage:
+    """Return the task that obeys a command which overtakes; else as :func:`answer_task`."""
+    return _message_task(COMMAND, COMMANDS, envelope, sealer)
+
+
+def _message_task(task: str, queue: str, envelope: Envelope, sealer: Sealer) -> TaskMessage:
     identity = task_id(envelope.bot, envelope.message_id)
     return TaskMessage(
         task_id=identity,
-        queue=MESSAGES,
-        headers=_headers(ANSWER, identity, safe_kwargsrepr(envelope.message_id)),
+        queue=queue,
+        headers=_headers(task, identity, safe_kwargsrepr(envelope.message_id)),
         body=[[], {"envelope": sealer.seal(envelope.to_wire())}, _EMBED],
     )
 

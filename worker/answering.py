@@ -21,7 +21,7 @@ from worker.agents.cancelling import AgentStoppedError
 from worker.agents.runner import AgentCancelledError
 from worker.asking import Asking
 from worker.bots import Bots, UnknownBotError
-from worker.chat_commands import ChatCommands
+from worker.chat_commands import ChatCommands, Command
 from worker.leases import Heartbeat
 from worker.outcome import LEASE_LOST, FinalState, Outcome
 from worker.patience import PatientStore
@@ -344,13 +344,14 @@ class Answering:
             claim, envelope, UNSUPPORTED.in_(self._bots.language_of(envelope)), told, "unsupported"
         )
 
-    def _command_in(self, envelope: Envelope) -> str | None:
+    def _command_in(self, envelope: Envelope) -> Command | None:
         is_on = self._bots.of(envelope).settings.chat_commands
-        return self._commands.command_in(envelope) if is_on else None
+        return self._commands.find(envelope) if is_on else None
 
-    def _obey(self, claim: Claimed, envelope: Envelope, command: str) -> Outcome:
-        words = self._commands.answer(command, envelope, self._bots.language_of(envelope))
-        told = Step("command", {"command": command})
+    def _obey(self, claim: Claimed, envelope: Envelope, command: Command) -> Outcome:
+        language = self._bots.language_of(envelope)
+        words = self._commands.obey(command.built_in, envelope, language)
+        told = Step("command", {"command": command.name})
         return self._answer_ourselves(claim, envelope, words, told, "command")
 
     def _answer_ourselves(

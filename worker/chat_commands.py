@@ -1,22 +1,67 @@
-"""What people can ask the bot itself by a command in the chat; the agent never sees these.
+"""What people can tell the bot itself by a command in the chat; the agent never sees these.
 
-Asked by ``worker/answering.py`` before the agent. The answer is kept and delivered like any other,
-in its turn. One line in ``COMMANDS`` for each name of a command.
+Asked by ``worker/answering.py`` before the agent, and by the lane of commands that overtake
+(``worker/running/command_parts.py``). The answer is kept and delivered like any other. One line in
+:meth:`ChatCommands.__init__` for each command.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
 
+from contract.commands import NAMES, BuiltIn, is_command_alone, normal
 from contract.envelope import Conversation, Envelope
 from worker import words
 from worker.words import Language, Phrase
 
-__all__ = ["COMMANDS", "ChatCommands", "Command"]
+__all__ = ["ChatCommands", "Command"]
 
-Command = Callable[[Envelope, Language], str]
-"""Returns the answer to a message that is nothing but the command."""
+_HELP: dict[BuiltIn, tuple[str, Phrase]] = {
+    BuiltIn.HELP: ("/帮助", words.HELP_HELP),
+    BuiltIn.WHOAMI: ("/我是谁", words.HELP_WHOAMI),
+}
+"""The Chinese name that people are told of, and what the command does."""
 
 
-def whoami(envelope: Envelope, language: Language) -> str:
+@dataclass(frozen=True)
+class Command:
+    """A command that was found in a message."""
+
+    name: str
+    built_in: BuiltIn
+
+
+class ChatCommands:
+    """Knows which messages are commands, and obeys those of the bot itself."""
+
+    def __init__(self) -> None:
+        self._does: dict[BuiltIn, Callable[[Envelope, Language], str]] = {
+            BuiltIn.HELP: self._help,
+            BuiltIn.WHOAMI: _whoami,
+        }
+
+    def find(self, envelope: Envelope) -> Command | None:
+        """Return the command that a message is; None when it is for the agent."""
+        if not is_command_alone(envelope):
+            return None
+        built_in = NAMES.get(normal(envelope.text))
+        if built_in is None or built_in not in self._does:
+            return None
+        return Command(built_in.value, built_in)
+
+    def obey(self, command: BuiltIn, envelope: Envelope, language: Language) -> str:
+        """Do what a command says, and return what the bot answers."""
+        return self._does[command](envelope, language)
+
+    def _help(self, _: Envelope, language: Language) -> str:
+        lines = [words.HELP_INTRODUCTION.in_(language)]
+        for command in self._does:
+            chinese, phrase = _HELP[command]
+            names = {"zh": chinese, "en": command.value, "both": f"{command.value} {chinese}"}
+            lines.append(f"{names[language]}: {phrase.in_(language)}")
+        return "\n".join(lines)
+
+
+def _whoami(envelope: Envelope, language: Language) -> str:
     """Say what a list of allowed people or groups has to hold."""
     is_group = envelope.conversation is Conversation.GROUP
     where = (words.GROUP if is_group else words.PRIVATE).in_(language)
@@ -27,25 +72,3 @@ def whoami(envelope: Envelope, language: Language) -> str:
         (words.CONVERSATION_ID, f"{envelope.conversation_id or unknown} ({where})"),
     ]
     return "\n".join(f"{name.in_(language)}: {value}" for name, value in facts)
-
-
-COMMANDS: Mapping[str, Command] = {"/whoami": whoami, "/我是谁": whoami}
-
-
-class ChatCommands:
-    """Knows which messages are commands; without state."""
-
-    def __init__(self, commands: Mapping[str, Command] = COMMANDS) -> None:
-        """Prepare; with none, every message is for the agent."""
-        self._commands = commands
-
-    def command_in(self, envelope: Envelope) -> str | None:
-        """Return the command a message consists of; None when it is for the agent."""
-        if envelope.earlier or envelope.attachments:
-            return None
-        name = envelope.text.strip().casefold()
-        return name if name in self._commands else None
-
-    def answer(self, command: str, envelope: Envelope, language: Language) -> str:
-        """Return what the bot says; ``command`` is from :meth:`command_in`."""
-        return self._commands[command](envelope, language)

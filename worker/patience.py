@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 from worker.store import (
     Claim,
     DueMessage,
-    Exchange,
     Lease,
     LeaseLostError,
     Limit,
@@ -21,7 +20,6 @@ from worker.store import (
     Note,
     Pace,
     Reason,
-    Scope,
     Step,
     Store,
     StoreError,
@@ -142,43 +140,9 @@ class PatientStore:
             waits_out=StoreUnavailableError,
         )
 
-    def keep_answer(
-        self,
-        lease: Lease,
-        answer: str,
-        steps: Sequence[Step] = (),
-        *,
-        exchange: Exchange | None = None,
-    ) -> None:
+    def keep_answer(self, lease: Lease, answer: str, steps: Sequence[Step] = ()) -> None:
         """See :meth:`worker.store.Store.keep_answer`."""
-        self._patiently(lambda: self._store.keep_answer(lease, answer, steps, exchange=exchange))
-
-    def exchanges(
-        self, scope: Scope, *, before: tuple[int, int], turns: int, within_s: float
-    ) -> list[Any]:
-        """See :meth:`worker.store.Store.exchanges`.
-
-        Waits for a store that is away only: until it is back, no answer could be kept either.
-        """
-        return self._patiently(
-            lambda: self._store.exchanges(scope, before=before, turns=turns, within_s=within_s),
-            waits_out=StoreUnavailableError,
-        )
-
-    def forget(
-        self,
-        *,
-        conversation_id: str = "",
-        person: str = "",
-        bot: str = "",
-        before_ms: int | None = None,
-    ) -> int:
-        """See :meth:`worker.store.Store.forget`."""
-        return self._patiently(
-            lambda: self._store.forget(
-                conversation_id=conversation_id, person=person, bot=bot, before_ms=before_ms
-            )
-        )
+        self._patiently(lambda: self._store.keep_answer(lease, answer, steps))
 
     def sending(
         self,
@@ -230,18 +194,10 @@ class PatientStore:
         self._last_write(release)
 
     def finish(
-        self,
-        lease: Lease,
-        outcome: str,
-        steps: Sequence[Step] = (),
-        *,
-        paced: bool = True,
-        exchange: Exchange | None = None,
+        self, lease: Lease, outcome: str, steps: Sequence[Step] = (), *, paced: bool = True
     ) -> None:
         """See :meth:`worker.store.Store.finish`."""
-        self._last_write(
-            lambda: self._store.finish(lease, outcome, steps, paced=paced, exchange=exchange)
-        )
+        self._last_write(lambda: self._store.finish(lease, outcome, steps, paced=paced))
 
     def miss(
         self,

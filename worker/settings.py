@@ -90,12 +90,6 @@ class WorkerSettings(Settings):
         default="both",
         description="Language of what the bot says of its own accord: zh, en or both.",
     )
-    chat_commands: bool = Field(
-        validation_alias="CHAT_COMMANDS",
-        default=True,
-        description="Whether the bot itself answers commands such as /whoami; off: they go to the "
-        "agent.",
-    )
     card_action_handler: str | None = Field(
         validation_alias="CARD_ACTION_HANDLER",
         default=None,

@@ -22,6 +22,7 @@ from contract.pushes import CardAction, OrgEvent
 from contract.report import Denied, read_report
 from contract.routing import (
     ANSWER,
+    COMMAND,
     DELIVER,
     HANDLE_CARD_ACTION,
     HANDLE_EVENT,
@@ -43,9 +44,11 @@ from worker.wiring import Runtime, runtime
 __all__ = [
     "SafeRequest",
     "answer",
+    "command",
     "deliver",
     "handle_card_action",
     "handle_event",
+    "pass_on",
     "publish",
     "report",
     "tell_of_another",
@@ -174,7 +177,11 @@ def _shown(kind: str, outcome: Outcome, runtime_s: float) -> dict[str, Any]:
 
 
 def tell_of_another(
-    task_id: str, *outcomes: Outcome, sender: str | None = None, message_id: str | None = None
+    task_id: str,
+    *outcomes: Outcome,
+    sender: str | None = None,
+    message_id: str | None = None,
+    name: str = ANSWER,
 ) -> None:
     """Show in Flower how a task fared that is not the one at work here.
 
@@ -182,7 +189,8 @@ def tell_of_another(
         task_id: Whose.
         outcomes: In their order.
         sender: Which node Flower names for it; None makes one up.
-        message_id: Of a message that no task has carried here, to be found by.
+        message_id: Of a message that no task of Celery's has carried here, to be found by.
+        name: The task that such a message came as.
     """
     if not app.conf.worker_send_task_events:
         return
@@ -190,7 +198,7 @@ def tell_of_another(
         with app.events.default_dispatcher(hostname=sender) as dispatcher:
             if message_id is not None:
                 shown = {"args": "()", "kwargs": safe_kwargsrepr(message_id), "retries": 0}
-                dispatcher.send("task-received", uuid=task_id, name=ANSWER, **shown)
+                dispatcher.send("task-received", uuid=task_id, name=name, **shown)
             for outcome in outcomes:
                 if (kind := _kind_of(outcome)) is not None:
                     fields = _shown(kind, outcome, 0)
@@ -205,6 +213,12 @@ def answer(self: Task, *, envelope: dict[str, Any]) -> dict[str, Any]:  # type: 
     # Published by an earlier release, which takes all that is due for messages.
     if isinstance(envelope, dict) and (pushed := pushed_in(envelope)) is not None:
         return _handle(self, *pushed)
+    return _work(self, envelope)
+
+
+@app.task(name=COMMAND, base=_SafeTask, bind=True)
+def command(self: Task, *, envelope: dict[str, Any]) -> dict[str, Any]:  # type: ignore[type-arg]
+    """Obey a command, should one get into the pool; see ``worker/running/lane.py``."""
     return _work(self, envelope)
 
 
@@ -244,6 +258,12 @@ def publish(message: DueMessage) -> None:
         deliver.apply_async(kwargs=kwargs, retries=retries, **options)
     else:
         answer.apply_async(kwargs={"envelope": message.envelope}, queue=TURNS, **options)
+
+
+def pass_on(task_id: str, envelope: dict[str, Any]) -> None:
+    """Publish what came as a command, and is none, for its agent."""
+    options: dict[str, Any] = {"retry_policy": {"max_retries": 1, "interval_start": 0}}
+    answer.apply_async(kwargs={"envelope": envelope}, task_id=task_id, **options)
 
 
 # Without events: one every 15 s from each listener would hide the messages in Flower.

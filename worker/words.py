@@ -13,6 +13,9 @@ __all__ = [
     "DENIED_GROUP",
     "DENIED_SENDER",
     "GROUP",
+    "HELP_HELP",
+    "HELP_INTRODUCTION",
+    "HELP_WHOAMI",
     "IN_THE_NEXT_MESSAGE",
     "LATE",
     "NICK",
@@ -74,3 +77,8 @@ CONVERSATION_ID = Phrase("会话 id", "conversation id")
 PRIVATE = Phrase("单聊", "private")
 GROUP = Phrase("群聊", "group")
 NOT_KNOWN = Phrase("未知", "not known")
+HELP_INTRODUCTION = Phrase("我自己能回答这些命令：", "I answer these commands myself:")
+HELP_HELP = Phrase("列出可以用的命令", "list the commands there are")
+HELP_WHOAMI = Phrase(
+    "您的员工 id 和这个会话的 id", "your staff id, and the id of this conversation"
+)

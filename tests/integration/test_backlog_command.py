@@ -15,6 +15,7 @@ from cryptography.fernet import Fernet
 from contract.broker import Broker
 from contract.envelope import Envelope
 from contract.report import Report
+from contract.routing import QUEUES
 from contract.sealing import IN_CLEAR, Sealer
 from listener.publisher import Publisher
 from listener.task_message import answer_task, report_task
@@ -99,7 +100,7 @@ def test_what_waits_on_the_broker_is_weighed_and_left_there(each_broker, tmp_pat
 
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
-    assert found["queues"] == {"messages": 8, "turns": 0, "replies": 0, "events": 1}
+    assert found["queues"] == {"messages": 8, "turns": 0, "replies": 0, "events": 1, "commands": 0}
     assert found["waiting"] == 8
     assert found["seconds_per_message"] == pytest.approx(10)
     assert found["work_s"] == pytest.approx(80)
@@ -142,7 +143,7 @@ def test_a_broker_nobody_has_used_yet_has_empty_queues(rabbitmq_url):
 
     depths = {name: queue.depth for name, queue in read_queues(broker).items()}
 
-    assert depths == {"messages": 0, "turns": 0, "replies": 0, "events": 0}
+    assert depths == dict.fromkeys(QUEUES, 0)
 
 
 def test_people_get_a_few_lines(tmp_path, store_url):

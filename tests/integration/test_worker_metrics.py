@@ -195,7 +195,7 @@ def test_a_worker_says_that_it_is_there_until_it_stops(here):
     assert note.key.startswith("it@")
     assert note.facts["pool"] == "prefork"
     assert note.facts["concurrency"] == 2
-    assert note.facts["queues"] == ["events", "messages", "replies", "turns"]
+    assert note.facts["queues"] == ["commands", "events", "messages", "replies", "turns"]
     assert note.facts["agent"] == "metered:agent"
     assert note.facts["sealed"] is True
     assert note.facts["store"] == "redis"

@@ -16,9 +16,11 @@ import click
 from celery.apps.worker import Worker as CeleryWorker
 from celery.concurrency.thread import TaskPool as CeleryThreadPool
 from celery.signals import worker_process_shutdown, worker_shutting_down
+from celery.utils.text import str_to_list
 from celery.worker import state
 from click.core import ParameterSource
 
+from contract.routing import COMMANDS
 from contract.settings import SettingsError
 from worker import wiring
 from worker.agents.base import AgentLoadError
@@ -27,11 +29,12 @@ from worker.handlers import load_handlers
 from worker.running.lost_jobs import LostJobsStep
 from worker.running.pool import ProcessPool, ThreadPool
 from worker.running.presence import THREADS
-from worker.running.steps import MetricsStep, RoundsStep, SweepStep
+from worker.running.steps import CommandStep, MetricsStep, RoundsStep, SweepStep
 from worker.settings import WorkerSettings
 from worker.store import StoreError, StoreUnavailableError
 
 if TYPE_CHECKING:
+    from worker.running.lane import CommandLane
     from worker.telling.metrics_server import MetricsServer
 
 __all__ = ["Worker"]
@@ -40,6 +43,8 @@ logger = logging.getLogger(__name__)
 
 _EXIT_SETTINGS = 2
 _STORE_LIMIT_S = 60.0
+# They had the time in which agents ended.
+_LAST_COMMANDS_S = 2.0
 
 
 class Worker(CeleryWorker):
@@ -53,10 +58,13 @@ class Worker(CeleryWorker):
             LostJobsStep,
             RoundsStep,
             MetricsStep,
+            CommandStep,
         }
 
     settings: WorkerSettings
     metrics: "MetricsServer | None" = None
+    lane: "CommandLane | None" = None
+    takes_commands = True
 
     pool_cls: Any
     concurrency: int | None
@@ -91,6 +99,12 @@ class Worker(CeleryWorker):
             concurrency = self.settings.worker_concurrency or default
         super().setup_defaults(concurrency=concurrency, pool=pool_class, **options)
 
+    def setup_queues(self, include: Any, exclude: Any = None) -> None:
+        """Leave the commands to the lane, whatever ``-Q`` says; ``-X commands`` has none here."""
+        excluded = str_to_list(exclude) or []
+        self.takes_commands = COMMANDS not in excluded
+        super().setup_queues(include, [*excluded, COMMANDS])
+
     def prepare_args(self, **options: Any) -> dict[str, Any]:
         """Leave out the talk among workers: claims in the store do what it could do here."""
         return {**options, "without_mingle": True, "without_gossip": True}
@@ -111,6 +125,8 @@ class Worker(CeleryWorker):
         worker_shutting_down.connect(self._stay_away)
         worker_process_shutdown.connect(_clear_up)
         super().start()
+        if self.lane is not None:
+            self.lane.join(_LAST_COMMANDS_S)
         wiring.clear_up()
         if self.metrics is not None:
             self.metrics.remove()

@@ -5,6 +5,7 @@ has forked.
 """
 
 import os
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -12,18 +13,25 @@ from celery import bootsteps
 from celery.worker import state
 
 from contract.broker import Broker
+from contract.routing import COMMANDS
 from dingwire.robot import GroupRobot
 from worker import wiring
+from worker.running.command_parts import build_command_work
+from worker.running.lane import CommandLane
 from worker.running.pool import ProcessPool, ThreadPool
 from worker.running.presence import Presence, facts_of
 from worker.running.rounds import Rounds
 from worker.running.sweep import Sweeper
+from worker.telling import metrics
 from worker.telling.alerts import Alerts
 from worker.telling.budget_alert import BudgetAlert
 
-__all__ = ["MetricsStep", "RoundsStep", "SweepStep"]
+__all__ = ["CommandStep", "MetricsStep", "RoundsStep", "SweepStep"]
 
 _ROUNDS_EVERY_S = 10.0
+# On Redis the lane looks up five times a second, and need not look each time for what others left
+# lying; the pool does.
+_LANE_OPTIONS = {"unacked_restore_throttle": 25}
 
 
 class SweepStep(bootsteps.StartStopStep):
@@ -100,6 +108,37 @@ class MetricsStep(bootsteps.StartStopStep):
         w.metrics.start(fleet)
 
 
+class CommandStep(bootsteps.StartStopStep):
+    """Takes the commands that overtake, beside the pool.
+
+    Stopping it waits for nothing: what is in hand goes on while agents have their grace, and
+    ``worker/running/process.py`` waits for it at the end.
+    """
+
+    requires = ("celery.worker.components:Pool",)
+
+    def include_if(self, w: Any) -> bool:
+        """Whether this worker takes any."""
+        return bool(w.takes_commands)
+
+    def create(self, w: Any) -> CommandLane:  # type: ignore[override]
+        """Build it on connections of its own."""
+        from worker.tasks import pass_on, publish, tell_of_another
+
+        app, tell = w.app, partial(tell_of_another, sender=w.hostname)
+        w.lane = lane = CommandLane(
+            lambda: app.connection_for_read(
+                heartbeat=app.conf.broker_heartbeat, transport_options=_LANE_OPTIONS
+            ),
+            app.amqp.queues[COMMANDS],
+            build_command_work(w.settings, publish=publish, tell=tell),
+            pass_on=pass_on,
+            tell=tell,
+            observe=metrics.observe,
+        )
+        return lane
+
+
 def _in_flight() -> int:
     return len(state.active_requests)
 
@@ -113,9 +152,14 @@ def _facts_of(worker: Any) -> dict[str, Any]:
         release=_release(),
         pool=pools.get(worker.pool_cls, "other"),
         concurrency=worker.concurrency,
-        queues=sorted(worker.app.amqp.queues.consume_from),
+        queues=_queues_of(worker),
         started_at=wiring.clock(),
     )
+
+
+def _queues_of(worker: Any) -> list[str]:
+    own = [COMMANDS] if worker.takes_commands else []
+    return sorted({*worker.app.amqp.queues.consume_from, *own})
 
 
 def _release() -> str:

@@ -5,8 +5,7 @@
 Made by :func:`worker.store.open_store`. Each step is one script, hence atomic, and reads Redis's
 own clock. What is finished expires by itself. Redis must not evict keys
 (``maxmemory-policy noeviction``), else messages are forgotten. What operators ask is in
-``redis_operator.py``, what limits all processes together in ``redis_limits.py``, what was said in
-``redis_memory.py``.
+``redis_operator.py``, what limits all processes together in ``redis_limits.py``.
 """
 
 import uuid
@@ -18,7 +17,6 @@ from worker.store.base import (
     Claim,
     Claimed,
     DueMessage,
-    Exchange,
     Finished,
     Held,
     Lease,
@@ -32,7 +30,6 @@ from worker.store.base import (
     StoreSchemaError,
     Turn,
 )
-from worker.store.memory_records import has_arrived, pack_exchange
 from worker.store.records import (
     PARK_S,
     conversation_key,
@@ -48,15 +45,14 @@ from worker.store.records import (
     unpack,
     with_earlier,
 )
-from worker.store.redis_limits import told_of
-from worker.store.redis_memory import RedisMemory
+from worker.store.redis_limits import RedisLimits, told_of
 
 __all__ = ["RedisStore"]
 
 VERSION = 1
 
 
-class RedisStore(RedisMemory):
+class RedisStore(RedisLimits):
     """A :class:`~worker.store.base.Store` on Redis 6 or later."""
 
     def __init__(self, url: str, **options: Any) -> None:
@@ -176,17 +172,9 @@ class RedisStore(RedisMemory):
         pairs = [part for lease in leases for part in (lease.task_id, lease.token)]
         return [leases[i] for i in self._run(self._renew, keys, ms(lease_s), *pairs)]
 
-    def keep_answer(
-        self,
-        lease: Lease,
-        answer: str,
-        steps: Sequence[Step] = (),
-        *,
-        exchange: Exchange | None = None,
-    ) -> None:
+    def keep_answer(self, lease: Lease, answer: str, steps: Sequence[Step] = ()) -> None:
         """See :meth:`Store.keep_answer <worker.store.base.Store.keep_answer>`."""
-        rest = (pack(answer), pack_steps(steps), *pack_exchange(exchange))
-        self._write(self._keep_answer, lease, [], *rest)
+        self._write(self._keep_answer, lease, [], pack(answer), pack_steps(steps))
 
     def sending(
         self,
@@ -220,19 +208,11 @@ class RedisStore(RedisMemory):
         self._write(self._release, lease, [self._due], lease.task_id, ms(due_in_s), *rest, told)
 
     def finish(
-        self,
-        lease: Lease,
-        outcome: str,
-        steps: Sequence[Step] = (),
-        *,
-        paced: bool = True,
-        exchange: Exchange | None = None,
+        self, lease: Lease, outcome: str, steps: Sequence[Step] = (), *, paced: bool = True
     ) -> DueMessage | None:
         """See :meth:`Store.finish <worker.store.base.Store.finish>`."""
         ttls = (self._done_ttl, ms(lease.length_s))
-        flags = ("1" if paced else "", "1" if has_arrived(outcome) else "")
-        said = pack_exchange(exchange)
-        rest = (lease.task_id, outcome, *ttls, pack_steps(steps), *flags, *said)
+        rest = (lease.task_id, outcome, *ttls, pack_steps(steps), "1" if paced else "")
         return self._write(self._finish, lease, [self._due], *rest)
 
     def miss(
@@ -259,8 +239,7 @@ class RedisStore(RedisMemory):
 
     def settle(self, lease: Lease, outcome: str, steps: Sequence[Step] = ()) -> None:
         """See :meth:`Store.settle <worker.store.base.Store.settle>`."""
-        told = (pack_steps(steps), "1" if has_arrived(outcome) else "")
-        rest = (lease.task_id, outcome, self._missed_ttl, *told)
+        rest = (lease.task_id, outcome, self._missed_ttl, pack_steps(steps))
         self._write(self._settle, lease, [self._due, self._handled], *rest)
 
     def due(self, *, limit: int, hold_s: float) -> list[DueMessage]:

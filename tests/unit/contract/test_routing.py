@@ -34,4 +34,4 @@ def test_other_brokers_get_plain_queues(url):
 
 
 def test_queue_names_stay_what_they_were():
-    assert QUEUES == ("messages", "turns", "replies", "events")
+    assert QUEUES == ("messages", "turns", "replies", "events", "commands")

@@ -13,7 +13,13 @@ from worker.telling.fleet_metrics import FleetMetrics, Told
 __all__ = ["QUEUES", "Scrape", "listener", "told"]
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-QUEUES = {"messages": Queue(7, ()), "turns": Queue(1, ()), "replies": Queue(2), "events": Queue(0)}
+QUEUES = {
+    "messages": Queue(7, ()),
+    "turns": Queue(1, ()),
+    "replies": Queue(2),
+    "events": Queue(0),
+    "commands": Queue(0),
+}
 
 
 def told(*listeners: Note) -> Told:

@@ -36,6 +36,7 @@ def queues(depth: int, *oldest: dict[str, Any], turns: int = 0, shown: bool = Tr
         "turns": Queue(turns, () if shown else None),
         "replies": Queue(0, () if shown else None),
         "events": Queue(5, () if shown else None),
+        "commands": Queue(0, () if shown else None),
     }
 
 

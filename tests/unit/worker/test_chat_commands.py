@@ -37,12 +37,12 @@ def test_in_a_group_it_says_so_and_somebody_without_a_staff_id_learns_that(desk)
 
 @pytest.mark.parametrize("text", ["who am i", "/whoami please", "/other", "whoami", ""])
 def test_everything_else_is_for_the_agent(text):
-    assert ChatCommands().command_in(envelope(text=text)) is None
+    assert ChatCommands().find(envelope(text=text)) is None
 
 
 def test_a_command_among_merged_messages_is_for_the_agent():
     merged = envelope(text="/whoami", earlier=(Earlier(message_id="m0", text="hello"),))
-    assert ChatCommands().command_in(merged) is None
+    assert ChatCommands().find(merged) is None
 
 
 def test_chat_commands_can_be_turned_off(desk):

@@ -624,7 +624,7 @@ def test_queues_that_nobody_made_are_a_failure_and_not_made(store, tmp_path):
     worker(store)
     check = queues(tmp_path, Notes.read(store))
     assert check.status is FAIL
-    assert "there is no queue messages, turns, replies, events" in check.reason
+    assert "there is no queue messages, turns, replies, events, commands" in check.reason
     assert not (tmp_path / "broker").exists()
 
 
@@ -637,10 +637,10 @@ def test_queues_are_counted_and_somebody_must_take_from_each(store, tmp_path):
     store.remember("worker", "celery@a", {"queues": ["messages", "turns"]}, ttl_s=40)
     half = queues(tmp_path, Notes.read(store))
 
-    assert (fine.status, fine.reason) == (OK, "all 4 are there and have a worker; 1 waiting")
+    assert (fine.status, fine.reason) == (OK, "all 5 are there and have a worker; 1 waiting")
     assert half.status is FAIL
-    assert "nobody takes messages from replies, events" in half.reason
-    assert half.fix == "start a worker: celery -A worker worker -Q replies,events"
+    assert "nobody takes messages from replies, events, commands" in half.reason
+    assert half.fix == "start a worker: celery -A worker worker -Q replies,events,commands"
 
 
 # The month's API calls.

@@ -17,7 +17,7 @@ def test_a_store_that_does_not_answer_is_no_fault_of_the_brokers(tmp_path, monke
 
     assert check.status is Status.SKIP
     assert check.reason == (
-        "all 4 are there, 0 waiting; whether a worker takes from them is not known: the store does "
+        "all 5 are there, 0 waiting; whether a worker takes from them is not known: the store does "
         "not answer"
     )
     assert "BROKER_URL" not in check.fix
