@@ -23,14 +23,25 @@ from worker.asking import Asking
 from worker.bots import Bots, UnknownBotError
 from worker.chat_commands import ChatCommands, Command
 from worker.leases import Heartbeat
-from worker.outcome import LEASE_LOST, FinalState, Outcome
+from worker.outcome import LEASE_LOST, FinalState, Outcome, log_outcome
 from worker.patience import PatientStore
 from worker.sending.carrying import Route
 from worker.sending.delivery import Delivery
 from worker.sending.handover import Handover
 from worker.sending.late import LateReplies
 from worker.sending.resending import InDoubtError, NotSentError, Resender
-from worker.store import Claimed, Finished, Held, LeaseLostError, Merged, Parked, Reason, Step
+from worker.stopping import outcome_of_stop
+from worker.store import (
+    Claimed,
+    Finished,
+    Held,
+    LeaseLostError,
+    Merged,
+    Parked,
+    Reason,
+    Step,
+    StoppedEarly,
+)
 from worker.story import beginning
 from worker.thinking import Thinking, Thought
 from worker.timing import is_over
@@ -137,6 +148,7 @@ class Answering:
             lease_s=self._lease_s,
             envelope=data,
             turn=self._turns.of(data),
+            written=self._turns.place_of(data),
             steps=beginning(data, self._clock()),
         )
         if not isinstance(claim, Claimed):
@@ -156,7 +168,7 @@ class Answering:
         self._say(outcome, task_id, claim.envelope)
         return outcome
 
-    def _not_ours(self, claim: Held | Finished | Parked | Merged) -> Outcome:
+    def _not_ours(self, claim: Held | Finished | Parked | Merged | StoppedEarly) -> Outcome:
         match claim:
             case Held():
                 return Outcome(None, duplicate=True)
@@ -165,6 +177,9 @@ class Answering:
             case Parked(next=next_):
                 self._store.hand_over(next_)
                 return Outcome(None, parked=True)
+            case StoppedEarly(facts=facts, next=next_):
+                self._store.hand_over(next_)
+                return outcome_of_stop("queued", facts)
             case Merged(next=next_, messages=messages):
                 self._store.hand_over(next_)
                 outcome = Outcome(FinalState.CANCELLED, detail=f"merged into {next_.message_id}")
@@ -375,25 +390,4 @@ class Answering:
 
     def _say(self, outcome: Outcome, task_id: str, data: dict[str, Any]) -> None:
         self._observe(outcome)
-        _log(outcome, task_id, data)
-
-
-_LEVELS = {FinalState.FAILURE: logging.ERROR, FinalState.FLAGGED: logging.WARNING}
-
-
-def _log(outcome: Outcome, task_id: str, data: dict[str, Any]) -> None:
-    """Say in one line how it ended."""
-    level = _LEVELS.get(outcome.state, logging.INFO) if outcome.state else logging.INFO
-    if outcome.retry_in_s is not None:
-        level = logging.WARNING
-    logger.log(
-        logging.INFO if outcome.duplicate else level,
-        outcome.action.replace("_", " "),
-        extra={
-            "action": outcome.action,
-            "message_id": data.get("message_id"),
-            "conversation_id": data.get("conversation_id"),
-            "task_id": task_id,
-            **{k: v for k, v in outcome.summary().items() if k != "state"},
-        },
-    )
+        log_outcome(outcome, task_id, data)

@@ -1,12 +1,15 @@
 """How the work on a message ended, in the words Flower, the store and the log share."""
 
+import logging
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Self
 
 from worker.store.base import Reason, Step
 
-__all__ = ["LEASE_LOST", "FinalState", "Outcome"]
+__all__ = ["LEASE_LOST", "FinalState", "Outcome", "log_outcome"]
+
+logger = logging.getLogger(__name__)
 
 LEASE_LOST = "lease lost"  # the detail of work that another worker has taken over
 
@@ -88,3 +91,24 @@ class Outcome:
             **self.facts,
         }
         return {k: v for k, v in shown.items() if v not in (None, "")}
+
+
+_LEVELS = {FinalState.FAILURE: logging.ERROR, FinalState.FLAGGED: logging.WARNING}
+
+
+def log_outcome(outcome: Outcome, task_id: str, data: dict[str, Any]) -> None:
+    """Say in one line how the work on a message ended; ``data`` is its envelope."""
+    level = _LEVELS.get(outcome.state, logging.INFO) if outcome.state else logging.INFO
+    if outcome.retry_in_s is not None:
+        level = logging.WARNING
+    logger.log(
+        logging.INFO if outcome.duplicate else level,
+        outcome.action.replace("_", " "),
+        extra={
+            "action": outcome.action,
+            "message_id": data.get("message_id"),
+            "conversation_id": data.get("conversation_id"),
+            "task_id": task_id,
+            **{k: v for k, v in outcome.summary().items() if k != "state"},
+        },
+    )

@@ -18,12 +18,15 @@ from worker.store import (
     Limit,
     MissedReply,
     Note,
+    Open,
     Pace,
     Reason,
     Step,
+    StopResult,
     Store,
     StoreError,
     StoreUnavailableError,
+    Story,
     Turn,
 )
 
@@ -127,6 +130,7 @@ class PatientStore:
         lease_s: float,
         envelope: dict[str, Any] | None,
         turn: Turn | None = None,
+        written: tuple[int, int] | None = None,
         steps: Sequence[Step] = (),
     ) -> Claim:
         """See :meth:`worker.store.Store.claim`.
@@ -135,7 +139,13 @@ class PatientStore:
         """
         return self._patiently(
             lambda: self._store.claim(
-                task_id, owner=owner, lease_s=lease_s, envelope=envelope, turn=turn, steps=steps
+                task_id,
+                owner=owner,
+                lease_s=lease_s,
+                envelope=envelope,
+                turn=turn,
+                written=written,
+                steps=steps,
             ),
             waits_out=StoreUnavailableError,
         )
@@ -228,6 +238,34 @@ class PatientStore:
     def settle(self, lease: Lease, outcome: str, steps: Sequence[Step] = ()) -> None:
         """See :meth:`worker.store.Store.settle`."""
         self._last_write(lambda: self._store.settle(lease, outcome, steps))
+
+    # Not waited for: somebody wants to know now, or nobody any more.
+
+    def stop(
+        self,
+        bot: str,
+        conversation_id: str,
+        *,
+        before: tuple[int, int],
+        facts: dict[str, Any],
+        hold_s: float,
+        task_id: str | None = None,
+    ) -> StopResult:
+        """See :meth:`worker.store.Store.stop`; who is next is published."""
+        result = self._store.stop(
+            bot, conversation_id, before=before, facts=facts, hold_s=hold_s, task_id=task_id
+        )
+        for message in result.next:
+            self.hand_over(message)
+        return result
+
+    def open_in(self, bot: str, conversation_id: str) -> list[Open]:
+        """See :meth:`worker.store.Store.open_in`."""
+        return self._store.open_in(bot, conversation_id)
+
+    def story(self, id_: str) -> Story | None:
+        """See :meth:`worker.store.Store.story`."""
+        return self._store.story(id_)
 
     # Not waited for: what is noted is of use for a moment only.
 

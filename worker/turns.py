@@ -40,11 +40,8 @@ class Turns:
         Args:
             data: The envelope as the task carried it; what is none waits for nothing.
         """
-        if data is None:
-            return None
-        try:
-            envelope = Envelope.from_wire(data)
-        except EnvelopeError:
+        envelope = _read(data)
+        if envelope is None:
             return None
         name = lane(envelope, self.order)
         if name is None:
@@ -59,3 +56,19 @@ class Turns:
             max_waiting=self.max_waiting,
             merge=self.burst is Burst.MERGE,
         )
+
+    def place_of(self, data: dict[str, Any] | None) -> tuple[int, int] | None:
+        """Return a message's place in its conversation, by which it can be stopped.
+
+        Args:
+            data: As in :meth:`of`; what is no envelope has none.
+        """
+        envelope = _read(data)
+        return None if envelope is None else place(envelope)
+
+
+def _read(data: dict[str, Any] | None) -> Envelope | None:
+    try:
+        return None if data is None else Envelope.from_wire(data)
+    except EnvelopeError:
+        return None

@@ -58,6 +58,19 @@ def _by(facts: Facts) -> str:
     return f"by the webhook of message {of}" if of else "by webhook"
 
 
+def _stopped(facts: Facts) -> str:
+    by = facts.get("by_message_id")
+    who = f"by message {by}" if by else f"by {facts.get('by', 'an operator')}"
+    was = {
+        "running": "while a worker had it",
+        "waiting": "while it waited for its next attempt",
+        "parked": "while it waited for its turn",
+        "queued": "before a worker took it",
+    }.get(str(facts.get("was")), "")
+    doubt = "; a part of the answer was being posted, or may have arrived"
+    return f"stopped {who}{', ' if was else ''}{was}{doubt if facts.get('in_doubt') else ''}"
+
+
 def _agent_ended(facts: Facts) -> str:
     return f"agent ended after {facts.get('agent_s')} s: {facts.get('outcome')}"
 
@@ -114,6 +127,7 @@ _IN_WORDS: dict[str, Callable[[Facts], str]] = {
     "taken_over": lambda facts: f"taken over by {facts.get('owner')}",
     "parked": lambda _: "waits for its turn: its conversation is busy",
     "merged": lambda facts: f"merged into the turn of message {facts.get('into')}",
+    "stopped": _stopped,
     "agent_started": lambda _: "agent started",
     "agent_ended": _agent_ended,
     "command": lambda facts: f"the bot itself answers {facts.get('command')}",

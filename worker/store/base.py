@@ -38,10 +38,14 @@ __all__ = [
     "MissedBriefly",
     "MissedReply",
     "Note",
+    "Open",
     "Pace",
     "Parked",
     "Reason",
     "Step",
+    "StopResult",
+    "StoppedEarly",
+    "StoppedMessage",
     "Store",
     "StoreError",
     "StoreSchemaError",
@@ -237,7 +241,56 @@ class Merged:
     messages: tuple[tuple[str, str], ...]
 
 
-Claim = Claimed | Held | Finished | Parked | Merged
+@dataclass(frozen=True)
+class StoppedEarly:
+    """Done by this: before it was known here, somebody had :meth:`Store.stop` end what was written.
+
+    ``facts`` are those of the stop; ``next`` is to be published by us, when our coming was what it
+    waited for.
+    """
+
+    facts: dict[str, Any]
+    next: DueMessage | None = None
+
+
+Claim = Claimed | Held | Finished | Parked | Merged | StoppedEarly
+
+
+@dataclass(frozen=True)
+class StoppedMessage:
+    """A message that :meth:`Store.stop` has ended.
+
+    ``state`` is what it was, as in :class:`Story`; ``is_at_work`` whether a worker that lives has
+    it, which will notice.
+    """
+
+    task_id: str
+    message_id: str
+    state: str
+    is_at_work: bool
+    envelope: dict[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class StopResult:
+    """What :meth:`Store.stop` has done; those that are ``next`` are to be published by us."""
+
+    messages: tuple[StoppedMessage, ...]
+    next: tuple[DueMessage, ...] = ()
+
+
+@dataclass(frozen=True)
+class Open:
+    """An unfinished message of a conversation.
+
+    ``state`` is as in :class:`Story`; ``running_s`` for how long a worker has had it, None when
+    none has.
+    """
+
+    task_id: str
+    state: str
+    running_s: float | None
+    envelope: dict[str, Any] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -376,6 +429,7 @@ class Store(Protocol):
         lease_s: float,
         envelope: dict[str, Any] | None,
         turn: Turn | None = None,
+        written: tuple[int, int] | None = None,
         steps: Sequence[Step] = (),
     ) -> Claim:
         """Claim a message, in one atomic step.
@@ -384,7 +438,8 @@ class Store(Protocol):
         A living lease → :class:`Held`, also when it is our own; a released message whose time has
         not come → :class:`Held` as well. Done or missed → :class:`Finished`. Not its turn →
         :class:`Parked`; its turn, and others of its sender wait behind it → :class:`Merged`, if
-        ``turn`` says so.
+        ``turn`` says so. Not known before, and written before its conversation was stopped →
+        :class:`StoppedEarly`.
 
         Args:
             task_id: From :func:`contract.routing.task_id`.
@@ -393,6 +448,8 @@ class Store(Protocol):
             envelope: Kept until the message is finished (that of the first claim wins). With None
                 (the task carried none) an unknown message is :class:`Finished`.
             turn: What it waits for; that of the first claim wins. None: nothing.
+            written: Its place in its conversation, from :func:`contract.turn.place`, by which it
+                can be stopped; that of the first claim wins. None: nobody can stop it.
             steps: How its story begins, should this be the first claim. That it was ``taken``,
                 ``taken_over``, ``parked`` or ``merged`` is added here.
         """
@@ -528,6 +585,39 @@ class Store(Protocol):
         When nobody has asked for half of ``hold_s``, the store was away, and leases could not be
         renewed. Then nothing is taken over, by this or by :meth:`claim`, for ``hold_s``.
         """
+
+    # What is unfinished in a conversation.
+
+    def stop(
+        self,
+        bot: str,
+        conversation_id: str,
+        *,
+        before: tuple[int, int],
+        facts: dict[str, Any],
+        hold_s: float,
+        task_id: str | None = None,
+    ) -> StopResult:
+        """End what is unfinished in a conversation, in one atomic step: it becomes CANCELLED.
+
+        Whoever works on such a message has lost its lease. What somebody took to send it after all
+        is left to him. What was written before and is not known yet, as it is still on the broker,
+        ends when it is claimed; that is remembered for ``done_ttl_s``.
+
+        Args:
+            bot: To which the conversation was written.
+            conversation_id: Where.
+            before: A place, see :meth:`claim`: only what has a lower one.
+            facts: Who said so: plain JSON, at least one, for the story.
+            hold_s: After how long :meth:`due` hands out who is next, should we not publish it.
+            task_id: Only this message, and none that is not known yet.
+        """
+
+    def open_in(self, bot: str, conversation_id: str) -> list[Open]:
+        """Return what :meth:`stop` would end: first those at work, then as they take turns."""
+
+    def last_stop(self) -> int:
+        """Return a number that is another one once a message at work was stopped."""
 
     # For the operator.
 

@@ -18,6 +18,10 @@ the first whoever comes. Of what waits, its record knows ``lane``, ``place`` (it
 ``sender``, ``after`` and ``wait_until`` (for whom it waits, and how long), ``merged`` (envelopes of
 those that became part of its turn). The hash ``sweep`` beside them says when somebody swept last
 (``at``) and until when nothing is taken over (``grace_until``).
+
+What is unfinished in a conversation and can be stopped is in a sorted set of its own, ``open``, by
+the time of writing (the record's ``written``; ``open`` is its member there). The hash ``stop`` says
+which of those that are not known yet are stopped: what was written before ``ms`` and ``us``.
 """
 
 from worker.store.records import STORY_LIMIT
@@ -29,6 +33,7 @@ __all__ = [
     "KEEP_ANSWER",
     "LANES",
     "MISS",
+    "PLACES",
     "PRELUDE",
     "RELEASE",
     "RENEW",
@@ -110,6 +115,8 @@ end
 local function leave(lane, place, due, id)
   if lane then redis.call('ZREM', lane, place) end
   redis.call('ZREM', due, id)
+  local found = redis.call('HMGET', records .. id, 'conversation', 'open')
+  if found[2] then redis.call('ZREM', desk .. 'open:' .. found[1], found[2]) end
 end
 
 local function finish(key, outcome, ttl)
@@ -127,15 +134,23 @@ local function count_finished(claimed_at)
 end
 """
 
+# Whether one place comes before another: numbers of ms, then 17 digits of us.
+PLACES = """
+local function is_before(ms, us, other_ms, other_us)
+  return ms < other_ms or (ms == other_ms and us < other_us)
+end
+"""
+
 # KEYS: record, due. ARGV: task id, owner, lease ms, envelope or '', message id, conversation,
 # lane or '', written ms, received us in 17 digits, sender, after or '', wait ms, max waiting or
 # '', merge or '', done ttl ms, park ms, steps or '', packed owner, bot, route or '', until when it
-# leads there, missed ttl ms. Tokens start at the time, so that they grow even over a forgotten
-# record.
+# leads there, missed ttl ms, written ms or '' when nobody can stop it, received us as above. Tokens
+# start at the time, so that they grow even over a forgotten record.
 CLAIM = (
     PRELUDE
     + GRACE
     + LANES
+    + PLACES
     + """
 local key, due = KEYS[1], KEYS[2]
 local id, owner, lease_ms, envelope = ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6]
@@ -170,6 +185,22 @@ else
     end
   end
   lane = ARGV[9] ~= '' and ARGV[9]
+  if ARGV[25] ~= '' and ARGV[8] ~= '' then
+    local stop = redis.call('HMGET', desk .. 'stop:' .. ARGV[8], 'ms', 'us', 'facts')
+    if stop[1] and is_before(tonumber(ARGV[25]), ARGV[26], tonumber(stop[1]), stop[2]) then
+      tell(key, '[[0,"stopped",{"was":"queued",' .. string.sub(stop[3], 2) .. ']]', true)
+      finish(key, 'CANCELLED', ARGV[17])
+      local first, next = lane and first_of(lane), false
+      if first and redis.call('HGET', records .. first, 'after') == id then
+        next = hand_over(lane, due, lease_ms)
+      end
+      return {'stopped', stop[3], next}
+    end
+    local open = desk .. 'open:' .. ARGV[8]
+    redis.call('ZADD', open, ARGV[25], ARGV[26] .. ':' .. id)
+    redis.call('PEXPIRE', open, ARGV[24])
+    redis.call('HSET', key, 'open', ARGV[26] .. ':' .. id, 'written', ARGV[25])
+  end
   if lane and ARGV[15] ~= '' then
     local first, has_turn = first_of(lane)
     local waiting = redis.call('ZCARD', lane) - (has_turn and 1 or 0)

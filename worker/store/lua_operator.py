@@ -81,14 +81,19 @@ return {1}
 """
 )
 
-# KEYS: record, due, missed. ARGV: task id, hold ms, prefix of conversations' answers. Returns the
-# envelope.
+# KEYS: record, due, missed. ARGV: task id, hold ms, prefix of conversations' answers, missed ttl
+# ms. Returns the envelope.
 RERUN = (
     PRELUDE
     + """
 local found = redis.call('HMGET', KEYS[1],
-  'state', 'answer', 'handled_at', 'conversation', 'envelope')
+  'state', 'answer', 'handled_at', 'conversation', 'envelope', 'open', 'written')
 if found[1] ~= 'missed' or found[2] or found[3] then return false end
+if found[6] then
+  local open = desk .. 'open:' .. found[4]
+  redis.call('ZADD', open, found[7], found[6])
+  redis.call('PEXPIRE', open, ARGV[6])
+end
 redis.call('ZREM', KEYS[3], ARGV[3])
 redis.call('ZREM', ARGV[5] .. found[4], ARGV[3])
 redis.call('HDEL', KEYS[1], 'outcome', 'missed_at', 'crowded', 'lane', 'place', 'after')

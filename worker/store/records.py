@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from contract.envelope import Earlier
-from worker.store.base import DueMessage, MissedReply, Reason, Step, Taken
+from worker.store.base import DueMessage, MissedReply, Open, Reason, Step, Taken
 
 __all__ = [
     "PARK_S",
@@ -24,12 +24,14 @@ __all__ = [
     "pack",
     "pack_facts",
     "pack_steps",
+    "packed_place",
     "plain",
     "read_missed",
     "read_steps",
     "read_taken",
     "reason_in",
     "route_of",
+    "standing",
     "unpack",
     "with_earlier",
 ]
@@ -47,9 +49,24 @@ _OF_ROUTE = ("session_webhook", "sealed", "deadline", "webhook_expires_at", "clo
 _OF_EARLIER = (*Earlier.model_fields, "sealed")
 
 
+# What waits for its next attempt has the turn, so it comes before what is parked.
+_STANDING = {"running": 0, "waiting": 1}
+
+
+def standing(message: Open) -> int:
+    """Return a key to sort what is unfinished by, which leaves equal ones as they are."""
+    return _STANDING.get(message.state, 2)
+
+
 def ms(seconds: float) -> int:
     """Return whole milliseconds."""
     return round(seconds * 1000)
+
+
+def packed_place(place: tuple[int, int]) -> tuple[int, str]:
+    """Return a place as Redis compares it: ms as a number, us as digits of one length."""
+    written_ms, received_us = place
+    return max(0, written_ms), f"{max(0, received_us):017d}"
 
 
 def pack(value: object) -> str:

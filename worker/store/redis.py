@@ -5,7 +5,8 @@
 Made by :func:`worker.store.open_store`. Each step is one script, hence atomic, and reads Redis's
 own clock. What is finished expires by itself. Redis must not evict keys
 (``maxmemory-policy noeviction``), else messages are forgotten. What operators ask is in
-``redis_operator.py``, what limits all processes together in ``redis_limits.py``.
+``redis_operator.py``, what limits all processes together in ``redis_limits.py``, how a conversation
+is stopped in ``redis_stopping.py``.
 """
 
 import uuid
@@ -26,6 +27,7 @@ from worker.store.base import (
     Parked,
     Reason,
     Step,
+    StoppedEarly,
     StoreError,
     StoreSchemaError,
     Turn,
@@ -39,20 +41,22 @@ from worker.store.records import (
     pack,
     pack_facts,
     pack_steps,
+    packed_place,
     plain,
     read_taken,
     route_of,
     unpack,
     with_earlier,
 )
-from worker.store.redis_limits import RedisLimits, told_of
+from worker.store.redis_limits import told_of
+from worker.store.redis_stopping import RedisStopping, next_in
 
 __all__ = ["RedisStore"]
 
 VERSION = 1
 
 
-class RedisStore(RedisLimits):
+class RedisStore(RedisStopping):
     """A :class:`~worker.store.base.Store` on Redis 6 or later."""
 
     def __init__(self, url: str, **options: Any) -> None:
@@ -100,6 +104,7 @@ class RedisStore(RedisLimits):
         lease_s: float,
         envelope: dict[str, Any] | None,
         turn: Turn | None = None,
+        written: tuple[int, int] | None = None,
         steps: Sequence[Step] = (),
     ) -> Claim:
         """See :meth:`Store.claim <worker.store.base.Store.claim>`."""
@@ -124,6 +129,7 @@ class RedisStore(RedisLimits):
             bot,
             *route,
             self._missed_ttl,
+            *(("", "") if written is None else packed_place(written)),
         )
         match kind:
             case "held":
@@ -131,9 +137,11 @@ class RedisStore(RedisLimits):
             case "finished":
                 return Finished(found[0])
             case "parked":
-                return Parked(_next(found[0]))
+                return Parked(next_in(found[0]))
+            case "stopped":
+                return StoppedEarly(unpack(found[0]), next_in(found[1]))
             case "merged":
-                next_ = _next(found[0])
+                next_ = next_in(found[0])
                 assert next_ is not None  # noqa: S101, it was put first by the same step
                 return Merged(next_, tuple((id_, message_id) for id_, message_id in found[1]))
         token, kept, answer, attempts, takeovers, sent, in_doubt, merged, *marks = found[0]
@@ -154,11 +162,9 @@ class RedisStore(RedisLimits):
     def _turn(self, turn: Turn | None) -> list[str | int]:
         if turn is None:
             return ["", 0, "", "", "", 0, "", ""]
-        written_ms, received_us = turn.place
         return [
             f"{self._lane}{key_of(turn.lane)}",
-            max(0, written_ms),
-            f"{max(0, received_us):017d}",
+            *packed_place(turn.place),
             key_of(turn.sender),
             turn.after or "",
             ms(turn.wait_s),
@@ -263,8 +269,4 @@ class RedisStore(RedisLimits):
         is_ours, *found = self._run(script, keys, lease.token, *values)
         if not is_ours:
             raise LeaseLostError(lease.task_id)
-        return _next(found[0]) if found else None
-
-
-def _next(found: list[str] | None) -> DueMessage | None:
-    return due_message(*found, has_answer=False) if found else None
+        return next_in(found[0]) if found else None

@@ -141,7 +141,8 @@ class RedisOperator:
         """See :meth:`Store.rerun <worker.store.base.Store.rerun>`."""
         task_id = plain(task_id)
         keys = [self._key(task_id), self._due, self._missed]
-        envelope = self._run(self._rerun, keys, task_id, ms(hold_s), self._kept)
+        values = (task_id, ms(hold_s), self._kept, self._missed_ttl)
+        envelope = self._run(self._rerun, keys, *values)
         return None if envelope is None else due_message(task_id, envelope, has_answer=False)
 
     def discard(self, task_id: str) -> bool:

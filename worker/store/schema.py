@@ -14,7 +14,8 @@ webhook may carry the answer.
 ``steps`` is its story (see ``records.read_steps``), ``known_at`` when that began, ``claimed_at``
 when it was claimed last and ``work_ms`` how long it took from then on. ``route`` leads to its
 conversation until ``route_until``. ``rerun`` is 1 when an operator had it run anew, ``handled_at``
-when one sent it after all, ``was`` the outcome of one that is taken to be sent.
+when one sent it after all, ``was`` the outcome of one that is taken to be sent. ``written_ms`` and
+``written_us`` are its place in its conversation, of what can be stopped.
 """
 
 from sqlalchemy import (
@@ -98,6 +99,9 @@ messages = Table(
     Column("rerun", Integer, nullable=False, server_default="0"),
     Column("handled_at", BigInteger),
     Column("was", String),
+    # Since version 4.
+    Column("written_ms", BigInteger),
+    Column("written_us", BigInteger),
 )
 
 # What processes say of themselves, by kind and key, until it expires.
@@ -192,8 +196,13 @@ _VERSION_3 = (
       expires_at BIGINT NOT NULL, PRIMARY KEY (kind, key))""",
 )
 
+_VERSION_4 = (
+    "ALTER TABLE dingtalk_messages ADD COLUMN written_ms BIGINT",
+    "ALTER TABLE dingtalk_messages ADD COLUMN written_us BIGINT",
+)
+
 # The step at index n leads from version n to n + 1.
-STEPS = (_VERSION_1, _VERSION_2, _VERSION_3)
+STEPS = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)
 
 
 def prepare(connection: Connection) -> None:

@@ -2,7 +2,8 @@
 
 Made by :func:`worker.store.open_store`. What concerns a lane happens in one transaction that holds
 the lane's lock; the rest is one statement, hence atomic. What operators ask is in
-``sql_operator.py``, what limits all processes together in ``sql_limits.py``.
+``sql_operator.py``, what limits all processes together in ``sql_limits.py``, how a conversation is
+stopped in ``sql_stopping.py``.
 """
 
 import uuid
@@ -55,7 +56,7 @@ from worker.store.records import (
     with_earlier,
 )
 from worker.store.schema import DONE, MISSED, PARKED, RUNNING, WAITING, messages, prepare
-from worker.store.sql_limits import SqlLimits
+from worker.store.sql_stopping import SqlStopping
 from worker.store.sql_story import begun, told
 from worker.store.sql_sweep import grace_until
 
@@ -69,7 +70,7 @@ _PARKED = pack_steps([Step("parked")])
 _DUE_ROUNDS = 10
 
 
-class SqlStore(SqlLimits):
+class SqlStore(SqlStopping):
     """A :class:`~worker.store.base.Store` on SQLite or PostgreSQL."""
 
     def __repr__(self) -> str:
@@ -102,6 +103,7 @@ class SqlStore(SqlLimits):
         lease_s: float,
         envelope: dict[str, Any] | None,
         turn: Turn | None = None,
+        written: tuple[int, int] | None = None,
         steps: Sequence[Step] = (),
     ) -> Claim:
         """See :meth:`Store.claim <worker.store.base.Store.claim>`."""
@@ -111,14 +113,22 @@ class SqlStore(SqlLimits):
                 lane = connection.execute(
                     select(_m.lane).where(_m.task_id == task_id)
                 ).scalar_one_or_none()
-            sql_turns.lock(connection, lane or task_id)
+            sharing = None
+            if written is not None and envelope is not None:
+                sharing = _conversation(envelope) or None
+            sql_turns.lock(connection, lane or task_id, sharing=sharing)
             row = _unfinished(connection, task_id, self._database.now(), ms(lease_s))
             if isinstance(row, Held | Finished):
                 return row
             if row is None:
                 if envelope is None:
                     return Finished(None)
-                mine = self._add(connection, task_id, envelope, turn, pack_steps(steps))
+                mine = self._add(connection, task_id, envelope, turn, written, pack_steps(steps))
+                if written is not None and mine.stop_noted is not None:
+                    noted, hold_ms = mine.stop_noted, ms(lease_s)
+                    early = self._stopped_early(connection, mine, written, noted, hold_ms)
+                    if early is not None:
+                        return early
             else:
                 mine = _count(connection, row)
             was = None if row is None else row.state
@@ -144,14 +154,16 @@ class SqlStore(SqlLimits):
         task_id: str,
         envelope: dict[str, Any],
         turn: Turn | None,
+        written: tuple[int, int] | None,
         steps: str,
     ) -> Row[Any]:
         now = self._database.now()
         route, route_until = route_of(envelope)
+        conversation = _conversation(envelope)
         record: dict[str, Any] = {
             "task_id": task_id,
             "message_id": plain(envelope.get("message_id", "")),
-            "conversation": conversation_key(envelope.get("bot"), envelope.get("conversation_id")),
+            "conversation": conversation,
             "state": PARKED,
             "token": now,  # so that tokens grow even over a forgotten record
             "attempts": 0,
@@ -163,6 +175,8 @@ class SqlStore(SqlLimits):
             "route": route or None,
             "route_until": route_until,
         }
+        if written is not None and conversation:
+            record["written_ms"], record["written_us"] = (max(0, each) for each in written)
         if turn is not None and self._is_crowded(connection, task_id, turn):
             record["crowded"] = 1
         elif turn is not None:
@@ -174,7 +188,8 @@ class SqlStore(SqlLimits):
                 "after": turn.after,
                 "wait_until": now + ms(turn.wait_s),
             }
-        return connection.execute(insert(messages).values(**record).returning(*_STANDING)).one()
+        found = (*_STANDING, self._stop_noted(conversation).label("stop_noted"))
+        return connection.execute(insert(messages).values(**record).returning(*found)).one()
 
     def _wait_for_turn(
         self,
@@ -426,6 +441,10 @@ class SqlStore(SqlLimits):
         with self._database.one() as connection:
             if connection.execute(_ours(lease).values(**values)).rowcount != 1:
                 raise LeaseLostError(lease.task_id)
+
+
+def _conversation(envelope: dict[str, Any]) -> str:
+    return conversation_key(envelope.get("bot"), envelope.get("conversation_id"))
 
 
 def _count(connection: Connection, row: Row[Any]) -> Row[Any]:

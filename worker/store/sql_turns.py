@@ -33,10 +33,20 @@ _MERGE_LIMIT = 100
 _UNFINISHED = _m.state.not_in((DONE, MISSED))
 
 
-def lock(connection: Connection, name: str) -> None:
-    """Let nobody else change this lane until the transaction ends; SQLite locks everything."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
+def lock(connection: Connection, name: str, *, sharing: str | None = None) -> None:
+    """Let nobody else change this lane until the transaction ends; SQLite locks everything.
+
+    Args:
+        connection: In a transaction.
+        name: Of the lane, or of a conversation.
+        sharing: A conversation that nobody may lock meanwhile; in the same round trip, and first.
+    """
+    if connection.dialect.name != "postgresql":
+        return
+    locks = [func.pg_advisory_xact_lock(func.hashtextextended(name, 0))]
+    if sharing is not None:
+        locks.insert(0, func.pg_advisory_xact_lock_shared(func.hashtextextended(sharing, 0)))
+    connection.execute(select(*locks))
 
 
 def _in_order(lane: str, now: ColumnElement[int]) -> Any:
