@@ -16,6 +16,9 @@ _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "task
 # session webhooks.
 _TELL_TOO_MUCH = ("amqp", "celery.pool", "kombu", "urllib3", "websockets")
 
+# At INFO they show the whole address of every request.
+_TELL_ADDRESSES = ("httpcore2", "httpx2")
+
 # Those that most lines have come first, in this order.
 _FIRST = (
     *("action", "message_id", "conversation_id", "connection_id", "task_id", "attempt"),
@@ -93,4 +96,6 @@ def configure(
     root.setLevel(level)
     for name in _TELL_TOO_MUCH:
         logging.getLogger(name).setLevel(max(logging.INFO, root.level))
+    for name in _TELL_ADDRESSES:
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
     logging.captureWarnings(True)

@@ -10,7 +10,7 @@ from collections.abc import Collection
 
 from dotenv import dotenv_values
 
-__all__ = ["ALIASES", "VARIABLES", "misspelled", "names_set"]
+__all__ = ["AGENT_VARIABLES", "ALIASES", "VARIABLES", "misspelled", "names_set"]
 
 # Of the settings classes.
 VARIABLES = frozenset(
@@ -38,6 +38,13 @@ VARIABLES = frozenset(
         *("REPLIES_PER_MINUTE", "API_QPS", "API_BUDGET"),
         *("THINKING", "STILL_WORKING_S", "CARD_TEMPLATE_ID", "CARD_KEY", "CARD_EVERY_S"),
         *("CONNECTIONS", "CONNECTION_TTL_S", "SILENCE_LIMIT_S", "SPOOL_MAX_MB"),
+    }
+)
+
+# Of the agents that come with the worker; each reads its own.
+AGENT_VARIABLES = frozenset(
+    {
+        *("HTTP_AGENT_URL", "HTTP_AGENT_SECRET", "HTTP_AGENT_HEADERS", "HTTP_AGENT_FILES_MB"),
     }
 )
 
@@ -76,7 +83,7 @@ def misspelled(names: Collection[str]) -> list[tuple[str, str | None]]:
     A name that only resembles one, without our prefix, counts only while that one is not set.
     """
     found = []
-    for name in sorted(set(names) - VARIABLES - _OTHERS):
+    for name in sorted(set(names) - VARIABLES - AGENT_VARIABLES - _OTHERS):
         meant = _meant(name)
         if name.upper().startswith(_PREFIX) or (meant is not None and meant not in names):
             found.append((name, meant))

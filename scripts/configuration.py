@@ -14,6 +14,8 @@ from pydantic.fields import FieldInfo
 from contract.bots import BOT_KEYS
 from contract.settings import TOML_KEYS, Settings
 from listener.settings import ListenerSettings
+from worker.agents import AgentSettings
+from worker.agents.http import HttpAgentSettings
 from worker.settings import WorkerSettings
 
 __all__ = ["PAGE", "document"]
@@ -125,6 +127,16 @@ def _rows(settings: type[Settings], *, besides: type[Settings] | None = None) ->
         yield f"| {variable} | {_default(field)} | {key} | {field.description} |"
 
 
+def _agent_rows(settings: type[AgentSettings]) -> Iterator[str]:
+    """Yield a table of what an agent reads."""
+    prefix = settings.model_config.get("env_prefix", "")
+    yield "| variable | default | key in `agent_settings` | meaning |"
+    yield "|---|---|---|---|"
+    for name, field in settings.model_fields.items():
+        variable = f"{prefix}{name}".upper()
+        yield f"| `{variable}` | {_default(field)} | `{name}` | {field.description} |"
+
+
 def document() -> str:
     """Return the page."""
     parts = [
@@ -135,6 +147,8 @@ def document() -> str:
         *_rows(ListenerSettings, besides=Settings),
         "\n## The worker\n",
         *_rows(WorkerSettings, besides=Settings),
+        "\n## The agent worker.agents.http\n",
+        *_agent_rows(HttpAgentSettings),
         SEVERAL_BOTS.rstrip().replace("{keys}", ", ".join(f"`{key}`" for key in sorted(BOT_KEYS))),
         REST.rstrip(),
     ]

@@ -25,7 +25,7 @@ from honcho.manager import Manager
 from honcho.printer import Message, Printer
 
 from contract.settings import Settings, SettingsError
-from contract.variables import VARIABLES
+from contract.variables import AGENT_VARIABLES, VARIABLES
 from listener.settings import ListenerSettings
 from worker.settings import WorkerSettings
 
@@ -239,7 +239,8 @@ def make_plan(outer: Mapping[str, str]) -> Plan:
     lines.append(f"Flower      http://127.0.0.1:{flower_port}/   {login}")
     if is_simulated:
         file = settings.data_dir / VARIABLES_FILE
-        given = {name: environment[name] for name in sorted(VARIABLES & environment.keys())}
+        known = VARIABLES | AGENT_VARIABLES
+        given = {name: environment[name] for name in sorted(known & environment.keys())}
         _write_variables(file, given)
         lines.append(f"commands    . {file} && celery -A worker doctor")
     return Plan(environment, settings.data_dir, is_simulated, tuple(ports), _framed(lines))

@@ -4,7 +4,7 @@ import pytest
 
 from contract.checks import Status
 from contract.settings_checks import check_allowed_users, check_names, check_settings, unreadable
-from contract.variables import VARIABLES, misspelled
+from contract.variables import AGENT_VARIABLES, VARIABLES, misspelled
 from listener.settings import ListenerSettings
 from worker.settings import WorkerSettings
 
@@ -44,7 +44,7 @@ def test_names_of_others_are_left_alone():
         *("DINGTALK_CONFIG", "PORT", "RESULT_BACKEND", "HTTPS_PROXY", "DYNO", "HOSTNAME"),
         *("REDIS_HOST", "REDIS_PORT", "DATABASE", "WORKERS", "WEB_CONCURRENCY", "LOGLEVEL_ROOT"),
     }
-    assert misspelled(theirs | VARIABLES) == []
+    assert misspelled(theirs | VARIABLES | AGENT_VARIABLES) == []
 
 
 def test_what_merely_resembles_a_variable_that_is_set_is_left_alone():

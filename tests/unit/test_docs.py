@@ -10,7 +10,7 @@ import click
 import pytest
 from celery.bin.celery import celery as celery_command
 
-from contract.variables import ALIASES, VARIABLES
+from contract.variables import AGENT_VARIABLES, ALIASES, VARIABLES
 from scripts.configuration import document
 from worker.outcome import FinalState, Outcome
 from worker.pushes import PUSH_ACTIONS
@@ -20,7 +20,7 @@ PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 ENGLISH, CHINESE = ROOT / "README.md", ROOT / "README.zh-CN.md"
 
 # Those of requests, of terminals and of platforms; and a name in the code.
-FOREIGN = {"HTTPS_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE", "NO_COLOR"}
+FOREIGN = {"HTTPS_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "NO_COLOR"}
 FOREIGN |= {"REMAP_SIGTERM", "DOKKU_SCALE", "MAX_BODY_BYTES"}
 
 FENCED = re.compile(r"^ *```.*?^ *```$", re.MULTILINE | re.DOTALL)
@@ -139,7 +139,7 @@ def variables_of(text: str) -> set[str]:
 @every_page
 def test_every_variable_of_a_page_exists(page):
     read_by_others = set(re.findall(r"`([A-Z][A-Z_]+)`", document().split("## Read by others")[1]))
-    known = VARIABLES | ALIASES.keys() | read_by_others | FOREIGN
+    known = VARIABLES | AGENT_VARIABLES | ALIASES.keys() | read_by_others | FOREIGN
     unknown = variables_of(text_of(page)) - known
     assert {name for name in unknown if not name.startswith("FLOWER_")} == set()
 

@@ -80,8 +80,9 @@ class _InterruptedError(BaseException):
 def _described(error: BaseException) -> AgentFailedError:
     frames = traceback.extract_tb(error.__traceback__)
     ours = max((i for i, frame in enumerate(frames) if frame.filename in _OURS), default=-1)
-    # Its own words are safe: they name fields and limits.
-    detail = str(error) if isinstance(error, InvalidReplyError) else type(error).__name__
+    # Their own words are safe: they name fields and limits, or were made to be shown.
+    is_safe = isinstance(error, InvalidReplyError | AgentFailedError)
+    detail = str(error) if is_safe else type(error).__name__
     return AgentFailedError(detail, "".join(traceback.format_list(frames[ours + 1 :])))
 
 

@@ -143,6 +143,14 @@ def test_configuring_again_does_not_double_the_lines():
     assert len(out.getvalue().splitlines()) == 1
 
 
+@pytest.mark.parametrize("name", ["httpx2", "httpcore2.http11"])
+def test_the_addresses_of_requests_are_not_logged(name):
+    out = io.StringIO()
+    configure("DEBUG", "json", stream=out)
+    logging.getLogger(name).info("HTTP Request: POST https://agent.example/?key=SECRET")
+    assert out.getvalue() == ""
+
+
 def test_warnings_become_log_lines():
     out = io.StringIO()
     configure("INFO", "json", stream=out)

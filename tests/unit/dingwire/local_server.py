@@ -34,6 +34,7 @@ class Seen:
     headers: dict[str, str]
     body: Any
     method: str = "POST"
+    raw: bytes = b""
 
 
 class _QuietServer(ThreadingHTTPServer):
@@ -65,7 +66,7 @@ class LocalServer:
                 raw = self.rfile.read(int(self.headers["Content-Length"] or 0))
                 is_form = self.headers.get_content_type() == "multipart/form-data"
                 body = raw if is_form else json.loads(raw) if raw else None
-                server.seen.append(Seen(self.path, dict(self.headers), body, self.command))
+                server.seen.append(Seen(self.path, dict(self.headers), body, self.command, raw))
                 self.answer(server.next_answer(self.path))
 
             do_GET = do_PUT = do_DELETE = do_POST  # noqa: N815, names of the library
