@@ -42,6 +42,7 @@ def test_what_a_deploy_may_need_is_pinned():
         "celery",
         "flower",
         "kombu",
+        "openai",
         "psycopg-binary",
         "redis",
         "sqlalchemy",

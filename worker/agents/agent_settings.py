@@ -77,7 +77,7 @@ class AgentSettings(BaseSettings):
         except ValidationError as error:
             faults = error.errors(include_input=False, include_url=False)
             raise AgentSettingsError(
-                "\n".join(f"{cls._named(each['loc'])}: {_words(each['msg'])}" for each in faults)
+                "\n".join(f"{cls._named(each['loc'])}{_words(each['msg'])}" for each in faults)
             ) from None
         made: Any = cls.model_construct(**dict(values))
         return made  # type: ignore[no-any-return]
@@ -85,12 +85,12 @@ class AgentSettings(BaseSettings):
     @classmethod
     def _named(cls, loc: tuple[int | str, ...]) -> str:
         if not loc:
-            return cls.__name__
+            return ""  # of the settings as a whole, which name the variables themselves
         name = str(loc[0])
         field = cls.model_fields.get(name)
         if field is None or field.validation_alias is not None:
-            return name
-        return f"{cls.model_config.get('env_prefix', '')}{name}".upper()
+            return f"{name}: "
+        return f"{cls.model_config.get('env_prefix', '')}{name}: ".upper()
 
 
 def _words(message: str) -> str:

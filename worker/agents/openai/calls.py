@@ -1,0 +1,171 @@
+"""One call of the endpoint: what was said goes there, words and wishes for tools come back."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any
+
+import openai
+from openai.types import CompletionUsage
+from openai.types.chat import ChatCompletion
+
+from worker.agents.context import AgentError, Usage
+from worker.agents.openai.errors import BusyError, meant_by
+from worker.agents.openai.thoughts import Thoughtless
+
+__all__ = ["Call", "Wish"]
+
+_CONNECT_S = 10.0
+_MOST_WISHES = 63
+_CUT_OFF = "OpenAI endpoint broke its answer off"
+_NOTHING = "OpenAI endpoint said nothing of a chat completion; is OPENAI_BASE_URL its address?"
+
+
+@dataclass
+class Wish:
+    """A tool that the model wants to have called; arguments are JSON, if the model wrote such."""
+
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+
+
+@dataclass
+class Call:
+    """Asks; after :meth:`words` it has all that came of the last time.
+
+    Attributes:
+        client: Of the running loop.
+        options: What the request holds.
+        said: All words of the answer.
+        thoughts: What the endpoint told of them, which some want back with the tools' results.
+        wishes: Tools to be called.
+        finish: Why the answer ended; "" of one that did not.
+        is_used: Whether the model was at work, which costs tokens.
+    """
+
+    client: openai.AsyncOpenAI
+    options: dict[str, Any]
+    said: str = ""
+    thoughts: str = ""
+    finish: str = ""
+    is_used: bool = False
+    wishes: list[Wish] = field(default_factory=list)
+    _tokens: CompletionUsage | None = None
+
+    def _begin(self) -> None:
+        self.said = self.thoughts = self.finish = ""
+        self.wishes, self._tokens, self.is_used = [], None, True
+
+    @property
+    def usage(self) -> Usage:
+        """What it took so far; unknown of an endpoint that does not tell."""
+        model, told = str(self.options["model"]), self._tokens
+        if told is None:
+            return Usage(model)
+        return Usage(model, told.prompt_tokens, told.completion_tokens)
+
+    @property
+    def as_message(self) -> dict[str, Any]:
+        """What was answered, as the next call tells it."""
+        message: dict[str, Any] = {"role": "assistant", "content": self.said}
+        if self.thoughts:
+            message["reasoning_content"] = self.thoughts
+        if self.wishes:
+            message["tool_calls"] = [
+                {
+                    "id": wish.id,
+                    "type": "function",
+                    "function": {"name": wish.name, "arguments": wish.arguments},
+                }
+                for wish in self.wishes
+            ]
+        return message
+
+    async def words(self, *, is_streamed: bool, within_s: float) -> AsyncGenerator[str, None]:
+        """Yield the words as they come.
+
+        Args:
+            is_streamed: Whether they come in pieces.
+            within_s: Longest silence of the endpoint.
+
+        Raises:
+            AgentError: It said no.
+            BusyError: It may say more later.
+            TooLongError: The model takes less.
+        """
+        timeout = openai.Timeout(within_s, connect=min(within_s, _CONNECT_S))
+        asked = {**self.options, "timeout": timeout}
+        if is_streamed:
+            asked |= {"stream": True, "stream_options": {"include_usage": True}}
+        self._begin()
+        try:
+            answer = await self._answer(asked)
+            if isinstance(answer, openai.AsyncStream):
+                async with aclosing(self._streamed(answer)) as pieces:
+                    async for piece in pieces:
+                        self.said += piece
+                        yield piece
+            elif isinstance(answer, ChatCompletion):
+                self.said = self._whole(answer)
+                yield self.said
+            else:  # a page, say
+                raise AgentError(_NOTHING)
+        except (openai.OpenAIError, ValueError, TypeError, LookupError, AttributeError) as error:
+            raise meant_by(error) from error
+        if not self.finish:
+            raise BusyError(_CUT_OFF) if self._tokens or self.said else AgentError(_NOTHING)
+
+    async def _answer(self, asked: dict[str, Any]) -> Any:
+        try:
+            return await self.client.chat.completions.create(**asked)
+        except openai.OpenAIError:
+            self.is_used = False
+            raise
+
+    async def _streamed(self, stream: openai.AsyncStream[Any]) -> AsyncGenerator[str, None]:
+        thoughtless = Thoughtless()
+        async with stream:
+            async for chunk in stream:
+                self._tokens = chunk.usage or self._tokens
+                if not chunk.choices:
+                    continue
+                choice = chunk.choices[0]
+                self.finish = choice.finish_reason or self.finish
+                if choice.delta is None:
+                    continue
+                self.thoughts += _thoughts(choice.delta)
+                for wish in choice.delta.tool_calls or ():
+                    self._wish(wish)
+                if piece := thoughtless.piece(choice.delta.content or ""):
+                    yield piece
+        if rest := thoughtless.rest():
+            yield rest
+
+    def _whole(self, answer: ChatCompletion) -> str:
+        self._tokens = answer.usage
+        choice = answer.choices[0]
+        self.finish = choice.finish_reason or "stop"
+        self.thoughts = _thoughts(choice.message)
+        for wish in choice.message.tool_calls or ():
+            if wish.type == "function":
+                self.wishes.append(Wish(wish.id, wish.function.name, wish.function.arguments))
+        thoughtless = Thoughtless()
+        return thoughtless.piece(choice.message.content or "") + thoughtless.rest()
+
+    def _wish(self, delta: Any) -> None:
+        """Add a piece of a wish; one that comes without a number goes on with the last."""
+        index = delta.index if delta.index is not None else max(len(self.wishes) - 1, 0)
+        while len(self.wishes) <= min(index, _MOST_WISHES):
+            self.wishes.append(Wish())
+        wish = self.wishes[min(index, _MOST_WISHES)]
+        wish.id = wish.id or delta.id or f"call_{index}"
+        if delta.function is not None:
+            wish.name = wish.name or delta.function.name or ""
+            wish.arguments += delta.function.arguments or ""
+
+
+def _thoughts(said: Any) -> str:
+    """Return what an endpoint tells of thoughts, beside the fields that OpenAI has."""
+    thoughts = getattr(said, "reasoning_content", None)
+    return thoughts if isinstance(thoughts, str) else ""
