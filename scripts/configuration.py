@@ -16,6 +16,7 @@ from contract.settings import TOML_KEYS, Settings
 from listener.settings import ListenerSettings
 from worker.agents import AgentSettings
 from worker.agents.http import HttpAgentSettings
+from worker.agents.openai import OpenAISettings
 from worker.settings import WorkerSettings
 
 __all__ = ["PAGE", "document"]
@@ -149,6 +150,8 @@ def document() -> str:
         *_rows(WorkerSettings, besides=Settings),
         "\n## The agent worker.agents.http\n",
         *_agent_rows(HttpAgentSettings),
+        "\n## The agent worker.agents.openai\n",
+        *_agent_rows(OpenAISettings),
         SEVERAL_BOTS.rstrip().replace("{keys}", ", ".join(f"`{key}`" for key in sorted(BOT_KEYS))),
         REST.rstrip(),
     ]

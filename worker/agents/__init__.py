@@ -26,10 +26,11 @@ from worker.agents.agent_settings import AgentSettings
 from worker.agents.attachments import Attachment
 from worker.agents.base import Message, Quoted, Sender
 from worker.agents.card_update import CardUpdate
-from worker.agents.context import Context, Retry, Said, Usage
+from worker.agents.context import AgentError, Context, Retry, Said, Usage
 
 __all__ = [
     "ActionCard",
+    "AgentError",
     "AgentSettings",
     "Attachment",
     "Audio",

@@ -29,6 +29,7 @@ None, an empty text and yielding nothing are silence, which is an answer too.
 """
 
 
+_EXAMPLES = {"AGENT": "my_agent:answer", "OPENAI_TOOLS": "my_tools:weather"}
 _KINDS_OF_WORDS = frozenset({"text", "richtext", "markdown"})
 
 
@@ -177,7 +178,7 @@ def load_object(variable: str, spec: str) -> Any:
     named = f"{variable}={spec!r}"
     module_name, colon, attribute = spec.partition(":")
     if not (module_name and colon and attribute):
-        example = "my_agent:answer" if variable == "AGENT" else "my_handlers:pressed"
+        example = _EXAMPLES.get(variable, "my_handlers:pressed")
         raise AgentLoadError(f"{named}: write module:attribute, such as {example}")
     found: Any = _import(named, module_name)
     for name in attribute.split("."):
@@ -194,6 +195,8 @@ def _import(named: str, module_name: str) -> Any:
         sys.path.insert(0, folder)
     try:
         return importlib.import_module(module_name)
+    except AgentLoadError as error:  # of a module that knows what it lacks
+        raise AgentLoadError(f"{named}: {error}") from None
     except ModuleNotFoundError as error:
         missing = error.name or module_name
         if module_name == missing or module_name.startswith(f"{missing}."):

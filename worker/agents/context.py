@@ -17,7 +17,7 @@ from worker.agents.attachments import Attachment
 from worker.agents.base import Message
 from worker.agents.cancelling import Cancellation
 
-__all__ = ["Context", "Retry", "Said", "Usage"]
+__all__ = ["AgentError", "Context", "Retry", "Said", "Usage"]
 
 S = TypeVar("S")
 
@@ -37,18 +37,30 @@ class Said:
 
 @dataclass(frozen=True)
 class Usage:
-    """What was used of one model: tokens, and how many calls of it they were."""
+    """What was used of one model: tokens, and how many calls of it they were.
+
+    None is what nobody told, which is not zero.
+    """
 
     model: str = ""
-    input_tokens: int = 0
-    output_tokens: int = 0
+    input_tokens: int | None = None
+    output_tokens: int | None = None
     calls: int = 1
+
+
+class AgentError(Exception):
+    """Raised by an agent that cannot answer: it has failed, and the text says why.
+
+    Operators read it, in the log, in Flower and in ``late``: it must hold no secret, and nothing
+    that anybody wrote. Of any other exception only the type is shown.
+    """
 
 
 class Retry(Exception):  # noqa: N818, it is asked for, and no error of the agent's
     """Raised by an agent: run me again.
 
-    Within the deadline, and at most ``AGENT_RETRIES`` times; after that the agent has failed.
+    Within the deadline, and at most ``AGENT_RETRIES`` times; after that the agent has failed: of
+    one that was raised ``from`` an :class:`AgentError`, for that reason.
     """
 
     def __init__(self, after_s: float = 1.0) -> None:

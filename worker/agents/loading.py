@@ -28,12 +28,15 @@ class LoadedAgent:
         """Return what is called: of a class an object of it, made anew.
 
         Raises:
-            AgentLoadError: The class raised; its words are not shown, as they may hold a secret.
+            AgentLoadError: The class raised; its words are not shown, as they may hold a secret,
+                unless it raised this.
         """
         if not self.shape.is_class:
             return self.named  # type: ignore[no-any-return]
         try:
             return self.named(self.settings) if self.shape.takes_settings else self.named()  # type: ignore[no-any-return]
+        except AgentLoadError as error:
+            raise AgentLoadError(f"AGENT={self.spec!r}: {error}") from None
         except (Exception, SystemExit) as error:  # noqa: BLE001, an agent raises what it likes
             raise AgentLoadError(
                 f"AGENT={self.spec!r}: building it raised {type(error).__name__}{place_of(error)}"

@@ -30,7 +30,7 @@ from dingwire.replies import InvalidReplyError
 from worker.agents import pieces
 from worker.agents.base import Agent, Message
 from worker.agents.cancelling import ENDING, OVERRAN, AgentStoppedError, Cancellation
-from worker.agents.context import Context
+from worker.agents.context import AgentError, Context, Retry
 from worker.agents.pieces import OnPiece, Pieces
 from worker.agents.shape import shape_of
 
@@ -64,7 +64,7 @@ class AgentFailedError(Exception):
     """The agent raised, or returned or yielded what is no reply.
 
     ``detail`` is safe to show: it never holds the exception's own text, which may quote the
-    message. ``frames`` is the way to the line that raised.
+    message, unless that was made to be shown. ``frames`` is the way to the line that raised.
     """
 
     def __init__(self, detail: str, frames: str = "") -> None:
@@ -80,10 +80,17 @@ class _InterruptedError(BaseException):
 def _described(error: BaseException) -> AgentFailedError:
     frames = traceback.extract_tb(error.__traceback__)
     ours = max((i for i, frame in enumerate(frames) if frame.filename in _OURS), default=-1)
-    # Their own words are safe: they name fields and limits, or were made to be shown.
-    is_safe = isinstance(error, InvalidReplyError | AgentFailedError)
-    detail = str(error) if is_safe else type(error).__name__
-    return AgentFailedError(detail, "".join(traceback.format_list(frames[ours + 1 :])))
+    shown = "".join(traceback.format_list(frames[ours + 1 :]))
+    return AgentFailedError(_safe_words(error), shown)
+
+
+def _safe_words(error: BaseException) -> str:
+    """Return what may be shown of an agent's failure."""
+    if isinstance(error, Retry) and isinstance(error.__cause__, AgentError):
+        return str(error.__cause__)
+    # Those of a reply name fields and limits, the others were made to be shown.
+    is_safe = isinstance(error, InvalidReplyError | AgentError | AgentFailedError)
+    return str(error) if is_safe else type(error).__name__
 
 
 def _result_of(

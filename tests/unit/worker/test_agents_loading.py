@@ -103,6 +103,18 @@ def test_each_mistake_is_named(module, body, spec, says):
     assert str(caught.value).startswith(f"AGENT={spec!r}")
 
 
+@pytest.mark.parametrize(
+    "where", ["", "class it:\n def __init__(self):\n  "], ids=["module", "class"]
+)
+def test_an_agent_that_knows_what_it_lacks_says_so(module, where):
+    lacks = "from worker.agents.base import AgentLoadError"
+    call = "\n def __call__(self, m): ..." if where else ""
+    module(f"{lacks}\n{where}raise AgentLoadError('it needs a sieve'){call}")
+    with pytest.raises(AgentLoadError) as caught:
+        load_agent("my_test_agent:it").build()
+    assert str(caught.value) == "AGENT='my_test_agent:it': it needs a sieve"
+
+
 def test_what_an_import_says_is_not_repeated(module):
     """It may hold a secret, as of a client that could not log in."""
     module("raise RuntimeError('token=SECRET')")

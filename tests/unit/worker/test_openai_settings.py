@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from contract.variables import AGENT_VARIABLES
 from worker.agents.base import AgentLoadError
 from worker.agents.openai import OpenAISettings
 from worker.agents.openai import agent as OpenAIAgent  # noqa: N812, a class
@@ -121,3 +122,8 @@ def test_without_its_package_it_says_which_extra_to_install():
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert "needs the package openai: pip install 'celery-dingtalk[openai]'" in done.stderr
+
+
+def test_every_variable_is_known_as_one_of_ours():
+    names = {f"OPENAI_{name}".upper() for name in OpenAISettings.model_fields}
+    assert names == {each for each in AGENT_VARIABLES if each.startswith("OPENAI_")}

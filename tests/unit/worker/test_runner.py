@@ -13,6 +13,7 @@ import pytest
 from dingwire.replies import Text
 from tests.servers import wait_for
 from tests.unit.worker.answering_parts import SECRET_WORDS, envelope
+from worker.agents import AgentError, Retry
 from worker.agents.base import Message
 from worker.agents.runner import (
     AgentCancelledError,
@@ -273,6 +274,17 @@ def test_what_a_reply_was_refused_for_is_said(beside):
 
     assert caught.value.detail.startswith("Text: at_user_ids.0: must be a staff id")
     assert SECRET_WORDS not in caught.value.detail + caught.value.frames
+
+
+@pytest.mark.parametrize("kind", [raising, raising_async])
+def test_what_an_agent_says_is_safe_is_told(beside, kind):
+    told, again = AgentError("the model is away"), Retry(5)
+    again.__cause__ = told
+
+    for error in (told, again):
+        with pytest.raises(AgentFailedError) as caught:
+            beside(AgentRunner(kind(error)).run, MESSAGE, limit_s=60)
+        assert caught.value.detail == "the model is away"
 
 
 def test_an_agent_that_cancels_itself_has_failed(beside):
