@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from worker.store import (
     Claim,
     DueMessage,
+    Exchange,
     Lease,
     LeaseLostError,
     Limit,
@@ -21,6 +22,7 @@ from worker.store import (
     Open,
     Pace,
     Reason,
+    Scope,
     Step,
     StopResult,
     Store,
@@ -150,9 +152,43 @@ class PatientStore:
             waits_out=StoreUnavailableError,
         )
 
-    def keep_answer(self, lease: Lease, answer: str, steps: Sequence[Step] = ()) -> None:
+    def keep_answer(
+        self,
+        lease: Lease,
+        answer: str,
+        steps: Sequence[Step] = (),
+        *,
+        exchange: Exchange | None = None,
+    ) -> None:
         """See :meth:`worker.store.Store.keep_answer`."""
-        self._patiently(lambda: self._store.keep_answer(lease, answer, steps))
+        self._patiently(lambda: self._store.keep_answer(lease, answer, steps, exchange=exchange))
+
+    def exchanges(
+        self, scope: Scope, *, before: tuple[int, int], turns: int, within_s: float
+    ) -> list[Any]:
+        """See :meth:`worker.store.Store.exchanges`.
+
+        Waits for a store that is away only: until it is back, no answer could be kept either.
+        """
+        return self._patiently(
+            lambda: self._store.exchanges(scope, before=before, turns=turns, within_s=within_s),
+            waits_out=StoreUnavailableError,
+        )
+
+    def forget(
+        self,
+        *,
+        conversation_id: str = "",
+        person: str = "",
+        bot: str = "",
+        before_ms: int | None = None,
+    ) -> int:
+        """See :meth:`worker.store.Store.forget`."""
+        return self._patiently(
+            lambda: self._store.forget(
+                conversation_id=conversation_id, person=person, bot=bot, before_ms=before_ms
+            )
+        )
 
     def sending(
         self,
@@ -204,10 +240,18 @@ class PatientStore:
         self._last_write(release)
 
     def finish(
-        self, lease: Lease, outcome: str, steps: Sequence[Step] = (), *, paced: bool = True
+        self,
+        lease: Lease,
+        outcome: str,
+        steps: Sequence[Step] = (),
+        *,
+        paced: bool = True,
+        exchange: Exchange | None = None,
     ) -> None:
         """See :meth:`worker.store.Store.finish`."""
-        self._last_write(lambda: self._store.finish(lease, outcome, steps, paced=paced))
+        self._last_write(
+            lambda: self._store.finish(lease, outcome, steps, paced=paced, exchange=exchange)
+        )
 
     def miss(
         self,

@@ -17,6 +17,10 @@ retry and every takeover. The others are parked: in the store alone, in the orde
 written. Whoever finishes one is given the next, and publishes it.
 
 **Every message has a story**: the steps it took, written along with what is written anyway.
+
+**What was said is remembered with the end of its message**, in the same step, and only when that
+says that the answer has arrived. So it is never there twice, whoever takes the message over, and it
+is there before the next one of the lane starts.
 """
 
 from collections.abc import Sequence
@@ -29,6 +33,7 @@ __all__ = [
     "Claim",
     "Claimed",
     "DueMessage",
+    "Exchange",
     "Finished",
     "Held",
     "Lease",
@@ -42,6 +47,7 @@ __all__ = [
     "Pace",
     "Parked",
     "Reason",
+    "Scope",
     "Step",
     "StopResult",
     "StoppedEarly",
@@ -162,6 +168,39 @@ class Turn:
     wait_s: float = 60.0
     max_waiting: int | None = None
     merge: bool = False
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Whose memory: a conversation's, which all in it share, or that of one person in it.
+
+    ``person`` is empty for the former. Bots never share one.
+    """
+
+    bot: str
+    conversation_id: str
+    person: str = ""
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A question and its answer, as a memory keeps them.
+
+    Args:
+        scope: Whose memory.
+        person: Who asked.
+        place: From :func:`contract.turn.place`; a memory is in the order of the questions.
+        said: Plain JSON, which the store does not look into.
+        turns: How many the memory keeps; the oldest beyond them are forgotten.
+        ttl_s: How long it is kept.
+    """
+
+    scope: Scope
+    person: str
+    place: tuple[int, int]
+    said: Any = field(repr=False)
+    turns: int
+    ttl_s: float
 
 
 @dataclass(frozen=True)
@@ -457,10 +496,22 @@ class Store(Protocol):
     def renew(self, leases: Sequence[Lease], *, lease_s: float) -> list[Lease]:
         """Prolong leases; return those that are not ours any more."""
 
-    def keep_answer(self, lease: Lease, answer: str, steps: Sequence[Step] = ()) -> None:
+    def keep_answer(
+        self,
+        lease: Lease,
+        answer: str,
+        steps: Sequence[Step] = (),
+        *,
+        exchange: Exchange | None = None,
+    ) -> None:
         """Store what the agent said, before any of it is sent.
 
-        ``steps`` go on with the story, here and below.
+        Args:
+            lease: Ours.
+            answer: As it is to be sent.
+            steps: How the story goes on, here and below.
+            exchange: What is to be remembered once the answer has arrived: with :meth:`finish` or
+                :meth:`settle` as ``SUCCESS`` or ``RESCUED``, by whomever.
 
         Raises:
             LeaseLostError: Another worker took over; do not send.
@@ -520,12 +571,19 @@ class Store(Protocol):
         """
 
     def finish(
-        self, lease: Lease, outcome: str, steps: Sequence[Step] = (), *, paced: bool = True
+        self,
+        lease: Lease,
+        outcome: str,
+        steps: Sequence[Step] = (),
+        *,
+        paced: bool = True,
+        exchange: Exchange | None = None,
     ) -> DueMessage | None:
         """Record that the message is done; forget its envelope and answer, keep its id.
 
         Id and story are kept for the store's ``done_ttl_s``, so that a redelivery is known as one.
-        ``paced`` is whether :meth:`pace` counts it.
+        ``paced`` is whether :meth:`pace` counts it; ``exchange`` what is to be remembered of one
+        without an answer, in place of what :meth:`keep_answer` was given.
 
         Returns:
             The next in its lane, to be published by us; should that fail, :meth:`due` hands it
@@ -618,6 +676,43 @@ class Store(Protocol):
 
     def last_stop(self) -> int:
         """Return a number that is another one once a message at work was stopped."""
+
+    # What was said.
+
+    def exchanges(
+        self, scope: Scope, *, before: tuple[int, int], turns: int, within_s: float
+    ) -> list[Any]:
+        """Return what was said in the last exchanges of a memory, oldest first.
+
+        Args:
+            scope: Whose memory.
+            before: Only what was asked before this place.
+            turns: At most so many.
+            within_s: Only those that were remembered in the last so many seconds.
+        """
+
+    def forget(
+        self,
+        *,
+        conversation_id: str = "",
+        person: str = "",
+        bot: str = "",
+        before_ms: int | None = None,
+    ) -> int:
+        """Forget what was said in a conversation, by one person in it, or by one anywhere.
+
+        What is on its way into the memory, or kept with an answer that was missed, does not get
+        there any more.
+
+        Args:
+            conversation_id: Empty: all of them; then a person is named, and no bot.
+            person: Who asked; empty: everybody.
+            bot: Whose memory; empty: that of all bots.
+            before_ms: Only what was asked before this; None: until now.
+
+        Returns:
+            How many exchanges were forgotten.
+        """
 
     # For the operator.
 

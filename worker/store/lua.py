@@ -1,6 +1,6 @@
 """The atomic steps of ``redis.py``, as they run inside Redis; see also ``lua_operator.py``.
 
-What limits all processes together is in ``lua_limits.py``.
+What limits all processes together is in ``lua_limits.py``, what was said in ``lua_memory.py``.
 
 Each begins with :data:`PRELUDE`; ``ARGV[1]`` is the time in epoch ms, or empty for that of Redis,
 ``ARGV[2]`` the prefix of records.
@@ -12,6 +12,7 @@ the next part is posted), ``handed`` (how often it was handed out unclaimed), ``
 its lane was full), ``steps`` (its story, see ``records.read_steps``), ``claimed_at`` and ``rerun``
 (set when an operator had it run anew); when finished ``outcome`` (a done one keeps this and its
 story), when missed ``facts`` and ``missed_at``, and ``handled_at`` when an operator has sent it.
+``said`` and ``said_in`` are what is to be remembered, and where, when its answer has arrived.
 
 A lane is a sorted set by the time of writing. One with the turn has the score -1, so that it is
 the first whoever comes. Of what waits, its record knows ``lane``, ``place`` (its member in it),
@@ -24,6 +25,7 @@ the time of writing (the record's ``written``; ``open`` is its member there). Th
 which of those that are not known yet are stopped: what was written before ``ms`` and ``us``.
 """
 
+from worker.store.lua_memory import REMEMBERING
 from worker.store.records import STORY_LIMIT
 
 __all__ = [
@@ -300,12 +302,13 @@ return lost
 """
 )
 
-# KEYS: record. ARGV: token, answer, steps.
+# KEYS: record. ARGV: token, answer, steps, what was said or '', where it goes.
 KEEP_ANSWER = (
     PRELUDE
     + """
 if not is_ours(KEYS[1], ARGV[3]) then return {0} end
 redis.call('HSET', KEYS[1], 'answer', ARGV[4])
+if ARGV[6] ~= '' then redis.call('HSET', KEYS[1], 'said', ARGV[6], 'said_in', ARGV[7]) end
 tell(KEYS[1], ARGV[5])
 return {1}
 """
@@ -330,16 +333,23 @@ return {1}
 )
 
 # KEYS: record, due. ARGV: token, task id, outcome, ttl ms, hold ms, steps, whether it counts for
-# the pace or ''.
+# the pace or '', whether the answer has arrived or '', what was said without one or '', where that
+# goes.
 FINISH = (
     PRELUDE
     + LANES
+    + REMEMBERING
     + """
 if not is_ours(KEYS[1], ARGV[3]) then return {0} end
-local found = redis.call('HMGET', KEYS[1], 'lane', 'place', 'claimed_at')
+local found = redis.call('HMGET', KEYS[1], 'lane', 'place', 'claimed_at', 'said', 'said_in')
 leave(found[1], found[2], KEYS[2], ARGV[4])
 tell(KEYS[1], ARGV[8], true)
 finish(KEYS[1], ARGV[5], ARGV[6])
+if ARGV[10] ~= '' and ARGV[11] ~= '' then
+  remember(ARGV[4], ARGV[11], ARGV[12])
+elseif ARGV[10] ~= '' then
+  remember(ARGV[4], found[4], found[5])
+end
 if ARGV[9] ~= '' then count_finished(found[3]) end
 return {1, hand_over(found[1], KEYS[2], ARGV[7])}
 """

@@ -1,6 +1,7 @@
 """The atomic steps of ``redis_operator.py``; keys and records are described in ``lua.py``."""
 
 from worker.store.lua import LANES, PRELUDE
+from worker.store.lua_memory import REMEMBERING
 
 __all__ = [
     "DISCARD",
@@ -65,11 +66,18 @@ return it and {it} or {}
 """
 )
 
-# KEYS: record, due, handled. ARGV: token, task id, outcome, ttl ms, steps.
+# KEYS: record, due, handled. ARGV: token, task id, outcome, ttl ms, steps, whether the answer has
+# arrived or ''.
 SETTLE = (
     PRELUDE
+    + REMEMBERING
     + """
 if not is_ours(KEYS[1], ARGV[3]) then return {0} end
+if ARGV[8] ~= '' then
+  local found = redis.call('HMGET', KEYS[1], 'said', 'said_in')
+  redis.call('HDEL', KEYS[1], 'said', 'said_in')
+  remember(ARGV[4], found[1], found[2])
+end
 redis.call('ZREM', KEYS[2], ARGV[4])
 redis.call('HDEL', KEYS[1], 'owner', 'lease_until', 'in_doubt', 'rerun', 'was')
 redis.call('HSET', KEYS[1], 'state', 'missed', 'outcome', ARGV[5], 'handled_at', now)

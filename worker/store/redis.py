@@ -6,7 +6,7 @@ Made by :func:`worker.store.open_store`. Each step is one script, hence atomic, 
 own clock. What is finished expires by itself. Redis must not evict keys
 (``maxmemory-policy noeviction``), else messages are forgotten. What operators ask is in
 ``redis_operator.py``, what limits all processes together in ``redis_limits.py``, how a conversation
-is stopped in ``redis_stopping.py``.
+is stopped in ``redis_stopping.py``, what was said in ``redis_memory.py``.
 """
 
 import uuid
@@ -18,6 +18,7 @@ from worker.store.base import (
     Claim,
     Claimed,
     DueMessage,
+    Exchange,
     Finished,
     Held,
     Lease,
@@ -32,6 +33,7 @@ from worker.store.base import (
     StoreSchemaError,
     Turn,
 )
+from worker.store.memory_records import has_arrived, pack_exchange
 from worker.store.records import (
     PARK_S,
     conversation_key,
@@ -49,14 +51,15 @@ from worker.store.records import (
     with_earlier,
 )
 from worker.store.redis_limits import told_of
-from worker.store.redis_stopping import RedisStopping, next_in
+from worker.store.redis_memory import RedisMemory
+from worker.store.redis_stopping import next_in
 
 __all__ = ["RedisStore"]
 
 VERSION = 1
 
 
-class RedisStore(RedisStopping):
+class RedisStore(RedisMemory):
     """A :class:`~worker.store.base.Store` on Redis 6 or later."""
 
     def __init__(self, url: str, **options: Any) -> None:
@@ -178,9 +181,17 @@ class RedisStore(RedisStopping):
         pairs = [part for lease in leases for part in (lease.task_id, lease.token)]
         return [leases[i] for i in self._run(self._renew, keys, ms(lease_s), *pairs)]
 
-    def keep_answer(self, lease: Lease, answer: str, steps: Sequence[Step] = ()) -> None:
+    def keep_answer(
+        self,
+        lease: Lease,
+        answer: str,
+        steps: Sequence[Step] = (),
+        *,
+        exchange: Exchange | None = None,
+    ) -> None:
         """See :meth:`Store.keep_answer <worker.store.base.Store.keep_answer>`."""
-        self._write(self._keep_answer, lease, [], pack(answer), pack_steps(steps))
+        rest = (pack(answer), pack_steps(steps), *pack_exchange(exchange))
+        self._write(self._keep_answer, lease, [], *rest)
 
     def sending(
         self,
@@ -214,11 +225,19 @@ class RedisStore(RedisStopping):
         self._write(self._release, lease, [self._due], lease.task_id, ms(due_in_s), *rest, told)
 
     def finish(
-        self, lease: Lease, outcome: str, steps: Sequence[Step] = (), *, paced: bool = True
+        self,
+        lease: Lease,
+        outcome: str,
+        steps: Sequence[Step] = (),
+        *,
+        paced: bool = True,
+        exchange: Exchange | None = None,
     ) -> DueMessage | None:
         """See :meth:`Store.finish <worker.store.base.Store.finish>`."""
         ttls = (self._done_ttl, ms(lease.length_s))
-        rest = (lease.task_id, outcome, *ttls, pack_steps(steps), "1" if paced else "")
+        flags = ("1" if paced else "", "1" if has_arrived(outcome) else "")
+        said = pack_exchange(exchange)
+        rest = (lease.task_id, outcome, *ttls, pack_steps(steps), *flags, *said)
         return self._write(self._finish, lease, [self._due], *rest)
 
     def miss(
@@ -245,7 +264,8 @@ class RedisStore(RedisStopping):
 
     def settle(self, lease: Lease, outcome: str, steps: Sequence[Step] = ()) -> None:
         """See :meth:`Store.settle <worker.store.base.Store.settle>`."""
-        rest = (lease.task_id, outcome, self._missed_ttl, pack_steps(steps))
+        told = (pack_steps(steps), "1" if has_arrived(outcome) else "")
+        rest = (lease.task_id, outcome, self._missed_ttl, *told)
         self._write(self._settle, lease, [self._due, self._handled], *rest)
 
     def due(self, *, limit: int, hold_s: float) -> list[DueMessage]:

@@ -15,7 +15,8 @@ webhook may carry the answer.
 when it was claimed last and ``work_ms`` how long it took from then on. ``route`` leads to its
 conversation until ``route_until``. ``rerun`` is 1 when an operator had it run anew, ``handled_at``
 when one sent it after all, ``was`` the outcome of one that is taken to be sent. ``written_ms`` and
-``written_us`` are its place in its conversation, of what can be stopped.
+``written_us`` are its place in its conversation, of what can be stopped. ``said`` and ``said_in``
+are what is to be remembered, and where, when its answer has arrived; see ``memory_records.py``.
 """
 
 from sqlalchemy import (
@@ -42,6 +43,7 @@ __all__ = [
     "PARKED",
     "RUNNING",
     "WAITING",
+    "exchanges",
     "messages",
     "notes",
     "prepare",
@@ -102,6 +104,27 @@ messages = Table(
     # Since version 4.
     Column("written_ms", BigInteger),
     Column("written_us", BigInteger),
+    # Since version 5.
+    Column("said", Text),
+    Column("said_in", Text),
+)
+
+# What was said, by the task of the question. ``scope`` is the memory, in the order of ``place_ms``
+# and ``place_us``; ``conversation`` (the key of bot and conversation) and ``person`` (of who asked)
+# are there to forget by. Since version 5.
+exchanges = Table(
+    "dingtalk_exchanges",
+    metadata,
+    Column("task_id", String, primary_key=True),
+    Column("scope", String, nullable=False),
+    Column("conversation", String, nullable=False),
+    Column("conversation_id", String, nullable=False),
+    Column("person", String, nullable=False),
+    Column("place_ms", BigInteger, nullable=False),
+    Column("place_us", BigInteger, nullable=False),
+    Column("said", Text, nullable=False),
+    Column("kept_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
 )
 
 # What processes say of themselves, by kind and key, until it expires.
@@ -201,8 +224,21 @@ _VERSION_4 = (
     "ALTER TABLE dingtalk_messages ADD COLUMN written_us BIGINT",
 )
 
+_VERSION_5 = (
+    "ALTER TABLE dingtalk_messages ADD COLUMN said TEXT",
+    "ALTER TABLE dingtalk_messages ADD COLUMN said_in TEXT",
+    """CREATE TABLE dingtalk_exchanges (
+      task_id VARCHAR NOT NULL PRIMARY KEY, scope VARCHAR NOT NULL, conversation VARCHAR NOT NULL,
+      conversation_id VARCHAR NOT NULL, person VARCHAR NOT NULL, place_ms BIGINT NOT NULL,
+      place_us BIGINT NOT NULL, said TEXT NOT NULL, kept_at BIGINT NOT NULL,
+      expires_at BIGINT NOT NULL)""",
+    "CREATE INDEX dingtalk_exchanges_scope ON dingtalk_exchanges (scope, place_ms, place_us)",
+    "CREATE INDEX dingtalk_exchanges_conversation ON dingtalk_exchanges (conversation_id)",
+    "CREATE INDEX dingtalk_exchanges_expiry ON dingtalk_exchanges (expires_at)",
+)
+
 # The step at index n leads from version n to n + 1.
-STEPS = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)
+STEPS = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5)
 
 
 def prepare(connection: Connection) -> None:

@@ -3,7 +3,7 @@
 Made by :func:`worker.store.open_store`. What concerns a lane happens in one transaction that holds
 the lane's lock; the rest is one statement, hence atomic. What operators ask is in
 ``sql_operator.py``, what limits all processes together in ``sql_limits.py``, how a conversation is
-stopped in ``sql_stopping.py``.
+stopped in ``sql_stopping.py``, what was said in ``sql_memory.py``.
 """
 
 import uuid
@@ -29,6 +29,7 @@ from worker.store.base import (
     Claim,
     Claimed,
     DueMessage,
+    Exchange,
     Finished,
     Held,
     Lease,
@@ -40,6 +41,7 @@ from worker.store.base import (
     StoreError,
     Turn,
 )
+from worker.store.memory_records import has_arrived, pack_exchange
 from worker.store.records import (
     PARK_S,
     conversation_key,
@@ -56,7 +58,7 @@ from worker.store.records import (
     with_earlier,
 )
 from worker.store.schema import DONE, MISSED, PARKED, RUNNING, WAITING, messages, prepare
-from worker.store.sql_stopping import SqlStopping
+from worker.store.sql_memory import SqlMemory, remember
 from worker.store.sql_story import begun, told
 from worker.store.sql_sweep import grace_until
 
@@ -66,11 +68,12 @@ _m = messages.c
 # What a claim needs to know of its record.
 _STANDING = (_m.task_id, _m.lane, _m.place_ms, _m.handed)
 _PARKED = pack_steps([Step("parked")])
+_UNSAID: dict[str, Any] = {"said": None, "said_in": None}
 # Of those that are due, how many batches are looked through for one that is not behind another.
 _DUE_ROUNDS = 10
 
 
-class SqlStore(SqlStopping):
+class SqlStore(SqlMemory):
     """A :class:`~worker.store.base.Store` on SQLite or PostgreSQL."""
 
     def __repr__(self) -> str:
@@ -270,9 +273,19 @@ class SqlStore(SqlStopping):
             renewed = {(row.task_id, row.token) for row in connection.execute(statement)}
         return [lease for lease in leases if (lease.task_id, lease.token) not in renewed]
 
-    def keep_answer(self, lease: Lease, answer: str, steps: Sequence[Step] = ()) -> None:
+    def keep_answer(
+        self,
+        lease: Lease,
+        answer: str,
+        steps: Sequence[Step] = (),
+        *,
+        exchange: Exchange | None = None,
+    ) -> None:
         """See :meth:`Store.keep_answer <worker.store.base.Store.keep_answer>`."""
-        self._write(lease, steps, answer=pack(answer))
+        values = {"answer": pack(answer)}
+        if exchange is not None:
+            values["said"], values["said_in"] = pack_exchange(exchange)
+        self._write(lease, steps, **values)
 
     def sending(
         self,
@@ -324,13 +337,21 @@ class SqlStore(SqlStopping):
         )
 
     def finish(
-        self, lease: Lease, outcome: str, steps: Sequence[Step] = (), *, paced: bool = True
+        self,
+        lease: Lease,
+        outcome: str,
+        steps: Sequence[Step] = (),
+        *,
+        paced: bool = True,
+        exchange: Exchange | None = None,
     ) -> DueMessage | None:
         """See :meth:`Store.finish <worker.store.base.Store.finish>`."""
         return self._end(
             lease,
             steps,
             paced=paced,
+            has_arrived=has_arrived(outcome),
+            exchange=exchange,
             expires_at=self._database.now() + self._done_ttl,
             state=DONE,
             outcome=outcome,
@@ -338,6 +359,8 @@ class SqlStore(SqlStopping):
             envelope=None,
             answer=None,
             merged=None,
+            said=None,
+            said_in=None,
         )
 
     def miss(
@@ -377,6 +400,7 @@ class SqlStore(SqlStopping):
         self._end(
             lease,
             steps,
+            has_arrived=has_arrived(outcome),
             expires_at=now + self._missed_ttl,
             state=MISSED,
             outcome=outcome,
@@ -421,19 +445,32 @@ class SqlStore(SqlStopping):
     # Writing.
 
     def _end(
-        self, lease: Lease, steps: Sequence[Step], *, paced: bool = True, **values: Any
+        self,
+        lease: Lease,
+        steps: Sequence[Step],
+        *,
+        paced: bool = True,
+        has_arrived: bool = False,
+        exchange: Exchange | None = None,
+        **values: Any,
     ) -> DueMessage | None:
         now = self._database.now()
+        wanted = select(_m.lane, _m.said, _m.said_in).where(_m.task_id == lease.task_id)
         with self._database.transaction() as connection:
-            lane = connection.execute(
-                select(_m.lane).where(_m.task_id == lease.task_id)
-            ).scalar_one_or_none()
+            row = connection.execute(wanted).first()
+            lane = row.lane if row is not None else None
             sql_turns.lock(connection, lane or lease.task_id)
             story = told(now, pack_steps(steps), is_last=True)
             work_ms = now - _m.claimed_at if paced else None
             values |= {**sql_turns.end_values(), "work_ms": work_ms, **story}
+            values |= _UNSAID if has_arrived else {}
             if connection.execute(_ours(lease).values(**values)).rowcount != 1:
                 raise LeaseLostError(lease.task_id)
+            said, said_in = pack_exchange(exchange)
+            if row is not None and not said:
+                said, said_in = row.said, row.said_in
+            if has_arrived and said:
+                remember(connection, lease.task_id, now, said, said_in)
             return sql_turns.hand_over(connection, lane, now, ms(lease.length_s))
 
     def _write(self, lease: Lease, steps: Sequence[Step], **values: Any) -> None:

@@ -34,7 +34,7 @@ from worker.store.records import (
     reason_in,
     unpack,
 )
-from worker.store.schema import DONE, MISSED, RUNNING, WAITING, messages, notes
+from worker.store.schema import DONE, MISSED, RUNNING, WAITING, exchanges, messages, notes
 from worker.store.sql_story import told
 
 __all__ = ["SqlOperator"]
@@ -156,7 +156,7 @@ class SqlOperator:
         now = self._database.now()
         statement = _missed_one(task_id).values(
             state=DONE, outcome="DROPPED", envelope=None, answer=None, merged=None, missed_at=None,
-            handled_at=None, kept_for=None, route=None, work_ms=None,
+            handled_at=None, kept_for=None, route=None, work_ms=None, said=None, said_in=None,
             expires_at=now + self._done_ttl,
             **told(now, _DISCARDED, is_last=True),
         )  # fmt: skip
@@ -286,6 +286,7 @@ class SqlOperator:
         now = self._database.now()
         with self._database.one() as connection:
             connection.execute(delete(notes).where(_n.expires_at <= now))
+            connection.execute(delete(exchanges).where(exchanges.c.expires_at <= now))
             # A webhook that is over leads nowhere, and is nobody's business any more.
             over = _m.route.is_not(None), _m.route_until <= now
             connection.execute(update(messages).where(*over).values(route=None))

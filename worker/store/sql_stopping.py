@@ -142,6 +142,8 @@ class SqlStopping(SqlLimits):
             "envelope": None,
             "answer": None,
             "merged": None,
+            "said": None,
+            "said_in": None,
             "missed_at": None,
             "expires_at": now + self._done_ttl,
             **sql_turns.end_values(),

@@ -35,8 +35,8 @@ def worker_ends(desk: Desk) -> None:
     """Let this process end right after the answer is kept."""
     kept = desk.store.keep_answer
 
-    def keep_answer(*facts):
-        kept(*facts)
+    def keep_answer(*facts, **more):
+        kept(*facts, **more)
         raise KeyboardInterrupt
 
     desk.store.keep_answer = keep_answer  # type: ignore[method-assign]
