@@ -41,8 +41,9 @@ bench: $(VENV)/dev.stamp ## How quickly turns change hands, on Redis; ARGS= as i
 lock: $(VENV)/dev.stamp ## Pin what a deploy installs, in requirements.txt
 	@$(BIN)/python scripts/lock.py
 
-docs: $(VENV)/dev.stamp ## Write docs/configuration.md from the settings
+docs: $(VENV)/dev.stamp ## Write docs/configuration.md from the settings, and the table of texts
 	@$(BIN)/python scripts/configuration.py
+	@$(BIN)/python scripts/words.py
 
 clean: ## Remove .venv and caches; .data stays
 	rm -rf $(VENV) .cache .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache \

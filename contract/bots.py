@@ -23,7 +23,8 @@ BOT_KEYS = frozenset(
         *("denied_notice", "chat_commands"),
         *("allowed_groups", "groups", "reply_at_sender", "card_action_handler", "event_handler"),
         *("api_qps", "api_budget"),
-        *("thinking", "still_working_s", "card_template_id", "card_key", "bot_language"),
+        *("thinking", "still_working_s", "card_template_id", "card_key"),
+        *("bot_language", "bot_words"),
     }
 )
 """The settings that a bot may have for itself, by their field names in either process."""

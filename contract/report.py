@@ -109,12 +109,14 @@ class Denied(_Reported):
     """Somebody who may not talk to the bot, and is to be told so.
 
     ``envelope`` leads there and names who it is, sealed if there is a key; it holds nothing of what
-    was written.
+    was written, of which ``written_in`` is the language (:data:`contract.written.WrittenIn`), as
+    far as it shows.
     """
 
     kind: Literal["denied"] = "denied"
     reason: Literal["group", "sender"]
     envelope: dict[str, Any] = Field(repr=False)
+    written_in: str = ""
 
 
 def read_report(data: object) -> Report | ListenerStatus | Denied:

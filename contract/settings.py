@@ -63,7 +63,7 @@ TOML_KEYS = frozenset(
         *("store_url", "webhook_hosts", "agent", "agent_settings", "agent_timeout_s"),
         *("late_policy", "lease_s"),
         *("shutdown_grace_s", "worker_pool", "worker_concurrency", "keep_missed_days"),
-        *("order", "burst", "max_waiting", "late_handover", "bot_language"),
+        *("order", "burst", "max_waiting", "late_handover", "bot_language", "bot_words"),
         *("media_hosts", "media_max_mb", "media_timeout_s"),
         *("thinking", "still_working_s", "card_template_id", "card_key", "card_every_s"),
         *("connections", "connection_ttl_s", "silence_limit_s", "spool_max_mb"),

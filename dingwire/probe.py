@@ -63,7 +63,6 @@ _PRIVATE_FIX = (
     "such as 198.18.0.0/15"
 )
 STEALS = "a second connection takes messages from the listener while it is open"
-TEST_TEXT = "celery-dingtalk doctor: this is a test of proactive messages, please ignore it."
 
 # The names of what :func:`about_dingtalk` yields, in its order.
 DINGTALK = ("api", "credentials", "clock", "stream")
@@ -159,13 +158,13 @@ def about_webhooks(hosts: Sequence[str]) -> Finding:
     return Finding("ok", ", ".join(ways))
 
 
-def send_test(bot: Bot, staff_id: str) -> Finding:
+def send_test(bot: Bot, staff_id: str, words: str) -> Finding:
     """Send one message to a person, unasked; return what DingTalk said."""
     if not bot.has_credentials:
         return missing(bot.client_id, bot.client_secret)
     client = bot.client()
     try:
-        client.send_to_user(bot.client_id, staff_id, Text(content=TEST_TEXT))
+        client.send_to_user(bot.client_id, staff_id, Text(content=words))
     except OpenApiError as error:
         # Nothing to come is worth a mere warning: the message was wanted now.
         return replace(refused(error, f"the message to {staff_id} was not sent"), status="FAIL")

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contract.envelope import Envelope
 from contract.report import Denied
 from contract.sealing import Sealer
+from contract.written import written_in
 from listener.admission import Denial
 from listener.task_message import TaskMessage, denied_task
 
@@ -18,7 +19,7 @@ __all__ = ["Notices"]
 EVERY_S = 3600.0
 LIMIT = 10_000
 
-# Whom to tell and by what; nothing of what was written.
+# Whom to tell and by what; of what was written, nothing.
 _NEEDED = (
     *("bot", "client_id", "message_id", "conversation_id", "conversation", "sender_staff_id"),
     *("session_webhook", "webhook_expires_at", "deadline", "received_at", "clock_offset_s"),
@@ -59,7 +60,8 @@ class Notices:
         self._told[person] = self._monotonic()
         needed = Envelope(**{name: getattr(envelope, name) for name in _NEEDED})
         sealed = self._sealer.seal(needed.to_wire())
-        taken = self._offer(denied_task(Denied(reason=denial.value, envelope=sealed)))
+        denied = Denied(reason=denial.value, envelope=sealed, written_in=written_in(envelope) or "")
+        taken = self._offer(denied_task(denied))
 
         def note(taken: "asyncio.Future[bool]") -> None:
             if taken.cancelled() or not taken.result():

@@ -5,10 +5,11 @@ the envelope.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
 
 from contract.envelope import Envelope
+from contract.written import written_in
 from dingwire.openapi import OpenApiClient
 from worker.agents.agent_settings import AgentSettingsError
 from worker.agents.base import Agent, AgentLoadError, Message
@@ -17,7 +18,7 @@ from worker.agents.loading import LoadedAgent, load_agent
 from worker.agents.pieces import OnPiece
 from worker.settings import WorkerSettings
 from worker.thinking import Shown
-from worker.words import Language
+from worker.words import Language, Spoken
 
 __all__ = ["BotParts", "Bots", "Runner", "UnknownBotError", "load_agents"]
 
@@ -176,12 +177,19 @@ class Bots:
     def shown_of(self, envelope: Envelope) -> Shown:
         """Return what the message's bot shows while its agent works; nothing of an unknown one."""
         found = self._find(envelope)
-        return found.settings.shown if found else Shown()
+        if found is None:
+            return Shown()
+        return replace(found.settings.shown, language=self.language_of(envelope))
 
-    def language_of(self, envelope: Envelope) -> Language:
-        """Return the language of what the message's bot says of its own accord."""
+    def language_of(self, envelope: Envelope, told: str = "") -> Language:
+        """Return in what language, and words, the message's bot speaks of its own accord.
+
+        With ``BOT_LANGUAGE=auto`` in that of the message; in both when it does not show. ``told``
+        is the message's language where the envelope lacks its words; empty when it has them.
+        """
         found = self._find(envelope)
-        return found.settings.bot_language if found else "both"
+        shows: Spoken | None = "zh" if told == "zh" else "en" if told else written_in(envelope)
+        return found.settings.language(shows) if found else shows or "both"
 
     def cancel_all(self) -> None:
         """End what agents can be ended; for a process that must end."""

@@ -56,8 +56,8 @@ class ChatCommands:
         lines = [words.HELP_INTRODUCTION.in_(language)]
         for command in self._does:
             chinese, phrase = _HELP[command]
-            names = {"zh": chinese, "en": command.value, "both": f"{command.value} {chinese}"}
-            lines.append(f"{names[language]}: {phrase.in_(language)}")
+            name = Phrase(chinese, command.value, f"{command.value} {chinese}")
+            lines.append(f"{name.in_(language)}: {phrase.in_(language)}")
         return "\n".join(lines)
 
 

@@ -50,7 +50,7 @@ class Denials:
         *,
         clock: Callable[[], datetime],
         sealer: Sealer,
-        language_of: Callable[[Envelope], Language],
+        language_of: Callable[[Envelope, str], Language],
     ) -> None:
         self._store, self._notifier = store, notifier
         self._clock, self._sealer, self._language_of = clock, sealer, language_of
@@ -100,7 +100,9 @@ class Denials:
         staff_id = envelope.sender_staff_id or ""
         phrase = DENIED_GROUP if denied.reason == "group" else DENIED_SENDER
         content = phrase.in_(
-            self._language_of(envelope), staff_id=staff_id, conversation_id=envelope.conversation_id
+            self._language_of(envelope, denied.written_in),
+            staff_id=staff_id,
+            conversation_id=envelope.conversation_id,
         )
         if envelope.conversation is Conversation.GROUP:
             with suppress(ValueError):  # an id that nobody can be mentioned by

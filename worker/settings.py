@@ -1,23 +1,26 @@
 """What the worker reads; by ``worker/running/process.py`` once, and by the operator commands."""
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AliasChoices,
+    BeforeValidator,
     Field,
     SecretStr,
     ValidationInfo,
     field_validator,
     model_validator,
 )
+from pydantic_settings import NoDecode
 
 from contract.settings import CommaSeparated, Settings, check_url, is_local_url
 from dingwire.media_hosts import DEFAULT_MEDIA_HOSTS, MediaHosts
 from dingwire.webhook import WebhookHosts
+from worker.phrases import OwnWords
 from worker.thinking import CardSettings, Mode, Shown
 from worker.turns import Burst
-from worker.words import Language
+from worker.words import CATALOGUE, Chosen, Language, Spoken, Voice
 
 __all__ = ["WorkerSettings"]
 
@@ -30,6 +33,11 @@ _STORE_SCHEMES = (
     "postgresql://",
     "postgresql+psycopg://",
 )
+
+
+def _own_words(value: object) -> object:
+    """Read the file that is named; what was read before stays."""
+    return OwnWords.read(value, CATALOGUE) if isinstance(value, str) else value
 
 
 class WorkerSettings(Settings):
@@ -85,10 +93,16 @@ class WorkerSettings(Settings):
         description="Settings of the agent's own, by their field names: a table in the TOML file, "
         "JSON in the environment. Its own variables win over it.",
     )
-    bot_language: Language = Field(
+    bot_language: Chosen = Field(
         validation_alias="BOT_LANGUAGE",
-        default="both",
-        description="Language of what the bot says of its own accord: zh, en or both.",
+        default="auto",
+        description="Language of what the bot says of its own accord: zh, en, both, or auto, that "
+        "of the message.",
+    )
+    bot_words: Annotated[OwnWords | None, NoDecode, BeforeValidator(_own_words)] = Field(
+        validation_alias="BOT_WORDS",
+        default=None,
+        description="TOML file with texts in place of those that the bot says of its own accord.",
     )
     card_action_handler: str | None = Field(
         validation_alias="CARD_ACTION_HANDLER",
@@ -307,13 +321,23 @@ class WorkerSettings(Settings):
 
     @property
     def shown(self) -> Shown:
-        """What is seen while the agent works."""
+        """What is seen while the agent works; in which language, the message may say."""
         card = None
         if self.card_template_id is not None:
             card = CardSettings(self.card_template_id, self.card_key, self.card_every_s)
-        return Shown(
-            self.thinking, self.still_working_s, card, self.bot_language, self.reply_at_sender
-        )
+        return Shown(self.thinking, self.still_working_s, card, at_sender=self.reply_at_sender)
+
+    def language(self, of_message: Spoken | None) -> Language:
+        """Return in what language, and words, the bot speaks of its own accord.
+
+        Args:
+            of_message: The language that is answered, for ``BOT_LANGUAGE=auto``; None when it does
+                not show.
+        """
+        spoken = self.bot_language
+        if spoken == "auto":
+            spoken = of_message or "both"
+        return spoken if self.bot_words is None else Voice(spoken, self.bot_words.phrases)
 
     @property
     def hands_over(self) -> bool:

@@ -166,7 +166,8 @@ def build(
     # renewal queues for a connection behind everything else that a slow store is asked.
     heartbeat = Heartbeat(store_of(settings), lease_s=settings.lease_s)
     pacing = Pacing(store, replies_per_minute=settings.replies_per_minute)
-    carrier = Carrier(WebhookClient(hosts), bots.openapi_of, pacing)
+    language_of = bots.language_of
+    carrier = Carrier(WebhookClient(hosts), bots.openapi_of, pacing, language_of=language_of)
     late = LateReplies(store, policy=settings.late_policy, carrier=carrier, heartbeat=heartbeat)
     delivery = Delivery(
         store,
@@ -174,7 +175,7 @@ def build(
         late=late,
         heartbeat=heartbeat,
         clock=clock,
-        language_of=bots.language_of,
+        language_of=language_of,
     )
     thinking = Thinking(
         store,
@@ -185,7 +186,7 @@ def build(
         heartbeat=heartbeat,
         delivery=CardDelivery(store, heartbeat=heartbeat, clock=clock),
     )
-    resender = Resender(store, carrier=carrier, clock=clock, sealer=sealer)
+    resender = Resender(store, carrier=carrier, clock=clock, sealer=sealer, language_of=language_of)
     owner = f"{socket.gethostname()}:{os.getpid()}"
     handover = Handover(
         store,
@@ -195,6 +196,7 @@ def build(
         lease_s=settings.lease_s,
         tell=tell,
         sealer=sealer,
+        language_of=language_of,
         observe=metrics.observe,
     )
 
@@ -206,7 +208,7 @@ def build(
     asking = Asking(
         store,
         bots=bots,
-        uploading=Uploading(Uploads(), bots.openapi_of),
+        uploading=Uploading(Uploads(), bots.openapi_of, language_of=language_of),
         late=late,
         files=files,
         clock=clock,
@@ -243,7 +245,7 @@ def build(
         sealer=sealer,
         observe=metrics.pushed,
     )
-    denials = Denials(store, carrier, clock=clock, sealer=sealer, language_of=bots.language_of)
+    denials = Denials(store, carrier, clock=clock, sealer=sealer, language_of=language_of)
     return Runtime(
         os.getpid(), answering, heartbeat, store, bots, pushes, denials, handlers, thinking
     )

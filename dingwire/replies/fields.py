@@ -35,7 +35,7 @@ MAX_BODY_BYTES = 20_000  # of one webhook post, JSON included
 MAX_PROACTIVE_BYTES = 15_000  # of ``msgParam``
 MAX_MENTIONS = 50
 TITLE_CHARS = 60
-NO_TITLE = "Reply"  # a title is required, and some texts are nothing but markup
+NO_TITLE = "…"  # a title is required, and some texts are nothing but markup
 
 _ADDRESS_CHARS = 2_000
 _SCHEMES = frozenset({"http", "https", "dingtalk", "dtmd"})

@@ -88,12 +88,12 @@ class Image(Media):
         shown = self.url or self.media_id
         return ("sampleImageMsg", {"photoURL": shown}) if shown else self.closest().proactively()
 
-    def closest(self) -> Text | Markdown:
-        """Return what every way carries: it in Markdown, or its name."""
-        shown = self.url or self.media_id
+    def closest(self, caption: str = "") -> Text | Markdown:
+        """Return what every way carries: it in Markdown, or words for it; its name without any."""
+        shown, caption = self.url or self.media_id, caption or f"[{self.name}]"
         if not shown:
-            return Text(content=f"[图片 · Picture] {self.name}")
-        return Markdown(title="图片 · Picture", text=f"!{linked('', shown)}")
+            return Text(content=caption)
+        return Markdown(title=caption, text=f"!{linked('', shown)}")
 
 
 class File(Media):
@@ -115,9 +115,9 @@ class File(Media):
         param = {"mediaId": self.media_id, "fileName": self.name, "fileType": self.ending}
         return "sampleFile", param
 
-    def closest(self) -> Text:
-        """Return what every way carries: its name."""
-        return Text(content=f"[文件 · File] {self.name}")
+    def closest(self, caption: str = "") -> Text:
+        """Return what every way carries: words for it; its name without any."""
+        return Text(content=caption or f"[{self.name}]")
 
     @model_validator(mode="after")
     def _has_a_name(self) -> Self:
@@ -145,9 +145,9 @@ class Audio(Media):
         duration_ms = max(1, round(self.duration_s * 1000))
         return "sampleAudio", {"mediaId": self.media_id, "duration": str(duration_ms)}
 
-    def closest(self) -> Text:
-        """Return what every way carries: that there is one."""
-        return Text(content=f"[语音 · Voice, {self.duration_s:g} s] {self.name}".strip())
+    def closest(self, caption: str = "") -> Text:
+        """Return what every way carries: words for it; how long it is without any."""
+        return Text(content=caption or f"[🎤 {self.duration_s:g} s] {self.name}".strip())
 
 
 class Video(Media):
@@ -177,9 +177,9 @@ class Video(Media):
         size = {"width": self.width, "height": self.height}
         return "sampleVideo", param | {k: str(v) for k, v in size.items() if v is not None}
 
-    def closest(self) -> Text | Markdown:
-        """Return what every way carries: its cover, and that there is one."""
-        words = f"[视频 · Video, {self.duration_s:g} s] {self.name}".strip()
+    def closest(self, caption: str = "") -> Text | Markdown:
+        """Return what every way carries: its cover, and words for it, or how long it is."""
+        words = caption or f"[🎬 {self.duration_s:g} s] {self.name}".strip()
         shown = self.cover.media_id
         return Markdown(text=f"{words}\n\n!{linked('', shown)}") if shown else Text(content=words)
 

@@ -117,7 +117,7 @@ def test_a_kept_answer_goes_by_a_later_webhook_and_no_agent_is_asked(deployment)
     first, last = answers(deployment, late)
     assert first == f"you said {fresh.text}"
     mark, _, answer = last.partition("\n")
-    assert mark == f"补发 · Late answer to: 「{late.text}」"
+    assert mark == f"Late answer to: “{late.text}”"
     assert answer == f"you said {late.text}"
     assert "'sent_by_operator'" in deployment.until_state(late, "SUCCESS")["result"]
     assert again.returncode == 1

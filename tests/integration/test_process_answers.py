@@ -160,7 +160,7 @@ def test_several_replies_arrive_in_order(here, where):
 def test_an_upload_that_fails_is_named_and_the_rest_arrives(here, where):
     gone, rest = _posted(here, _say(here, "missing", where), 2)
 
-    assert gone["text"]["content"].endswith("[文件 · File] gone.pdf")
+    assert gone["text"]["content"].endswith("[File] gone.pdf")
     assert rest["text"]["content"].endswith("but this")
 
 

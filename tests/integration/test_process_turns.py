@@ -174,7 +174,7 @@ def test_a_kept_answer_goes_out_by_the_next_webhook_of_its_conversation(here):
         wait_for(lambda: here.unfinished() == 0, what="the end of the turn")
 
     assert _texts(here, late.conversation_id) == [
-        "补发 · Late answer to: 「what is new?」\nanswer to what is new?",
+        "Late answer to: “what is new?”\nanswer to what is new?",
         "answer to are you there?",
         "answer to thank you",
     ]

@@ -12,8 +12,12 @@ from celery.bin.celery import celery as celery_command
 
 from contract.variables import AGENT_VARIABLES, ALIASES, VARIABLES
 from scripts.configuration import document
+from scripts.words import PAGE as PAGE_OF_TEXTS
+from scripts.words import with_table
 from worker.outcome import FinalState, Outcome
+from worker.phrases import OwnWords
 from worker.pushes import PUSH_ACTIONS
+from worker.words import CATALOGUE
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
@@ -172,3 +176,17 @@ def test_the_first_minute_on_call_leads_to_every_section():
     assert first == "The first minute"
     anchors = re.findall(r"\]\(#([\w-]+)\)", section(first))
     assert {title for title in others if slug(title) not in anchors} == set()
+
+
+def test_the_table_of_what_the_bot_says_is_the_catalogue():
+    page = text_of(PAGE_OF_TEXTS)
+    assert page == with_table(page), "run make docs"
+
+
+def test_the_words_of_ones_own_in_the_docs_are_some_that_a_worker_takes(tmp_path):
+    (example,) = re.findall(
+        r"```toml\n(# my_words\.toml\n.*?)```", text_of(PAGE_OF_TEXTS), re.DOTALL
+    )
+    file = tmp_path / "my_words.toml"
+    file.write_text(example, encoding="utf-8")
+    assert OwnWords.read(str(file), CATALOGUE).phrases.keys() == {"thinking", "late_answer"}

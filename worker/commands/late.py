@@ -216,8 +216,14 @@ def _handling(settings: WorkerSettings, store: Store) -> Iterator[Handling]:
     bots = Bots.for_sending(settings, lambda bot: openapi_of(bot, store))
     with closing(WebhookClient(WebhookHosts.parse(settings.webhook_hosts))) as webhook:
         pacing = Pacing(store, replies_per_minute=settings.replies_per_minute)
-        carrier = Carrier(webhook, bots.openapi_of, pacing)
-        resender = Resender(store, carrier=carrier, clock=clock, sealer=settings.sealer)
+        carrier = Carrier(webhook, bots.openapi_of, pacing, language_of=bots.language_of)
+        resender = Resender(
+            store,
+            carrier=carrier,
+            clock=clock,
+            sealer=settings.sealer,
+            language_of=bots.language_of,
+        )
         try:
             yield Handling(
                 store,

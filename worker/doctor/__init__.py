@@ -22,6 +22,7 @@ from worker.running.queues import BrokerAwayError, read_queues
 from worker.settings import WorkerSettings
 from worker.store import Store, StoreError
 from worker.wiring import clock, store_of
+from worker.words import TEST_MESSAGE
 
 __all__ = ["LIMIT_S", "diagnose"]
 
@@ -85,7 +86,8 @@ def _agent(name: str, bot: WorkerSettings) -> Examination:
 
 def _send_test(name: str, bot: WorkerSettings, staff_id: str) -> Examination:
     word = named("send test", name)
-    return Examination((word,), lambda: [Check.of(word, send_test(_bot(bot), staff_id))])
+    words = TEST_MESSAGE.in_(bot.language(None))
+    return Examination((word,), lambda: [Check.of(word, send_test(_bot(bot), staff_id, words))])
 
 
 def _dingtalk(

@@ -16,7 +16,9 @@ from dingwire.errors import OpenApiError, OpenApiRefusedError
 from dingwire.openapi import Method
 from dingwire.replies import Card, Reply
 from worker.sending.pacing import Pacing
+from worker.sending.simpler import simpler
 from worker.store import Limit
+from worker.words import Language
 
 __all__ = ["About", "Carrier", "Proactive", "ProactiveOf", "Route", "Webhook", "log_degraded"]
 
@@ -67,14 +69,23 @@ ProactiveOf = Callable[[Envelope], Proactive | None]
 class Carrier:
     """Knows both ways; safe to share between threads."""
 
-    def __init__(self, webhook: Webhook, proactive_of: ProactiveOf, pacing: Pacing) -> None:
+    def __init__(
+        self,
+        webhook: Webhook,
+        proactive_of: ProactiveOf,
+        pacing: Pacing,
+        *,
+        language_of: Callable[[Envelope], Language] = lambda _: "both",
+    ) -> None:
         """Prepare.
 
         Args:
             webhook: Posts, and refuses a host that is not allowed.
             proactive_of: Finds the API of the bot that a message was written to.
             pacing: Knows when a webhook may be posted to.
+            language_of: Of the words for what cannot be sent as it is.
         """
+        self._language_of = language_of
         self._webhook, self._proactive_of, self._pacing = webhook, proactive_of, pacing
 
     def post(
@@ -121,7 +132,7 @@ class Carrier:
                 else:
                     return Route.PROACTIVE
             log_degraded(part, envelope, because)
-            part = part.closest()
+            part = simpler(part, self._language_of(envelope))
         self._pacing.wait(envelope, lambda limits: about(Route.WEBHOOK, because, limits))
         with self._pacing.heeding(envelope):
             self._webhook.post(url, part, msg_uuid=uuid)
@@ -138,11 +149,11 @@ class Carrier:
         """
         if not part.goes_proactively:
             log_degraded(part, envelope, "only a webhook carries it")
-            part = part.closest()
+            part = simpler(part, self._language_of(envelope))
         try:
             self._send(envelope, part, uuid)
         except OpenApiRefusedError as error:
-            closest = part.closest()
+            closest = simpler(part, self._language_of(envelope))
             if closest == part:
                 raise
             log_degraded(part, envelope, str(error))

@@ -19,6 +19,7 @@ from worker.outcome import FinalState, Outcome
 from worker.patience import PatientStore
 from worker.sending.delivery import Delivery
 from worker.store import Claimed, Lease, LeaseLostError, MissedReply, Step, StoreError
+from worker.words import LATE_ANSWER, Language
 
 __all__ = ["Handover", "mark_of"]
 
@@ -44,6 +45,7 @@ class Handover:
         lease_s: float,
         tell: Tell,
         sealer: Sealer = IN_CLEAR,
+        language_of: Callable[[Envelope], Language] = lambda _: "both",
         observe: Callable[[Outcome], object] = lambda _: None,
     ) -> None:
         """Prepare.
@@ -56,9 +58,10 @@ class Handover:
             lease_s: Life of a lease without renewal.
             tell: Makes an outcome of another task than the running one seen.
             sealer: Opens what is kept sealed.
+            language_of: Of the mark.
             observe: Counts an outcome.
         """
-        self._sealer, self._observe = sealer, observe
+        self._sealer, self._language_of, self._observe = sealer, language_of, observe
         self._store = store
         self._delivery = delivery
         self._heartbeat = heartbeat
@@ -102,7 +105,7 @@ class Handover:
         claimed = Claimed(lease, missed.envelope, missed.answer, sent=missed.sent)
         try:
             replies = replies_from_json(self._sealer.unseal_text(missed.answer or ""))
-            note = mark_of(self._sealer.unseal(missed.envelope))
+            note = mark_of(self._sealer.unseal(missed.envelope), self._language_of(fresh))
         except (SealError, ValueError):  # kept by a later release, or sealed with another key
             # Else it would be the first to be tried at every turn, before all that can be sent.
             self._keep_again(claimed, missed, by_hand_only=True)
@@ -152,12 +155,13 @@ class Handover:
         )
 
 
-def mark_of(envelope: dict[str, Any]) -> str:
+def mark_of(envelope: dict[str, Any], language: Language) -> str:
     """Return the line that says which question a late answer belongs to.
 
     Args:
         envelope: On the wire, in clear.
+        language: Of those who read it.
     """
     words = " ".join(str(envelope.get("text", "")).split())
     short = words if len(words) <= _QUESTION_CHARS else f"{words[:_QUESTION_CHARS]}…"
-    return f"补发 · Late answer to: 「{short}」"
+    return LATE_ANSWER.in_(language, question=short)

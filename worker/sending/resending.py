@@ -19,6 +19,7 @@ from worker.sending.handover import mark_of
 from worker.sending.parts import parts_of, uuid_of
 from worker.store import Lease, Limit, Step
 from worker.timing import is_over
+from worker.words import Language
 
 __all__ = ["InDoubtError", "NotSentError", "Resender", "RouteStore", "Sent"]
 
@@ -130,6 +131,7 @@ class Resender:
         carrier: Carrier,
         clock: Callable[[], datetime],
         sealer: Sealer,
+        language_of: Callable[[Envelope], Language] = lambda _: "both",
     ) -> None:
         """Prepare.
 
@@ -138,7 +140,9 @@ class Resender:
             carrier: Knows how to reach a conversation.
             clock: Ours.
             sealer: Opens a webhook that is kept sealed.
+            language_of: Of the mark that says which question is answered.
         """
+        self._language_of = language_of
         self._store = store
         self._carrier = carrier
         self._clock, self._sealer = clock, sealer
@@ -176,7 +180,7 @@ class Resender:
             lease,
             parts_of(replies),
             sent,
-            note=mark_of({"text": envelope.text}) if mark else "",
+            note=self._mark(envelope) if mark else "",
             uuid=f"{lease.task_id}-{lease.token}" if again else lease.task_id,
         )
         for way in self._ways(envelope, parcel.passed):
@@ -184,6 +188,9 @@ class Resender:
             if route is not None:
                 return Sent(route, len(parcel.parts), way.by_message_id)
         raise NotSentError(parcel.passed, parcel.sent, parcel.errcode)
+
+    def _mark(self, envelope: Envelope) -> str:
+        return mark_of({"text": envelope.text}, self._language_of(envelope))
 
     def _goes_by(self, way: _Way, parcel: _Parcel) -> Route | None:
         """Send by one way; return how the last part went, None when it takes no more."""

@@ -13,6 +13,8 @@ from dingwire.errors import MediaNotUploadedError, OpenApiError, OpenApiUnavaila
 from dingwire.replies import Media, Reply, Video
 from dingwire.uploads import Api
 from worker.sending.carrying import log_degraded
+from worker.sending.simpler import simpler
+from worker.words import Language
 
 __all__ = ["ApiOf", "Uploader", "Uploading"]
 
@@ -36,8 +38,14 @@ class Uploading:
     """Shared by all threads of a process."""
 
     def __init__(
-        self, uploads: Uploader, api_of: ApiOf, *, monotonic: Callable[[], float] = time.monotonic
+        self,
+        uploads: Uploader,
+        api_of: ApiOf,
+        *,
+        language_of: Callable[[Envelope], Language] = lambda _: "both",
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._language_of = language_of
         self._uploads, self._api_of, self._monotonic = uploads, api_of, monotonic
 
     def ready(
@@ -65,7 +73,7 @@ class Uploading:
             return self._uploaded(reply, envelope, end)
         except (MediaNotUploadedError, OpenApiError) as error:
             log_degraded(reply, envelope, str(error))
-            return reply.closest()
+            return simpler(reply, self._language_of(envelope))
 
     def _uploaded(self, media: _Held, envelope: Envelope, end: float) -> _Held:
         if media.is_uploaded:

@@ -9,7 +9,16 @@ from collections.abc import Callable
 from math import ceil
 
 from worker.thinking.background import Background, Job
-from worker.words import AT_MOST_N_MORE, N_MORE, STILL_WORKING, THINKING, Language
+from worker.words import (
+    AT_MOST_N_MORE,
+    MINUTES,
+    N_MORE,
+    SECONDS,
+    STILL_WORKING,
+    THINKING,
+    Filled,
+    Language,
+)
 
 __all__ = ["StillWorking", "how_long"]
 
@@ -98,16 +107,15 @@ class StillWorking:
         """Say how long it usually takes, while that is not over, else how long it may take."""
         usual_s = self._usual_s()
         if usual_s is not None and taken_s < usual_s < taken_s + left_s:
-            return N_MORE.in_(self._language, **how_long(usual_s - taken_s))
+            return N_MORE.in_(self._language, how_long=how_long(usual_s - taken_s))
         if left_s <= _SOON_S:
-            return AT_MOST_N_MORE.in_(self._language, **how_long(left_s))
+            return AT_MOST_N_MORE.in_(self._language, how_long=how_long(left_s))
         return STILL_WORKING.in_(self._language)
 
 
-def how_long(seconds: float) -> dict[str, str]:
-    """Return a duration in words of both languages, rounded up."""
+def how_long(seconds: float) -> Filled:
+    """Return a duration in words, rounded up."""
     if seconds <= _A_MINUTE_S - _SHOWN_TO_S:
         shown = max(_SHOWN_TO_S, ceil(seconds / _SHOWN_TO_S) * _SHOWN_TO_S)
-        return {"zh": f" {shown} 秒", "en": f"{shown} s"}
-    minutes = ceil(seconds / _A_MINUTE_S)
-    return {"zh": f" {minutes} 分钟", "en": f"{minutes} min"}
+        return SECONDS.with_(n=shown)
+    return MINUTES.with_(n=ceil(seconds / _A_MINUTE_S))

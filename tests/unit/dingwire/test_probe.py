@@ -203,7 +203,7 @@ def test_whether_proactive_messages_are_permitted(simulator, mode, status, words
 
 
 def test_one_message_is_sent_when_that_is_wanted(simulator):
-    found = send_test(bot(simulator.endpoint), "alice")
+    found = send_test(bot(simulator.endpoint), "alice", "a test")
 
     assert found == Finding("ok", "DingTalk took the message to alice; is it there?")
     (sent,) = simulator.proactive
@@ -221,13 +221,13 @@ def test_one_message_is_sent_when_that_is_wanted(simulator):
 )
 def test_what_dingtalk_says_to_a_test_message_is_said(simulator, who, mode, words):
     simulator.switch(proactive=mode)
-    found = send_test(bot(simulator.endpoint), who)
+    found = send_test(bot(simulator.endpoint), who, "a test")
     assert found.status == "FAIL"
     assert words in found.reason
 
 
 def test_a_test_message_needs_credentials():
-    assert send_test(bot("http://127.0.0.1:1", client_id=""), "alice").status == "FAIL"
+    assert send_test(bot("http://127.0.0.1:1", client_id=""), "alice", "a test").status == "FAIL"
 
 
 def test_webhook_hosts_are_gone_to(simulator):

@@ -58,7 +58,7 @@ def test_plain_words_stay_plain(words):
         ("> quoted", "quoted"),
         ("| a | b |\n|---|---|\n| 1 | 2 |", "a  b"),
         ("\n\n---\n- 你好", "你好"),
-        ("```\n```", "Reply"),
+        ("```\n```", "…"),
         ("# " + "x" * 100, "x" * 60),
     ],
 )

@@ -47,6 +47,7 @@ async def test_the_report_says_whom_to_tell_and_nothing_of_what_was_written():
     assert isinstance(report, Denied)
     envelope = Envelope.from_wire(report.envelope)
     assert (envelope.sender_staff_id, envelope.session_webhook) == ("alice", WEBHOOK)
+    assert report.written_in == "en"
     assert "secret text" not in task.to_json()
     assert "secret" not in str(task.headers) + repr(task) + repr(report)
 

@@ -38,7 +38,7 @@ from worker.store import DueMessage, MissedReply
 from worker.store.sql import SqlStore
 from worker.thinking import CardDelivery, CardSettings, Mode, Shown, Thinking
 from worker.turns import Turns
-from worker.words import Language
+from worker.words import Spoken
 
 __all__ = [
     "LEASE_S",
@@ -214,7 +214,7 @@ class Desk:
         bots: Bots | None = None,
         runner: Runner | None = None,
         source: Source | None = None,
-        language: Language = "both",
+        language: Spoken = "both",
         thinking: Mode = "off",
         still_working_s: float | None = None,
         card: CardSettings | None = None,
@@ -255,6 +255,7 @@ class Desk:
             client_id=None,
             agent_timeout_s=agent_timeout_s,
             bot_language=language,
+            bot_words=None,
             reply_at_sender=at_sender,
             chat_commands=chat_commands,
         )

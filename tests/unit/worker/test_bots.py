@@ -15,6 +15,7 @@ from worker.sending.budget import ApiBudgetUsedUpError
 from worker.settings import WorkerSettings
 from worker.store import Store
 from worker.wiring import openapi_of
+from worker.words import LATE
 
 SALES = {"client_id": "dingsales", "client_secret": "s", "agent": "json:dumps"}
 SUPPORT = {"client_id": "dinghelp", "client_secret": "s", "robot_code": "robothelp"}
@@ -119,7 +120,25 @@ def test_each_bot_speaks_its_language():
     bots = bots_of(SALES | {"bot_language": "en"}, SUPPORT, bot_language="zh")
     spoken = [bots.language_of(envelope(client_id=name)) for name in ("dingsales", "dinghelp")]
     assert spoken == ["en", "zh"]
-    assert bots.language_of(envelope(client_id="dingother")) == "both"
+
+
+def test_unless_it_was_told_one_a_bot_speaks_the_language_of_the_message():
+    bots = bots_of(SALES)
+    spoken = [bots.language_of(envelope(text=text)) for text in ("hello", "你好", "1")]
+    assert spoken == ["en", "zh", "both"]
+    assert bots.language_of(envelope(text=""), "zh") == "zh"
+    assert bots.shown_of(envelope(text="你好")).language == "zh"
+
+
+def test_each_bot_may_have_words_of_its_own(tmp_path):
+    for name in ("ours", "sales"):
+        (tmp_path / f"{name}.toml").write_text(f'[late]\nen = "{name}"\n')
+    sales = SALES | {"bot_words": "sales.toml"}
+    bots = bots_of(sales, SUPPORT, bot_words="ours.toml", bot_language="en")
+    said = [
+        LATE.in_(bots.language_of(envelope(client_id=name))) for name in ("dingsales", "dinghelp")
+    ]
+    assert said == ["sales", "ours"]
 
 
 def test_sending_imports_no_agent():

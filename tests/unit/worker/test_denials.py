@@ -43,13 +43,17 @@ def denials(tmp_path, clock, notifier):
     store = SqlStore(f"sqlite:///{tmp_path}/store.db", clock_ms=clock.ms)
     store.prepare()
     yield Denials(
-        store, notifier, clock=clock, sealer=Sealer.from_setting(KEY), language_of=lambda _: "en"
+        store,
+        notifier,
+        clock=clock,
+        sealer=Sealer.from_setting(KEY),
+        language_of=lambda _, told: "zh" if told == "zh" else "en",
     )
     store.close()
 
 
-def denied(message: Envelope, *, reason="sender", sealer: Sealer = IN_CLEAR) -> Denied:
-    report = Denied(reason=reason, envelope=sealer.seal(message.to_wire()))
+def denied(message: Envelope, *, reason="sender", sealer: Sealer = IN_CLEAR, **more) -> Denied:
+    report = Denied(reason=reason, envelope=sealer.seal(message.to_wire()), **more)
     found = read_report(report.to_wire())
     assert isinstance(found, Denied)
     return found
@@ -62,6 +66,13 @@ def test_a_person_learns_the_staff_id(denials, notifier):
     assert url == WEBHOOK
     assert "Your staff id is staff1" in body["text"]["content"]
     assert "at" not in body
+
+
+def test_it_is_said_in_the_language_that_the_listener_saw(denials, notifier):
+    denials.tell(denied(envelope(), written_in="zh"))
+
+    ((_, body),) = notifier.posted
+    assert "您的员工 id 是 staff1" in body["text"]["content"]
 
 
 def test_in_a_group_the_person_is_mentioned_and_learns_the_groups_id(denials, notifier):

@@ -39,7 +39,7 @@ def test_every_part_fits_with_its_mentions_its_note_and_its_name(words, is_text,
     assert parts[-1] == Text(content="after")
     for number, part in enumerate(parts):
         uuid = uuid_of("0" * 36, number, len(parts))
-        for sent in (part, *with_note(part, mark_of({"text": asked}))):
+        for sent in (part, *with_note(part, mark_of({"text": asked}, "both"))):
             body = json.dumps(webhook_body(sent, msg_uuid=uuid), ensure_ascii=False)
             assert len(body.encode()) <= MAX_BODY_BYTES
             assert len(proactive_message(sent)[1].encode()) <= MAX_PROACTIVE_BYTES

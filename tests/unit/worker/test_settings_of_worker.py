@@ -184,10 +184,21 @@ def test_a_card_needs_a_template(environment):
     environment(THINKING="card")
     assert refusal() == "CARD_TEMPLATE_ID: needed for THINKING=card"
 
-    environment(CARD_TEMPLATE_ID="t.schema", CARD_KEY="text", CARD_EVERY_S="2", BOT_LANGUAGE="zh")
-    assert WorkerSettings.load().shown == Shown(
-        "card", None, CardSettings("t.schema", "text", 2), "zh"
-    )
+    environment(CARD_TEMPLATE_ID="t.schema", CARD_KEY="text", CARD_EVERY_S="2")
+    assert WorkerSettings.load().shown == Shown("card", None, CardSettings("t.schema", "text", 2))
+
+
+def test_own_words_are_read_once_and_a_fault_in_them_is_one_of_the_settings(environment):
+    Path("own.toml").write_text('[thinking]\nen = "On it"\n', encoding="utf-8")
+    environment(BOT_WORDS="own.toml")
+    own = WorkerSettings.load().bot_words
+    assert own is not None
+    assert own.phrases["thinking"].en == "On it"
+
+    Path("own.toml").write_text('[thinkng]\nen = "On it"\n', encoding="utf-8")
+    assert refusal() == "BOT_WORDS: own.toml: thinkng: no such text; did you mean thinking?"
+    environment(BOT_WORDS="nowhere.toml")
+    assert refusal() == "BOT_WORDS: nowhere.toml: No such file or directory"
 
 
 def test_nothing_is_shown_unless_asked_for(environment):
