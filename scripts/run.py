@@ -27,7 +27,7 @@ from honcho.printer import Message, Printer
 from contract.settings import Settings, SettingsError
 from contract.variables import AGENT_VARIABLES, VARIABLES
 from listener.settings import ListenerSettings
-from worker.settings import WorkerSettings
+from worker.settings import MODEL, MODEL_AGENT, WorkerSettings
 
 __all__ = ["AlreadyRunningError", "main"]
 
@@ -236,6 +236,7 @@ def make_plan(outer: Mapping[str, str]) -> Plan:
         password = _flower_password(settings.data_dir)
         environment["FLOWER_BASIC_AUTH"] = f"{FLOWER_USER}:{password}"
         login = f"user {FLOWER_USER}, password {password}"
+    lines.append(f"agent       {_agents(settings, environment)}")
     lines.append(f"Flower      http://127.0.0.1:{flower_port}/   {login}")
     if is_simulated:
         file = settings.data_dir / VARIABLES_FILE
@@ -244,6 +245,15 @@ def make_plan(outer: Mapping[str, str]) -> Plan:
         _write_variables(file, given)
         lines.append(f"commands    . {file} && celery -A worker doctor")
     return Plan(environment, settings.data_dir, is_simulated, tuple(ports), _framed(lines))
+
+
+def _agents(settings: WorkerSettings, environment: Mapping[str, str]) -> str:
+    """Name those that answer, and the model that is asked; none is imported here."""
+    model = environment.get(MODEL)
+    return ", ".join(
+        f"{spec}   {model}" if spec == MODEL_AGENT and model else spec
+        for spec in dict.fromkeys(bot.agent for bot in settings.of_bots)
+    )
 
 
 def _make(data_dir: Path) -> None:

@@ -9,8 +9,13 @@ from typing import Protocol
 import pytest
 
 from contract.broker import Broker
+from contract.variables import AGENT_VARIABLES
 from tests import servers
 from tests.listening import empty
+
+# Whoever runs the tests may have a model of their own.
+for name in AGENT_VARIABLES:
+    os.environ.pop(name, None)
 
 
 @pytest.hookimpl(trylast=True)

@@ -4,7 +4,7 @@
 the envelope.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
 
@@ -20,7 +20,7 @@ from worker.settings import WorkerSettings
 from worker.thinking import Shown
 from worker.words import Language, Spoken
 
-__all__ = ["BotParts", "Bots", "Runner", "UnknownBotError", "load_agents"]
+__all__ = ["BotParts", "Bots", "Runner", "UnknownBotError", "load_agents", "own_settings"]
 
 
 class Runner(Protocol):
@@ -211,6 +211,16 @@ class Bots:
         return self._by_code.get(envelope.bot, default)
 
 
+def own_settings(settings: WorkerSettings, bot: WorkerSettings) -> dict[str, Mapping[str, Any]]:
+    """Return what the settings of all bots, and of this one, hold for its agent.
+
+    Returns:
+        As :func:`worker.agents.loading.load_agent` takes them.
+    """
+    own = {table.client_id: table.agent_settings for table in settings.bots}
+    return {"first": own.get(bot.client_id or "", {}), "last": settings.agent_settings}
+
+
 def load_agents(settings: WorkerSettings) -> list[LoadedAgent]:
     """Import the agents of all bots, and read their settings; no class of them is built.
 
@@ -223,12 +233,10 @@ def load_agents(settings: WorkerSettings) -> list[LoadedAgent]:
     """
     bots, agents = settings.of_bots, list[LoadedAgent]()
     faults, wrong = list[str](), list[str]()
-    own = {table.client_id: table.agent_settings for table in settings.bots}
     for bot in bots:
         whose = f"bot {bot.label}: " if len(bots) > 1 else ""
-        first, last = own.get(bot.client_id or ""), settings.agent_settings
         try:
-            agents.append(load_agent(bot.agent, first=first, last=last))
+            agents.append(load_agent(bot.agent, **own_settings(settings, bot)))
         except AgentSettingsError as error:
             wrong += [f"{whose}{line}" for line in str(error).splitlines()]
         except AgentLoadError as error:

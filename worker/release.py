@@ -9,6 +9,7 @@ import sys
 from contract.checks import EXIT_UNREADABLE, Check, Status, as_table, exit_code
 from contract.settings import SettingsError
 from contract.settings_checks import check_settings, unreadable
+from worker.bots import own_settings
 from worker.doctor.own import check_agent
 from worker.doctor.remembered import check_store
 from worker.settings import WorkerSettings
@@ -26,7 +27,10 @@ def main() -> int:
         for check in unreadable(error):
             sys.stderr.write("; ".join(filter(None, (check.reason, check.fix))) + "\n")
         return EXIT_UNREADABLE
-    agents = [check_agent(bot.agent).about(name) for name, bot in settings.named_bots]
+    agents = [
+        check_agent(bot.agent, **own_settings(settings, bot)).about(name)
+        for name, bot in settings.named_bots
+    ]
     checks = [*check_settings(settings.secret_variables), *agents]
     if any(agent.status is Status.FAIL for agent in agents):
         _show(checks)

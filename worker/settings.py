@@ -15,6 +15,7 @@ from pydantic import (
 from pydantic_settings import NoDecode
 
 from contract.settings import CommaSeparated, Settings, check_url, is_local_url
+from contract.variables import names_set
 from dingwire.media_hosts import DEFAULT_MEDIA_HOSTS, MediaHosts
 from dingwire.webhook import WebhookHosts
 from worker.phrases import OwnWords
@@ -22,7 +23,11 @@ from worker.thinking import CardSettings, Mode, Shown
 from worker.turns import Burst
 from worker.words import CATALOGUE, Chosen, Language, Spoken, Voice
 
-__all__ = ["WorkerSettings"]
+__all__ = ["MODEL", "MODEL_AGENT", "WorkerSettings"]
+
+# The variable of a language model, and the agent that asks it.
+MODEL = "OPENAI_MODEL"
+MODEL_AGENT = "worker.agents.openai:agent"
 
 # Those of worker.store.open_store.
 _STORE_SCHEMES = (
@@ -84,7 +89,8 @@ class WorkerSettings(Settings):
     agent: str = Field(
         validation_alias="AGENT",
         default="worker.agents.echo:agent",
-        description="module:attribute of the agent, importable from the working directory.",
+        description="module:attribute of the agent, importable from the working directory; unset "
+        "while OPENAI_MODEL is set: worker.agents.openai:agent.",
     )
     agent_settings: dict[str, Any] = Field(
         validation_alias="AGENT_SETTINGS",
@@ -259,6 +265,13 @@ class WorkerSettings(Settings):
         default=None,
         description="Signing secret of that robot (SEC…), if it has one.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_model_is_asked(cls, data: Any) -> Any:
+        """Choose the agent that asks it, where a model is named and no agent is."""
+        is_chosen = not isinstance(data, dict) or data.keys() & {"AGENT", "agent"}
+        return data if is_chosen or MODEL not in names_set() else {**data, "AGENT": MODEL_AGENT}
 
     @field_validator("store_url", "addon_store_url")
     @classmethod

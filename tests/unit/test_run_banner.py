@@ -8,6 +8,7 @@ import pytest
 from honcho.printer import Message
 
 from scripts.run import READY_WORDS, _Console, make_plan
+from worker.settings import MODEL_AGENT
 
 
 @pytest.mark.parametrize(
@@ -27,6 +28,26 @@ def test_a_listener_is_ready_once_it_is_connected_to_dingtalk(line, is_ready):
 
     assert ("listener" not in console.waiting_for) is is_ready
     assert set(READY_WORDS) == {"listener", "worker"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "agent"),
+    [
+        ({}, "worker.agents.echo:agent"),
+        ({"AGENT": "my_agent:answer", "OPENAI_MODEL": "m"}, "my_agent:answer"),
+        ({"OPENAI_MODEL": "qwen-plus", "OPENAI_API_KEY": "sk-hush"}, f"{MODEL_AGENT}   qwen-plus"),
+    ],
+    ids=["echo", "own", "model"],
+)
+def test_it_is_said_who_answers(tmp_path, monkeypatch, variables, agent):
+    monkeypatch.chdir(tmp_path)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    banner = make_plan(os.environ).banner
+
+    assert f"  agent       {agent}\n" in banner
+    assert "sk-hush" not in banner
 
 
 def test_several_bots_stand_in_a_column(tmp_path, monkeypatch):

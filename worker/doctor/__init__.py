@@ -14,6 +14,7 @@ from contract.checks import Check, Examination, Status, examine, named
 from contract.routing import EVENTS
 from contract.settings_checks import check_settings
 from dingwire.probe import DINGTALK, OF_A_BOT, Bot, about_dingtalk, about_webhooks, send_test
+from worker.bots import own_settings
 from worker.doctor.own import check_agent, check_flower, check_handlers, check_time_limits
 from worker.doctor.processes import Notes, check_processes, names_of_processes
 from worker.doctor.queues import check_queues
@@ -44,7 +45,7 @@ def diagnose(
     notes: Future[Notes | None] = Future()
     examinations = [
         Examination(("settings",), lambda: check_settings(settings.secret_variables)),
-        *(_agent(name, bot) for name, bot in settings.named_bots),
+        *(_agent(name, settings, bot) for name, bot in settings.named_bots),
         Examination(("handlers",), lambda: [check_handlers(settings)]),
         *(
             _dingtalk(name, bot, deep=deep, rescues=rescues, is_first=bot is settings.of_bots[0])
@@ -80,8 +81,11 @@ def _slowest(settings: WorkerSettings) -> WorkerSettings:
     return max(settings.of_bots, key=lambda bot: bot.agent_timeout_s)
 
 
-def _agent(name: str, bot: WorkerSettings) -> Examination:
-    return Examination((named("agent", name),), lambda: [check_agent(bot.agent).about(name)])
+def _agent(name: str, settings: WorkerSettings, bot: WorkerSettings) -> Examination:
+    def check() -> list[Check]:
+        return [check_agent(bot.agent, **own_settings(settings, bot)).about(name)]
+
+    return Examination((named("agent", name),), check)
 
 
 def _send_test(name: str, bot: WorkerSettings, staff_id: str) -> Examination:

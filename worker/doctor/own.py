@@ -8,6 +8,7 @@ from typing import Any
 from kombu.transport import TRANSPORT_ALIASES
 
 from contract.checks import Check
+from worker.agents.agent_settings import AgentSettingsError
 from worker.agents.base import AgentLoadError
 from worker.agents.loading import load_agent
 from worker.handlers import load_handlers
@@ -32,13 +33,22 @@ LONGEST_VISIBILITY_S = 300
 REDIS_TRANSPORT = "contract.redis_broker:Transport"
 
 
-def check_agent(spec: str) -> Check:
-    """Return the check ``agent``."""
+def check_agent(
+    spec: str, *, first: Mapping[str, Any] | None = None, last: Mapping[str, Any] | None = None
+) -> Check:
+    """Return the check ``agent``; its settings as :func:`load_agent` takes them.
+
+    Nothing is asked of a model or a server: that may cost money.
+    """
     try:
-        agent = load_agent(spec)
+        agent = load_agent(spec, first=first, last=last)
+    except AgentSettingsError as error:
+        missing = "; ".join(str(error).splitlines())
+        return Check.fail("agent", f"{spec}: {missing}", "set, or correct, what is named")
     except AgentLoadError as error:
         return Check.fail("agent", str(error), "correct AGENT, or the module it names")
-    return Check.ok("agent", f"{spec}, {agent.shape.kind}")
+    asks = agent.settings.in_words if agent.settings is not None else ""
+    return Check.ok("agent", f"{spec}, {asks or agent.shape.kind}")
 
 
 def check_handlers(settings: WorkerSettings) -> Check:

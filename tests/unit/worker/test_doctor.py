@@ -51,6 +51,20 @@ def test_an_agent_is_named_with_its_shape():
     assert (check.status, check.reason) == (OK, "worker.agents.echo:agent, a function")
 
 
+def test_a_model_is_named_with_its_place_and_is_not_asked():
+    settings = {"model": "qwen-plus", "base_url": "http://127.0.0.1:1/v1"}
+    check = check_agent("worker.agents.openai:agent", first=settings)
+    assert (check.status, check.reason) == (
+        OK, "worker.agents.openai:agent, qwen-plus at 127.0.0.1:1",
+    )  # fmt: skip
+
+
+def test_what_an_agents_settings_lack_is_listed():
+    check = check_agent("worker.agents.openai:agent", last={"temperature": 9})
+    assert check.status is FAIL
+    assert "OPENAI_MODEL: Field required; OPENAI_TEMPERATURE: Input should be" in check.reason
+
+
 @pytest.mark.parametrize("spec", ["nowhere_at_all:agent", "worker.agents.echo:nope", "json:tool"])
 def test_an_agent_that_cannot_be_called_is_a_failure_with_its_reason(spec):
     check = check_agent(spec)

@@ -9,7 +9,6 @@ import pytest
 from contract.variables import AGENT_VARIABLES
 from worker.agents.base import AgentLoadError
 from worker.agents.openai import OpenAISettings
-from worker.agents.openai import agent as OpenAIAgent  # noqa: N812, a class
 
 ROOT = Path(__file__).parents[3]
 SECRET = "sk-hush-77"
@@ -33,7 +32,7 @@ def test_three_variables_will_do(monkeypatch):
     assert settings.key == SECRET
     assert settings.options == {"model": "qwen-plus"}
     assert "assistant" in settings.prompt
-    assert OpenAIAgent(settings).about == "qwen-plus at models.example"
+    assert settings.in_words == "qwen-plus at models.example"
     assert SECRET not in repr(settings)
 
 
@@ -57,7 +56,7 @@ def test_an_endpoint_of_ones_own_needs_no_key(monkeypatch):
     settings = OpenAISettings.load()
 
     assert (settings.base_url, settings.key) == ("http://user:hunter2@127.0.0.1:11434/v1", "none")
-    assert OpenAIAgent(settings).about == "qwen-plus at 127.0.0.1:11434"
+    assert settings.in_words == "qwen-plus at 127.0.0.1:11434"
 
 
 def test_the_prompt_may_stand_in_a_file(monkeypatch, tmp_path):

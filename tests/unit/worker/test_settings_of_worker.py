@@ -1,12 +1,13 @@
 """What the worker accepts as its setup, and what it refuses before it starts."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 
 from contract.settings import SettingsError
-from worker.settings import WorkerSettings
+from worker.settings import MODEL_AGENT, WorkerSettings
 from worker.thinking import CardSettings, Shown
 
 _ALIASES = [field.validation_alias for field in WorkerSettings.model_fields.values()]
@@ -46,6 +47,28 @@ def test_with_nothing_set_everything_is_on_this_machine(tmp_path):
     assert (settings.late_policy, settings.worker_pool) == ("flag", "threads")
     assert settings.worker_concurrency is None
     assert settings.webhook_hosts == ("oapi.dingtalk.com", "api.dingtalk.com")
+
+
+def test_a_model_that_is_named_is_asked(environment, tmp_path):
+    environment(OPENAI_MODEL="qwen-plus")
+    assert WorkerSettings.load().agent == MODEL_AGENT
+
+    environment(AGENT="")
+    assert WorkerSettings.load().agent == MODEL_AGENT, "an empty variable is none"
+
+    environment(AGENT="my_agent:answer")
+    assert WorkerSettings.load().agent == "my_agent:answer"
+
+
+def test_the_model_may_stand_in_the_file_of_variables_and_a_bot_has_its_own(environment, tmp_path):
+    (tmp_path / ".env").write_text("OPENAI_MODEL=qwen-plus\n")
+    bots = [{"client_id": f"ding{n}", "client_secret": "s"} for n in range(2)]
+    bots[1]["agent"] = "worker.agents.echo:agent"
+    environment(DINGTALK_BOTS=json.dumps(bots))
+
+    agents = [bot.agent for bot in WorkerSettings.load().of_bots]
+
+    assert agents == [MODEL_AGENT, "worker.agents.echo:agent"]
 
 
 # Where the store is.
