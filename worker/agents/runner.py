@@ -88,8 +88,8 @@ def _safe_words(error: BaseException) -> str:
     """Return what may be shown of an agent's failure."""
     if isinstance(error, Retry) and isinstance(error.__cause__, AgentError):
         return str(error.__cause__)
-    # Those of a reply name fields and limits, the others were made to be shown.
-    is_safe = isinstance(error, InvalidReplyError | AgentError | AgentFailedError)
+    # Those of a reply name fields and limits.
+    is_safe = isinstance(error, AgentError | InvalidReplyError)
     return str(error) if is_safe else type(error).__name__
 
 

@@ -10,8 +10,7 @@ import re
 from typing import Any, get_args
 
 from dingwire.replies import InvalidReplyError, Reply, from_agent_text
-from worker.agents.context import Retry
-from worker.agents.runner import AgentFailedError
+from worker.agents.context import AgentError, Retry
 
 __all__ = ["BadAnswerError", "json_of", "replies_in", "reply_of", "retry_after_s"]
 
@@ -22,7 +21,7 @@ _FIELD = re.compile(r"[a-z_]{1,30}")
 _LONGEST_S = 86_400.0
 
 
-class BadAnswerError(AgentFailedError):
+class BadAnswerError(AgentError):
     """The server failed, or answered with what is no reply; the text is safe to show."""
 
 
