@@ -45,6 +45,11 @@ class AgentSettings(BaseSettings):
 
         def __init_subclass__(cls, *, env_prefix: str = "", **_: Any) -> None: ...
 
+    @property
+    def in_words(self) -> str:
+        """What an agent with these settings asks, for the doctor; "" to say how it is called."""
+        return ""
+
     @classmethod
     def settings_customise_sources(
         cls,

@@ -9,7 +9,6 @@ import random
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
-from urllib.parse import urlsplit
 
 import openai
 
@@ -53,12 +52,6 @@ class OpenAIAgent:
             settings.pictures, settings.picture_bytes, settings.text_file_kb * 1024
         )
         self._clients: dict[asyncio.AbstractEventLoop, openai.AsyncOpenAI] = {}
-
-    @property
-    def about(self) -> str:
-        """Which model, and where, for people; never with a password in the address."""
-        place = urlsplit(self._settings.base_url).netloc.rpartition("@")[2]
-        return f"{self._settings.model} at {place}"
 
     async def startup(self) -> None:
         """Prepare the client, whose connections all messages of this process share."""

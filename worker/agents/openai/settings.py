@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode
@@ -163,6 +164,11 @@ class OpenAISettings(AgentSettings, env_prefix="OPENAI_"):
                 "OPENAI_MAX_COMPLETION_TOKENS: set this or OPENAI_MAX_TOKENS, not both"
             )
         return self
+
+    @property
+    def in_words(self) -> str:
+        """Which model, and where, for people; never with a password in the address."""
+        return f"{self.model} at {urlsplit(self.base_url).netloc.rpartition('@')[2]}"
 
     @property
     def key(self) -> str:

@@ -1,0 +1,220 @@
+"""Asks the agent itself, as a worker would: no broker, no store, no DingTalk.
+
+The memory is that of this conversation alone, and as long as the worker's would be.
+"""
+
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from contract.content import Attachment
+from contract.envelope import Conversation, Envelope
+from dingwire.replies import Reply
+from worker.agents.base import Message
+from worker.agents.cancelling import AgentStoppedError, Cancellation
+from worker.agents.context import Context
+from worker.agents.context import Said as Utterance
+from worker.agents.results import replies_of
+from worker.agents.runner import (
+    AgentCancelledError,
+    AgentFailedError,
+    AgentRunner,
+    AgentTimeoutError,
+)
+from worker.chatting.screen import Screen
+from worker.chatting.told import End, Said, Told, said_by
+
+__all__ = ["Direct", "Person"]
+
+_WEBHOOK_LIFE = timedelta(minutes=90)
+_KINDS = {
+    "picture": {"bmp", "gif", "jpeg", "jpg", "png", "webp"},
+    "audio": {"amr", "m4a", "mp3", "ogg", "wav"},
+    "video": {"mov", "mp4"},
+}
+
+
+class Person:
+    """Who writes, and where."""
+
+    def __init__(self, name: str, *, is_group: bool) -> None:
+        """Prepare; ``name`` is nick and staff id."""
+        self.name, self.is_group = name, is_group
+
+
+class Direct:
+    """A conversation with an agent of this process."""
+
+    def __init__(
+        self,
+        runner: AgentRunner,
+        *,
+        person: Person,
+        bot: str,
+        screen: Screen,
+        limit_s: float,
+        turns: int,
+        clock: Callable[[], datetime],
+    ) -> None:
+        """Prepare.
+
+        Args:
+            runner: Of the agent.
+            person: Who writes.
+            bot: What messages call the bot.
+            screen: Shows what comes.
+            limit_s: Longest an answer may take.
+            turns: So many questions and answers are remembered.
+            clock: Ours, aware UTC.
+        """
+        self._runner, self._person, self._bot = runner, person, bot
+        self._screen, self._limit_s, self._clock = screen, limit_s, clock
+        self._turns = turns
+        self._history: list[Utterance] = []
+
+    def forget(self) -> bool:
+        """Begin anew."""
+        self._history.clear()
+        return True
+
+    def close(self) -> None:
+        """End what still runs."""
+        self._runner.cancel_all()
+
+    def ask(self, text: str, files: Sequence[Path]) -> Told:
+        """Run the agent; a KeyboardInterrupt stops it."""
+        cancellation, told = Cancellation(), Future[Told]()
+        with tempfile.TemporaryDirectory(prefix="celery-dingtalk-") as folder:
+            message = self._message(text, files, Path(folder))
+
+            def run() -> None:
+                try:
+                    told.set_result(self._run(message, cancellation))
+                except BaseException as error:  # noqa: BLE001, it is raised where it is waited for
+                    told.set_exception(error)
+
+            # In the main thread Ctrl-C could strike anywhere in the runner.
+            threading.Thread(target=run, name="chat", daemon=True).start()
+            while True:
+                try:
+                    return told.result()
+                except KeyboardInterrupt:
+                    cancellation.cancel()
+
+    def _run(self, message: Message, cancellation: Cancellation) -> Told:
+        began, before = time.monotonic(), list[Said]()
+        context: Context[Any] = Context(
+            message,
+            settings=self._runner.settings,
+            history=self._history,
+            left_s=lambda: began + self._limit_s - time.monotonic(),
+            cancellation=cancellation,
+            say=lambda reply: self._say(reply, before),
+            progress=self._screen.note,
+        )
+        why, end, replies = "", End.ANSWERED, list[Reply]()
+        try:
+            result = self._runner.run(
+                message, context=context, limit_s=self._limit_s, on_piece=self._piece
+            )
+            replies = replies_of(result)
+        except AgentTimeoutError:
+            end, why = End.FAILED, f"agent_timeout: no reply within {self._limit_s:g} s"
+        except AgentFailedError as error:
+            end, why = End.FAILED, f"agent_failed: {error.detail}\n{error.frames}".rstrip()
+        except (AgentStoppedError, AgentCancelledError):
+            end, why = End.STOPPED, "stopped"
+        finally:
+            context.close()
+        said = [said_by(each) for each in replies]
+        if end is End.ANSWERED:
+            self._show(said, streamed=self._screen.end())
+            self._remember(message, said)
+            end = End.ANSWERED if said or before else End.SILENT
+        else:
+            self._screen.end()
+        usage = [asdict(each) for each in context.usage]
+        return Told(end, [*before, *said], why, time.monotonic() - began, usage)
+
+    def _piece(self, piece: Any) -> None:
+        # What is no text follows the text, as it does in a chat.
+        if isinstance(piece, str):
+            self._screen.piece(piece)
+
+    def _say(self, reply: Any, before: list[Said]) -> None:
+        try:
+            replies = replies_of(reply)
+        except AgentFailedError:
+            raise TypeError("say() takes text or a reply") from None
+        for each in map(said_by, replies):
+            before.append(each)
+            self._screen.message(each.text)
+
+    def _show(self, said: Sequence[Said], *, streamed: str) -> None:
+        """Show what was not yet seen; a text that was streamed is the first."""
+        for each in said[1:] if streamed.strip() else said:
+            self._screen.message(each.text)
+
+    def _remember(self, message: Message, said: Sequence[Said]) -> None:
+        if not self._turns:
+            return
+        now = self._clock()
+        asked = Utterance(
+            "user", message.text, message.sender_nick, message.sender_id, message.created_at
+        )
+        answer = "\n\n".join(each.text for each in said)
+        self._history += [asked, *([Utterance("assistant", answer, at=now)] if answer else [])]
+        begins = [n for n, each in enumerate(self._history) if each.role == "user"]
+        if len(begins) > self._turns:
+            del self._history[: begins[-self._turns]]
+
+    def _message(self, text: str, files: Sequence[Path], folder: Path) -> Message:
+        codes = tuple(
+            Attachment(kind=_kind(path), name=path.name, size=path.stat().st_size,
+                       download_code=str(number))
+            for number, path in enumerate(files)
+        )  # fmt: skip
+
+        def fetch(code: Attachment) -> Path:
+            """Give a copy: what an agent does to it is its own affair."""
+            path = files[int(code.download_code)]
+            return Path(shutil.copy(path, folder / f"{code.download_code}{path.suffix}"))
+
+        now, name = self._clock(), self._person.name
+        group = Conversation.GROUP if self._person.is_group else Conversation.PRIVATE
+        envelope = Envelope(
+            bot=self._bot,
+            message_id=f"chat{uuid4().hex}",
+            conversation_id="chat",
+            conversation=group,
+            conversation_title="chat" if self._person.is_group else "",
+            sender_id=name,
+            sender_staff_id=name,
+            sender_nick=name,
+            kind=_kind_of(text, codes),
+            text=text,
+            attachments=codes,
+            created_at=now,
+            received_at=now,
+            deadline=now + _WEBHOOK_LIFE,
+        )
+        return Message.of(envelope, fetch)
+
+
+def _kind(path: Path) -> str:
+    ending = path.suffix.lower().removeprefix(".")
+    return next((kind for kind, endings in _KINDS.items() if ending in endings), "file")
+
+
+def _kind_of(text: str, codes: Sequence[Attachment]) -> str:
+    if not codes:
+        return "text"
+    return codes[0].kind if len(codes) == 1 and not text else "richText"
