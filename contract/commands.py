@@ -12,7 +12,15 @@ from types import MappingProxyType
 
 from contract.envelope import Envelope
 
-__all__ = ["NAMES", "OVERTAKING", "BuiltIn", "is_command_alone", "normal", "overtaking"]
+__all__ = [
+    "NAMES",
+    "OVERTAKING",
+    "BuiltIn",
+    "is_command_alone",
+    "name_and_words",
+    "normal",
+    "overtaking",
+]
 
 
 class BuiltIn(StrEnum):
@@ -43,6 +51,7 @@ NAMES: Mapping[str, BuiltIn] = MappingProxyType(
 
 # Blank as well, and no white space to Python: zero-width ones, and marks that phones add.
 _INVISIBLE = re.compile("[\u200b-\u200f\u2060\ufeff]")
+_FIRST_WORD = re.compile(r"[\s\u200b-\u200f\u2060\ufeff]*(\S*)\s*(.*)", re.DOTALL)
 
 
 def normal(name: str) -> str:
@@ -51,6 +60,13 @@ def normal(name: str) -> str:
     Chinese keyboards write ``／ｓｔｏｐ``, and phones begin with a capital.
     """
     return unicodedata.normalize("NFKC", _INVISIBLE.sub("", name)).strip().casefold()
+
+
+def name_and_words(text: str) -> tuple[str, str]:
+    """Return the first word of a text as :func:`normal` does, and what stands behind it."""
+    found = _FIRST_WORD.match(text)
+    assert found is not None  # noqa: S101, nothing in it is required
+    return normal(found[1]), found[2].strip()
 
 
 def is_command_alone(envelope: Envelope) -> bool:

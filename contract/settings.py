@@ -58,7 +58,7 @@ TOML_KEYS = frozenset(
         *("openapi_endpoint", "broker_url", "data_dir"),
         *("log_format", "log_level", "allowed_users", "reply_within_s"),
         "reply_at_sender",
-        *("denied_notice", "chat_commands"),
+        *("denied_notice", "chat_commands", "commands"),
         *("allowed_groups", "groups", "card_action_handler", "event_handler"),
         *("store_url", "webhook_hosts", "agent", "agent_settings", "agent_timeout_s"),
         *("late_policy", "lease_s"),

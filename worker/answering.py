@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Protocol
 
+from contract.commands import BuiltIn
 from contract.envelope import Envelope, EnvelopeError
 from contract.sealing import IN_CLEAR, Sealer, SealError
 from dingwire.errors import WebhookNotAllowedError
@@ -20,7 +21,7 @@ from worker.agents.base import Message
 from worker.agents.cancelling import AgentStoppedError
 from worker.agents.runner import AgentCancelledError
 from worker.asking import Asking
-from worker.bots import Bots, UnknownBotError
+from worker.bots import Bots, Runner, UnknownBotError
 from worker.chat_commands import ChatCommands, Command
 from worker.leases import Heartbeat
 from worker.outcome import LEASE_LOST, FinalState, Outcome, log_outcome
@@ -118,7 +119,7 @@ class Answering:
             observe: Counts an outcome.
         """
         self._resender, self._sealer, self._observe = resender, sealer, observe
-        self._commands = ChatCommands() if commands is None else commands
+        self._commands = ChatCommands(bots) if commands is None else commands
         self._store, self._thinking = store, thinking
         self._turns, self._tell, self._handover = turns, tell, handover
         self._bots = bots
@@ -259,9 +260,12 @@ class Answering:
         queued_s = self._age_s(envelope)
         if self._handover is not None and not self._is_over(envelope):
             self._handover.deliver(envelope)
-        command = self._command_in(envelope)
-        if command is not None:
-            outcome = self._obey(claim, envelope, command)
+        command = self._commands.find(envelope)
+        if command is not None and command.built_in is not None:
+            outcome = self._obey(claim, envelope, command, command.built_in)
+        elif command is not None:
+            asked = (self._commands.runner_of(envelope, command), command.words)
+            outcome = self._ask(claim, envelope, thought, asked).with_facts(command=command.name)
         elif self._is_readable(envelope):
             outcome = self._ask(claim, envelope, thought)
         else:
@@ -269,8 +273,14 @@ class Answering:
         # An operator's second run says nothing about the queue.
         return outcome if claim.rerun else outcome.with_facts(queued_s=queued_s)
 
-    def _ask(self, claim: Claimed, envelope: Envelope, thought: Thought) -> Outcome:
-        ended = self._asking.ask(claim, envelope, thought)
+    def _ask(
+        self,
+        claim: Claimed,
+        envelope: Envelope,
+        thought: Thought,
+        command: tuple[Runner, str] | None = None,
+    ) -> Outcome:
+        ended = self._asking.ask(claim, envelope, thought, command)
         if isinstance(ended, Outcome):
             return ended
         self._keep(claim, ended.replies, ended.steps)
@@ -359,13 +369,11 @@ class Answering:
             claim, envelope, UNSUPPORTED.in_(self._bots.language_of(envelope)), told, "unsupported"
         )
 
-    def _command_in(self, envelope: Envelope) -> Command | None:
-        is_on = self._bots.of(envelope).settings.chat_commands
-        return self._commands.find(envelope) if is_on else None
-
-    def _obey(self, claim: Claimed, envelope: Envelope, command: Command) -> Outcome:
+    def _obey(
+        self, claim: Claimed, envelope: Envelope, command: Command, built_in: BuiltIn
+    ) -> Outcome:
         language = self._bots.language_of(envelope)
-        words = self._commands.obey(command.built_in, envelope, language)
+        words = self._commands.obey(built_in, envelope, language)
         told = Step("command", {"command": command.name})
         return self._answer_ourselves(claim, envelope, words, told, "command")
 

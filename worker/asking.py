@@ -22,7 +22,7 @@ from worker.agents.context import Context
 from worker.agents.quoted_files import QuotedFiles
 from worker.agents.results import addressed, replies_of
 from worker.agents.runner import AgentFailedError, AgentTimeoutError
-from worker.bots import Bots
+from worker.bots import Bots, Runner
 from worker.outcome import FinalState, Outcome
 from worker.patience import PatientStore
 from worker.sending.late import LateReplies
@@ -86,13 +86,20 @@ class Asking:
         self._quoted_files = QuotedFiles(store, sealer)
         self._clock = clock
 
-    def ask(self, claim: Claimed, envelope: Envelope, thought: Thought) -> Answer | Outcome:
-        """Run the agent.
+    def ask(
+        self,
+        claim: Claimed,
+        envelope: Envelope,
+        thought: Thought,
+        command: tuple[Runner, str] | None = None,
+    ) -> Answer | Outcome:
+        """Run the agent, or a command of the bot's own in its place.
 
         Args:
             claim: Ours; finished by this unless there is an answer.
             envelope: In clear, of a bot of ours.
             thought: Shows what the agent yields.
+            command: What runs instead, and the words that it is given.
 
         Raises:
             AgentCancelledError: This process is ending.
@@ -105,7 +112,11 @@ class Asking:
             message = Message.of(self._quoted_files.completed(envelope), files.fetch)
             if claim.rerun:
                 message = replace(message, deadline=None)
-            return self._answered(claim, envelope, message, limit_s, thought)
+            runner = self._bots.of(envelope).runner
+            if command is not None:
+                runner, words = command
+                message = replace(message, text=words)
+            return self._answered(claim, envelope, message, limit_s, thought, runner)
 
     def _answered(
         self,
@@ -114,15 +125,14 @@ class Asking:
         message: Message,
         limit_s: float,
         thought: Thought,
+        runner: Runner,
     ) -> Answer | Outcome:
         started = time.monotonic()
         try:
             bot = self._bots.of(envelope)
-            context = self._context(claim, envelope, message, limit_s, bot.runner.settings)
+            context = self._context(claim, envelope, message, limit_s, runner.settings)
             with contextlib.closing(context), thought.running(limit_s) as on_piece:
-                result = bot.runner.run(
-                    message, context=context, limit_s=limit_s, on_piece=on_piece
-                )
+                result = runner.run(message, context=context, limit_s=limit_s, on_piece=on_piece)
             replies = replies_of(result)
         except AgentTimeoutError:
             agent_s = round(time.monotonic() - started, 3)

@@ -1,17 +1,19 @@
 """What people can tell the bot itself by a command in the chat; the agent never sees these.
 
 Asked by ``worker/answering.py`` before the agent, and by the lane of commands that overtake
-(``worker/running/command_parts.py``). The answer is kept and delivered like any other. One line in
-:meth:`ChatCommands.__init__` for each command.
+(``worker/running/command_parts.py``). What a built-in command answers is kept and delivered like
+any other answer; a command of one's own runs in the place of the agent.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from contract.commands import NAMES, BuiltIn, is_command_alone, normal
+from contract.commands import NAMES, BuiltIn, is_command_alone, name_and_words, normal
 from contract.envelope import Conversation, Envelope
 from worker import words
-from worker.words import Language, Phrase
+from worker.bots import Bots, Runner, UnknownBotError
+from worker.own_commands import LoadedCommand, OwnCommands
+from worker.words import Language, Phrase, Voice
 
 __all__ = ["ChatCommands", "Command"]
 
@@ -24,16 +26,28 @@ _HELP: dict[BuiltIn, tuple[str, Phrase]] = {
 
 @dataclass(frozen=True)
 class Command:
-    """A command that was found in a message."""
+    """A command that was found in a message: a built-in one, or one of the bot's own.
+
+    ``words`` is what stands behind the name of one's own.
+    """
 
     name: str
-    built_in: BuiltIn
+    built_in: BuiltIn | None = None
+    own: LoadedCommand | None = None
+    words: str = ""
 
 
 class ChatCommands:
     """Knows which messages are commands, and obeys those of the bot itself."""
 
-    def __init__(self) -> None:
+    def __init__(self, bots: Bots, own: OwnCommands | None = None) -> None:
+        """Prepare.
+
+        Args:
+            bots: Say whether the built-in ones are on.
+            own: The bots' own; none, if left out.
+        """
+        self._bots, self._own = bots, own
         self._does: dict[BuiltIn, Callable[[Envelope, Language], str]] = {
             BuiltIn.HELP: self._help,
             BuiltIn.WHOAMI: _whoami,
@@ -41,23 +55,55 @@ class ChatCommands:
 
     def find(self, envelope: Envelope) -> Command | None:
         """Return the command that a message is; None when it is for the agent."""
-        if not is_command_alone(envelope):
+        if envelope.earlier or envelope.error_code is not None:
             return None
-        built_in = NAMES.get(normal(envelope.text))
-        if built_in is None or built_in not in self._does:
+        own = self._own_in(envelope)
+        if own is not None:
+            return own
+        built_in = NAMES.get(normal(envelope.text)) if is_command_alone(envelope) else None
+        if built_in is None or built_in not in self._does or not self._is_on(envelope):
             return None
         return Command(built_in.value, built_in)
 
+    def _own_in(self, envelope: Envelope) -> Command | None:
+        if self._own is None:
+            return None
+        name, rest = name_and_words(envelope.text)
+        for command in self._own.of(envelope):
+            if name in command.names:
+                return Command(command.names[0], own=command, words=rest)
+        return None
+
+    def _is_on(self, envelope: Envelope) -> bool:
+        try:
+            return self._bots.of(envelope).settings.chat_commands
+        except UnknownBotError:
+            return False
+
+    def runner_of(self, envelope: Envelope, command: Command) -> Runner:
+        """Return what runs a command of the bot's own."""
+        assert self._own is not None and command.own is not None  # noqa: S101, PT018, it was found
+        return self._own.runner_of(envelope, command.own)
+
     def obey(self, command: BuiltIn, envelope: Envelope, language: Language) -> str:
-        """Do what a command says, and return what the bot answers."""
+        """Do what a built-in command says, and return what the bot answers."""
         return self._does[command](envelope, language)
 
-    def _help(self, _: Envelope, language: Language) -> str:
+    def _help(self, envelope: Envelope, language: Language) -> str:
+        own = self._own.of(envelope) if self._own is not None else ()
+        taken = {name for each in own for name in each.names}
         lines = [words.HELP_INTRODUCTION.in_(language)]
-        for command in self._does:
+        built_in = (
+            [each for each in self._does if each not in taken] if self._is_on(envelope) else []
+        )
+        for command in built_in:
             chinese, phrase = _HELP[command]
             name = Phrase(chinese, command.value, f"{command.value} {chinese}")
             lines.append(f"{name.in_(language)}: {phrase.in_(language)}")
+        spoken = language.spoken if isinstance(language, Voice) else language
+        for each in own:
+            names, purpose = ", ".join(each.command.names), each.command.help_in(spoken)
+            lines.append(f"{names}: {purpose}" if purpose else names)
         return "\n".join(lines)
 
 

@@ -110,6 +110,12 @@ class WorkerSettings(Settings):
         default=None,
         description="TOML file with texts in place of those that the bot says of its own accord.",
     )
+    commands: str | None = Field(
+        validation_alias="COMMANDS",
+        default=None,
+        description="module:attribute of the commands of your own that people may give in the "
+        "chat; unset: none.",
+    )
     card_action_handler: str | None = Field(
         validation_alias="CARD_ACTION_HANDLER",
         default=None,

@@ -9,6 +9,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from contract.envelope import Envelope
 from dingwire.cards import Cards
@@ -18,14 +19,17 @@ from dingwire.openapi import OpenApiClient
 from dingwire.uploads import Uploads
 from dingwire.webhook import WebhookClient, WebhookHosts
 from worker.agents.attachment_files import AttachmentFiles
+from worker.agents.base import Agent
 from worker.agents.runner import AgentRunner
 from worker.answering import Answering
 from worker.asking import Asking
 from worker.bots import Bots
+from worker.chat_commands import ChatCommands
 from worker.denials import Denials
 from worker.handlers import Handlers, load_handlers
 from worker.leases import Heartbeat
 from worker.outcome import Outcome
+from worker.own_commands import OwnCommands, load_commands
 from worker.patience import PatientStore
 from worker.pushes import PushWork
 from worker.running.pool import hand_back_when_ended
@@ -73,6 +77,7 @@ class Runtime:
     pushes: PushWork
     denials: Denials
     handlers: Handlers
+    commands: OwnCommands
     thinking: Thinking
 
     def stop(self) -> None:
@@ -85,6 +90,7 @@ class Runtime:
         self.store.stopping.set()
         self.bots.cancel_all()
         self.handlers.cancel_all()
+        self.commands.cancel_all()
         self.thinking.stop()
 
 
@@ -151,13 +157,16 @@ def build(
             called.
     """
     bare = store_of(settings)
+
+    def runner(agent: Agent, own: Any) -> AgentRunner:
+        return AgentRunner(agent, settings=own, on_abandoned=lambda _: _count_lost())
+
     bots = Bots.build(
         settings,
-        runner=lambda agent, own: AgentRunner(
-            agent, settings=own, on_abandoned=lambda _: _count_lost()
-        ),
+        runner=runner,
         openapi=lambda bot: openapi_of(bot, bare),
     )
+    commands = OwnCommands(bots, load_commands(settings), runner=runner)
     handlers = Handlers(bots, load_handlers(settings), on_abandoned=lambda _: _count_lost())
     sealer = settings.sealer
     store = PatientStore(bare, publish)
@@ -230,6 +239,7 @@ def build(
         handover=handover if settings.hands_over else None,
         resender=resender,
         thinking=thinking,
+        commands=ChatCommands(bots, commands),
         sealer=sealer,
         observe=metrics.observe,
     )
@@ -247,7 +257,16 @@ def build(
     )
     denials = Denials(store, carrier, clock=clock, sealer=sealer, language_of=language_of)
     return Runtime(
-        os.getpid(), answering, heartbeat, store, bots, pushes, denials, handlers, thinking
+        os.getpid(),
+        answering,
+        heartbeat,
+        store,
+        bots,
+        pushes,
+        denials,
+        handlers,
+        commands,
+        thinking,
     )
 
 

@@ -26,6 +26,7 @@ from worker.agents.agent_settings import AgentSettings
 from worker.agents.attachments import Attachment
 from worker.agents.base import Message, Quoted, Sender
 from worker.agents.card_update import CardUpdate
+from worker.agents.commands import Commands
 from worker.agents.context import AgentError, Context, Retry, Said, Usage
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "Card",
     "CardAction",
     "CardUpdate",
+    "Commands",
     "Context",
     "FeedCard",
     "FeedLink",

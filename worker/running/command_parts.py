@@ -18,10 +18,11 @@ from contract.turn import Order
 from dingwire.webhook import WebhookClient, WebhookHosts
 from worker.answering import Answering
 from worker.asking import Asking
-from worker.bots import Bots, UnknownBotError
+from worker.bots import Bots
 from worker.chat_commands import ChatCommands
 from worker.leases import Heartbeat
 from worker.outcome import Outcome
+from worker.own_commands import OwnCommands, load_commands
 from worker.patience import PatientStore
 from worker.sending.carrying import Carrier
 from worker.sending.delivery import Delivery
@@ -44,7 +45,6 @@ class CommandWork:
 
     answering: Answering
     commands: ChatCommands
-    bots: Bots
     heartbeat: Heartbeat
     store: PatientStore
     sealer: Sealer
@@ -61,10 +61,9 @@ class CommandWork:
     def _is_command(self, data: dict[str, Any]) -> bool:
         try:
             envelope = Envelope.from_wire(self.sealer.unseal(data))
-            is_on = self.bots.of(envelope).settings.chat_commands
-        except (SealError, EnvelopeError, UnknownBotError):
+        except (SealError, EnvelopeError):
             return False
-        command = self.commands.find(envelope) if is_on else None
+        command = self.commands.find(envelope)
         return command is not None and command.built_in in OVERTAKING
 
     def stop(self) -> None:
@@ -111,7 +110,7 @@ def build_command_work(
         heartbeat=heartbeat,
         delivery=CardDelivery(store, heartbeat=heartbeat, clock=clock),
     )
-    commands = ChatCommands()
+    commands = ChatCommands(bots, OwnCommands(bots, load_commands(settings)))
     answering = Answering(
         store,
         bots=bots,
@@ -132,7 +131,7 @@ def build_command_work(
         sealer=settings.sealer,
         observe=metrics.observe,
     )
-    return CommandWork(answering, commands, bots, heartbeat, store, settings.sealer)
+    return CommandWork(answering, commands, heartbeat, store, settings.sealer)
 
 
 class _NobodyAsks:

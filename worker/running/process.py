@@ -26,6 +26,7 @@ from worker import wiring
 from worker.agents.base import AgentLoadError
 from worker.bots import load_agents
 from worker.handlers import load_handlers
+from worker.own_commands import load_commands
 from worker.running.lost_jobs import LostJobsStep
 from worker.running.pool import ProcessPool, ThreadPool
 from worker.running.presence import THREADS
@@ -87,6 +88,10 @@ class Worker(CeleryWorker):
             load_handlers(self.settings)
         except AgentLoadError as error:
             _refuse("cannot load a handler", error)
+        try:
+            load_commands(self.settings)
+        except AgentLoadError as error:
+            _refuse("cannot load the commands", error)
         super().on_before_init(**options)
 
     def setup_defaults(  # type: ignore[override]

@@ -23,8 +23,10 @@ from worker.agents.runner import AgentRunner
 from worker.answering import Answering
 from worker.asking import Asking
 from worker.bots import BotParts, Bots, Runner
+from worker.chat_commands import ChatCommands
 from worker.leases import Heartbeat
 from worker.outcome import Outcome
+from worker.own_commands import OwnCommands, judged
 from worker.patience import PatientStore
 from worker.sending.carrying import Carrier, Webhook
 from worker.sending.delivery import Delivery
@@ -220,6 +222,7 @@ class Desk:
         card: CardSettings | None = None,
         api: Api | None = None,
         replies_per_minute: int | None = None,
+        commands: Any = None,
     ) -> Answering:
         store = PatientStore(self.store, self.published.append)
         sender = self.proactive if proactive == "recording" else proactive
@@ -258,6 +261,7 @@ class Desk:
             bot_words=None,
             reply_at_sender=at_sender,
             chat_commands=chat_commands,
+            commands=commands and "own",
         )
         bot = BotParts(own, runner or AgentRunner(agent or self.agent()), openapi=None)
         shown = Shown(thinking, still_working_s, card, "en")
@@ -280,6 +284,7 @@ class Desk:
             clock=self.clock,
             sealer=sealer,
         )
+        loaded = {"own": judged("own", commands)} if commands else {}
         return Answering(
             store,
             bots=bots,
@@ -296,6 +301,10 @@ class Desk:
             handover=handover if hands_over else None,
             resender=resender,
             thinking=seen,
+            commands=ChatCommands(
+                bots,
+                OwnCommands(bots, loaded, runner=lambda call, s: AgentRunner(call, settings=s)),
+            ),
             sealer=sealer,
             observe=self.outcomes.append,
         )

@@ -19,6 +19,7 @@ from worker.agents import Card, Message
 from worker.agents import Quoted as QuotedMessage
 from worker.agents.results import replies_of
 from worker.agents.runner import AgentRunner
+from worker.own_commands import LoadedCommand, judged
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "agents.md").read_text(encoding="utf-8")
@@ -102,6 +103,19 @@ def test_the_example_of_a_stream_says_it_all_in_pieces(tmp_path):
     assert (said, pieces) == ("one two ", ["one ", "two "])
 
 
+def test_the_example_of_commands_does_what_it_says(tmp_path):
+    named = _module(_part("What the bot answers itself"), "my_commands")["commands"]
+    ticket, left = judged("my_commands:commands", named)
+
+    def told(command: LoadedCommand, text: str) -> Any:
+        return AgentRunner(command.command.call).run(_message(tmp_path, text=text), limit_s=60)
+
+    assert told(ticket, "it squeaks") == "Ticket opened: it squeaks"
+    assert told(ticket, "") == "Write /ticket, and behind it what is wrong"
+    assert told(left, "").endswith(" s")
+    assert left.command.help == "Say how long this command may take."
+
+
 def test_the_examples_of_handlers_take_what_is_pushed(tmp_path, capsys):
     examples = _module(_part("Card buttons and events"), "my_handlers")
     (card,) = replies_of(AgentRunner(examples["ask"]).run(_message(tmp_path), limit_s=60))
@@ -117,7 +131,7 @@ def test_the_examples_of_handlers_take_what_is_pushed(tmp_path, capsys):
 
 
 def test_every_example_is_run_here():
-    names = ["my_agent", "my_async_agent", "my_agent", "my_handlers", "my_stream"]
+    names = ["my_agent", "my_async_agent", "my_agent", "my_commands", "my_handlers", "my_stream"]
     assert [name for name, _ in _examples(PAGE)] == names
 
 
