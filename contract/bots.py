@@ -21,6 +21,7 @@ BOT_KEYS = frozenset(
         *("client_id", "client_secret", "name", "robot_code"),
         *("agent", "agent_settings", "agent_timeout_s", "allowed_users", "reply_within_s"),
         *("denied_notice", "chat_commands", "commands"),
+        *("agent_retries", "failed_notice"),
         *("allowed_groups", "groups", "reply_at_sender", "card_action_handler", "event_handler"),
         *("api_qps", "api_budget"),
         *("thinking", "still_working_s", "card_template_id", "card_key"),

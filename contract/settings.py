@@ -61,6 +61,7 @@ TOML_KEYS = frozenset(
         *("denied_notice", "chat_commands", "commands"),
         *("allowed_groups", "groups", "card_action_handler", "event_handler"),
         *("store_url", "webhook_hosts", "agent", "agent_settings", "agent_timeout_s"),
+        *("agent_retries", "failed_notice"),
         *("late_policy", "lease_s"),
         *("shutdown_grace_s", "worker_pool", "worker_concurrency", "keep_missed_days"),
         *("order", "burst", "max_waiting", "late_handover", "bot_language", "bot_words"),

@@ -26,6 +26,7 @@ from worker.chat_commands import ChatCommands, Command
 from worker.leases import Heartbeat
 from worker.outcome import LEASE_LOST, FinalState, Outcome, log_outcome
 from worker.patience import PatientStore
+from worker.sending.apology import Apology
 from worker.sending.carrying import Route
 from worker.sending.delivery import Delivery
 from worker.sending.handover import Handover
@@ -47,7 +48,7 @@ from worker.story import beginning
 from worker.thinking import Thinking, Thought
 from worker.timing import is_over
 from worker.turns import Turns
-from worker.words import CROWDED, UNSUPPORTED
+from worker.words import CROWDED, FAILED, UNSUPPORTED
 
 __all__ = ["Answering", "Tell", "WebhookCheck"]
 
@@ -91,6 +92,7 @@ class Answering:
         handover: Handover | None,
         resender: Resender,
         thinking: Thinking,
+        apology: Apology | None = None,
         commands: ChatCommands | None = None,
         sealer: Sealer = IN_CLEAR,
         observe: Callable[[Outcome], object] = lambda _: None,
@@ -114,13 +116,14 @@ class Answering:
                 operator.
             resender: Delivers the answer of a message that an operator had run anew.
             thinking: Shows that an answer is being made.
+            apology: Tells people that there is none; nobody is told without it.
             commands: What the bot answers without its agent; those there are, if left out.
             sealer: Opens what listeners sealed, and seals answers.
             observe: Counts an outcome.
         """
         self._resender, self._sealer, self._observe = resender, sealer, observe
         self._commands = ChatCommands(bots) if commands is None else commands
-        self._store, self._thinking = store, thinking
+        self._store, self._thinking, self._apology = store, thinking, apology
         self._turns, self._tell, self._handover = turns, tell, handover
         self._bots = bots
         self._hosts = hosts
@@ -254,7 +257,7 @@ class Answering:
         return self._delivery.deliver(carried, envelope, replies, if_expired=if_expired)
 
     def _think(self, claim: Claimed, envelope: Envelope, thought: Thought) -> Outcome:
-        refusal = self._refusal(claim, envelope) or self._without_content(claim, envelope)
+        refusal = self._refusal(claim, envelope, thought) or self._without_content(claim, envelope)
         if refusal is not None:
             return refusal
         queued_s = self._age_s(envelope)
@@ -284,6 +287,7 @@ class Answering:
         if isinstance(ended, Outcome):
             return ended
         self._keep(claim, ended.replies, ended.steps)
+        claim = replace(claim, attempts=0)  # from now on those of the delivery
         if claim.rerun:
             outcome = self._send_after_all(claim, envelope, ended.replies)
         else:
@@ -319,7 +323,7 @@ class Answering:
             self._store.finish(claim.lease, state, [outcome.step])
         return outcome
 
-    def _refusal(self, claim: Claimed, envelope: Envelope) -> Outcome | None:
+    def _refusal(self, claim: Claimed, envelope: Envelope, thought: Thought) -> Outcome | None:
         """Everything that makes running the agent a waste."""
         try:
             self._bots.of(envelope)
@@ -327,8 +331,11 @@ class Answering:
             return self._late.keep(claim, Reason.NO_ROUTE, detail=str(error))
         if claim.takeovers >= _MAX_TAKEOVERS:
             detail = f"its worker died {claim.takeovers} times"
+            told: tuple[Step, ...] = ()
+            if self._apology is not None:
+                told = self._apology.told(claim, envelope, thought, FAILED)
             return self._late.keep(
-                claim, Reason.AGENT_FAILED, state=FinalState.FAILURE, detail=detail
+                claim, Reason.AGENT_FAILED, state=FinalState.FAILURE, detail=detail, steps=told
             )
         if envelope.session_webhook is not None:
             try:

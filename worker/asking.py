@@ -18,42 +18,58 @@ from dingwire.replies import Reply, words_of
 from worker.agents.attachment_files import AttachmentFiles
 from worker.agents.base import Message
 from worker.agents.cancelling import Cancellation
-from worker.agents.context import Context
+from worker.agents.context import Context, Retry
 from worker.agents.quoted_files import QuotedFiles
 from worker.agents.results import addressed, replies_of
-from worker.agents.runner import AgentFailedError, AgentTimeoutError
+from worker.agents.runner import AgentFailedError, AgentRetryError, AgentTimeoutError
 from worker.bots import Bots, Runner
 from worker.outcome import FinalState, Outcome
 from worker.patience import PatientStore
+from worker.sending.apology import Apology
 from worker.sending.late import LateReplies
+from worker.sending.saying import Saying
 from worker.sending.uploading import Uploading
 from worker.store import Claimed, Reason, Step
 from worker.story import agent_steps
 from worker.thinking import Thought
 from worker.timing import is_over, spare_s
+from worker.words import FAILED, TOO_SLOW
 
-__all__ = ["Answer", "Asking"]
+__all__ = ["Answer", "Asking", "Run"]
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class Run:
+    """One run of an agent: what it took, and what it said before its end."""
+
+    agent_s: float
+    said: Sequence[Step] = ()
+
+    def steps(self, outcome: str) -> tuple[Step, ...]:
+        """Return how the story goes on by it."""
+        started, ended = agent_steps(self.agent_s, outcome)
+        return started, *self.said, ended
+
+
+@dataclass(frozen=True)
 class Answer:
-    """What an agent answered within ``agent_s``: at least one reply, and all media uploaded."""
+    """What an agent answered in a run: at least one reply, and all media uploaded."""
 
     replies: Sequence[Reply]
-    agent_s: float
+    run: Run
 
     @property
     def steps(self) -> tuple[Step, ...]:
         """How the story goes on by it."""
-        return agent_steps(self.agent_s, "answered")
+        return self.run.steps("answered")
 
     @property
     def facts(self) -> dict[str, Any]:
         """What the outcome tells of it."""
         text_chars = sum(len(words_of(reply)) for reply in self.replies)
-        return {"agent_s": self.agent_s, "text_chars": text_chars}
+        return {"agent_s": self.run.agent_s, "text_chars": text_chars}
 
 
 class Asking:
@@ -66,6 +82,8 @@ class Asking:
         bots: Bots,
         uploading: Uploading,
         late: LateReplies,
+        saying: Saying,
+        apology: Apology,
         files: AttachmentFiles,
         clock: Callable[[], datetime],
         sealer: Sealer,
@@ -77,12 +95,15 @@ class Asking:
             bots: Each with its agent.
             uploading: Makes media ready to be kept.
             late: What becomes of a message without an answer.
+            saying: Sends what agents say before their answers.
+            apology: Tells people that there is none.
             files: Where the files are that agents ask for.
             clock: Ours, aware UTC.
             sealer: Seals the codes of files, and opens them.
         """
         self._store, self._bots = store, bots
         self._uploading, self._late, self._files = uploading, late, files
+        self._saying, self._apology = saying, apology
         self._quoted_files = QuotedFiles(store, sealer)
         self._clock = clock
 
@@ -127,60 +148,66 @@ class Asking:
         thought: Thought,
         runner: Runner,
     ) -> Answer | Outcome:
-        started = time.monotonic()
+        started, bot = time.monotonic(), self._bots.of(envelope)
+        cancellation = Cancellation()
+        speaker = self._saying.about(claim, envelope, cancellation)
+        context: Context[Any] = Context(
+            message,
+            settings=runner.settings,
+            left_s=lambda: started + limit_s - time.monotonic(),
+            cancellation=cancellation,
+            say=speaker.say,
+            progress=thought.progress,
+            log_fields={"task_id": claim.lease.task_id},
+        )
         try:
-            bot = self._bots.of(envelope)
-            context = self._context(claim, envelope, message, limit_s, runner.settings)
-            with contextlib.closing(context), thought.running(limit_s) as on_piece:
+            with contextlib.closing(context), speaker, thought.running(limit_s) as on_piece:
                 result = runner.run(message, context=context, limit_s=limit_s, on_piece=on_piece)
             replies = replies_of(result)
         except AgentTimeoutError:
-            agent_s = round(time.monotonic() - started, 3)
-            steps = agent_steps(agent_s, "timeout")
-            return self._overran(claim, envelope, steps).with_facts(agent_s=agent_s)
+            run = Run(round(time.monotonic() - started, 3), speaker.steps())
+            return self._overran(claim, envelope, thought, run).with_facts(agent_s=run.agent_s)
         except AgentFailedError as error:
-            agent_s = round(time.monotonic() - started, 3)
-            steps = agent_steps(agent_s, "failed")
-            return self._failed(claim, envelope, error, steps).with_facts(agent_s=agent_s)
-        agent_s = round(time.monotonic() - started, 3)
+            run = Run(round(time.monotonic() - started, 3), speaker.steps())
+            if isinstance(error, AgentRetryError):
+                ended = self._again(claim, envelope, thought, error, run)
+            else:
+                ended = self._failed(claim, envelope, thought, error, run)
+            return ended.with_facts(agent_s=run.agent_s)
+        run = Run(round(time.monotonic() - started, 3), speaker.steps())
         if not replies:
-            return self._silent(claim, agent_s)
+            return self._silent(claim, run)
         if bot.settings.reply_at_sender:
             replies = addressed(replies, envelope)
         left_s = spare_s(envelope, self._clock())
-        return Answer(self._uploading.ready(replies, envelope, spare_s=left_s), agent_s)
+        return Answer(self._uploading.ready(replies, envelope, spare_s=left_s), run)
 
-    def _context(
-        self, claim: Claimed, envelope: Envelope, message: Message, limit_s: float, settings: Any
-    ) -> Context[Any]:
-        end = time.monotonic() + limit_s
-        return Context(
-            message,
-            settings=settings,
-            left_s=lambda: end - time.monotonic(),
-            cancellation=Cancellation(),
-            log_fields={"task_id": claim.lease.task_id},
-        )
-
-    def _silent(self, claim: Claimed, agent_s: float) -> Outcome:
-        silent = Outcome(FinalState.SUCCESS, facts={"outcome": "silent", "agent_s": agent_s})
-        steps = (*agent_steps(agent_s, "silent"), silent.step)
+    def _silent(self, claim: Claimed, run: Run) -> Outcome:
+        silent = Outcome(FinalState.SUCCESS, facts={"outcome": "silent", "agent_s": run.agent_s})
+        steps = (*run.steps("silent"), silent.step)
         self._store.finish(claim.lease, FinalState.SUCCESS, steps)
         return silent
 
-    def _overran(self, claim: Claimed, envelope: Envelope, steps: Sequence[Step]) -> Outcome:
+    def _overran(self, claim: Claimed, envelope: Envelope, thought: Thought, run: Run) -> Outcome:
+        steps = run.steps("timeout")
         if is_over(envelope, self._clock()) and not self._late.is_answer_wanted:
             return self._late.apply(claim, envelope, Reason.EXPIRED_RUNNING, steps=steps)
+        told = self._apology.told(claim, envelope, thought, TOO_SLOW)
         return self._late.keep(
             claim,
             Reason.AGENT_TIMEOUT,
             state=FinalState.FAILURE,
             detail=f"no reply within {self._timeout_s(envelope):g} s",
-            steps=steps,
+            steps=[*steps, *told],
         )
 
     def _failed(
-        self, claim: Claimed, envelope: Envelope, error: AgentFailedError, steps: Sequence[Step]
+        self,
+        claim: Claimed,
+        envelope: Envelope,
+        thought: Thought,
+        error: AgentFailedError,
+        run: Run,
     ) -> Outcome:
         logger.error(
             "agent failed: %s\n%s",
@@ -188,13 +215,48 @@ class Asking:
             error.frames,
             extra={"action": "agent_failed", "message_id": envelope.message_id},
         )
+        told = self._apology.told(claim, envelope, thought, FAILED)
         return self._late.keep(
             claim,
             Reason.AGENT_FAILED,
             state=FinalState.FAILURE,
             detail=error.detail,
-            steps=steps,
+            steps=[*run.steps("failed"), *told],
         )
+
+    def _again(
+        self,
+        claim: Claimed,
+        envelope: Envelope,
+        thought: Thought,
+        error: AgentRetryError,
+        run: Run,
+    ) -> Outcome:
+        """Have another run, if the agent has one left and there is time; it keeps its turn."""
+        most, runs = self._bots.of(envelope).settings.agent_retries, claim.attempts + 1
+        left_s = None if claim.rerun else spare_s(envelope, self._clock())
+        refusal = ""
+        if runs > most:
+            refusal = f"after {runs} {'run' if runs == 1 else 'runs'}: AGENT_RETRIES={most}"
+        elif left_s is not None and error.after_s >= left_s:
+            refusal = f"in {error.after_s:g} s, and {max(0.0, left_s):g} s were left"
+        if refusal:
+            why = "" if error.detail == Retry.__name__ else f"{error.detail}; "
+            failure = AgentFailedError(f"{why}asked for another run {refusal}", error.frames)
+            return self._failed(claim, envelope, thought, failure, run)
+        again = Outcome(
+            None,
+            detail="the agent asks for another run",
+            retry_in_s=round(error.after_s, 3),
+            facts={"runs": runs},
+        )
+        self._store.release(
+            claim.lease,
+            due_in_s=error.after_s,
+            attempts=runs,
+            steps=[*run.steps("retry"), again.step],
+        )
+        return again
 
     def _limit_s(self, envelope: Envelope) -> float:
         """A late answer is worth waiting for when it will be kept or rescued."""

@@ -167,6 +167,18 @@ class WorkerSettings(Settings):
         allow_inf_nan=False,
         description="Longest one call of the agent, or of a handler, may take.",
     )
+    agent_retries: int = Field(
+        validation_alias="AGENT_RETRIES",
+        default=0,
+        ge=0,
+        le=1000,
+        description="How often an agent that raises Retry is run again, within the deadline.",
+    )
+    failed_notice: bool = Field(
+        validation_alias="FAILED_NOTICE",
+        default=True,
+        description="Whether a person is told when the agent failed or took too long.",
+    )
     late_policy: Literal["drop", "flag", "rescue"] = Field(
         validation_alias="LATE_POLICY",
         default="flag",

@@ -34,6 +34,7 @@ from worker.patience import PatientStore
 from worker.pushes import PushWork
 from worker.running.pool import hand_back_when_ended
 from worker.sending.api_gate import ApiGate
+from worker.sending.apology import Apology
 from worker.sending.budget import ApiBudget
 from worker.sending.carrying import Carrier
 from worker.sending.delivery import Delivery
@@ -41,6 +42,7 @@ from worker.sending.handover import Handover
 from worker.sending.late import LateReplies
 from worker.sending.pacing import Pacing
 from worker.sending.resending import Resender
+from worker.sending.saying import Saying
 from worker.sending.shared_token import SharedToken
 from worker.sending.uploading import Uploading
 from worker.settings import WorkerSettings
@@ -214,11 +216,25 @@ def build(
 
     files = AttachmentFiles(settings.data_dir, source_of=media_source)
     files.sweep()
+    uploading = Uploading(Uploads(), bots.openapi_of, language_of=language_of)
+    saying = Saying(
+        carrier, uploading=uploading, admit=store.admit, heartbeat=heartbeat, clock=clock
+    )
+    apology = Apology(
+        store,
+        say=delivery.notify,
+        spare_s=delivery.spare_s,
+        is_wanted=lambda envelope: bots.of(envelope).settings.failed_notice,
+        language_of=language_of,
+        heartbeat=heartbeat,
+    )
     asking = Asking(
         store,
         bots=bots,
-        uploading=Uploading(Uploads(), bots.openapi_of, language_of=language_of),
+        uploading=uploading,
         late=late,
+        saying=saying,
+        apology=apology,
         files=files,
         clock=clock,
         sealer=sealer,
@@ -240,6 +256,7 @@ def build(
         resender=resender,
         thinking=thinking,
         commands=ChatCommands(bots, commands),
+        apology=apology,
         sealer=sealer,
         observe=metrics.observe,
     )

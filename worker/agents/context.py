@@ -68,7 +68,12 @@ class Retry(Exception):  # noqa: N818, it is asked for, and no error of the agen
 
         Args:
             after_s: In how many seconds; 0 or more.
+
+        Raises:
+            ValueError: It is negative, or no number.
         """
+        if not 0 <= after_s < float("inf"):
+            raise ValueError("after_s must be 0 or more seconds")
         super().__init__(after_s)
         self.after_s = after_s
 

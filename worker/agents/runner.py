@@ -37,6 +37,7 @@ from worker.agents.shape import shape_of
 __all__ = [
     "AgentCancelledError",
     "AgentFailedError",
+    "AgentRetryError",
     "AgentRunner",
     "AgentStoppedError",
     "AgentTimeoutError",
@@ -73,6 +74,14 @@ class AgentFailedError(Exception):
         self.frames = frames
 
 
+class AgentRetryError(AgentFailedError):
+    """The agent asked for another run, in ``after_s``; ``detail`` says why, if it told."""
+
+    def __init__(self, after_s: float, detail: str, frames: str) -> None:
+        super().__init__(detail, frames)
+        self.after_s = after_s
+
+
 class _InterruptedError(BaseException):
     """Raised in an agent's own frame by the timer; a BaseException, so agents let it pass."""
 
@@ -81,6 +90,8 @@ def _described(error: BaseException) -> AgentFailedError:
     frames = traceback.extract_tb(error.__traceback__)
     ours = max((i for i, frame in enumerate(frames) if frame.filename in _OURS), default=-1)
     shown = "".join(traceback.format_list(frames[ours + 1 :]))
+    if isinstance(error, Retry):
+        return AgentRetryError(error.after_s, _safe_words(error), shown)
     return AgentFailedError(_safe_words(error), shown)
 
 

@@ -85,6 +85,8 @@ def _paced(facts: Facts) -> str:
 
 
 def _retried(facts: Facts) -> str:
+    if "runs" in facts:
+        return f"the agent asks for another run; in {facts.get('retry_in_s', 0)} s"
     which = f"attempt {facts['attempts']} " if facts.get("attempts") else ""
     when = f"; the next in {facts['retry_in_s']} s" if "retry_in_s" in facts else ""
     return f"{which}not delivered{_why(facts)}{when}"
@@ -129,7 +131,9 @@ _IN_WORDS: dict[str, Callable[[Facts], str]] = {
     "merged": lambda facts: f"merged into the turn of message {facts.get('into')}",
     "stopped": _stopped,
     "agent_started": lambda _: "agent started",
+    "said": lambda facts: f"the agent said something {_by(facts)}",
     "agent_ended": _agent_ended,
+    "notice": lambda facts: f"the person is told {_by(facts)} that there is no answer",
     "command": lambda facts: f"the bot itself answers {facts.get('command')}",
     "declined": lambda facts: f"no agent reads {facts.get('kind')}; the person is told",
     "handler_ended": _handler_ended,

@@ -208,9 +208,10 @@ class Claimed:
     """The message is ours.
 
     ``answer`` is the kept answer when the agent has already run (then only delivery is left);
-    ``attempts`` counts delivery attempts made so far; ``takeovers`` how often a lease on this
-    message died before; ``sent`` how many parts of the answer have arrived; ``in_doubt`` whether
-    the last worker died while it posted the next, which may have arrived or not; ``crowded``
+    ``attempts`` counts further runs of the agent, with an answer delivery attempts; ``takeovers``
+    how often a lease on this message died before; ``sent`` how many parts of the answer have
+    arrived; ``in_doubt`` whether the last worker died while it posted the next, which may have
+    arrived or not; ``crowded``
     whether too many wait in its lane already, where it has no place then; ``rerun`` whether an
     operator wants it answered although it was missed before; ``missed`` as what it was taken to be
     sent, by somebody who died over it.
@@ -504,7 +505,7 @@ class Store(Protocol):
         *,
         exchange: Exchange | None = None,
     ) -> None:
-        """Store what the agent said, before any of it is sent.
+        """Store what the agent said, before any of it is sent; attempts are counted anew.
 
         Args:
             lease: Ours.
@@ -561,7 +562,7 @@ class Store(Protocol):
         Args:
             lease: Ours.
             due_in_s: When :meth:`due` returns it, and not before this it can be claimed.
-            attempts: New count of delivery attempts; None leaves it.
+            attempts: New count of attempts; None leaves it.
             sent: How many parts have arrived; None leaves it.
             in_doubt: Whether one more may have arrived; None leaves it.
             steps: As in :meth:`keep_answer`.

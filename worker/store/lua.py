@@ -307,7 +307,7 @@ KEEP_ANSWER = (
     PRELUDE
     + """
 if not is_ours(KEYS[1], ARGV[3]) then return {0} end
-redis.call('HSET', KEYS[1], 'answer', ARGV[4])
+redis.call('HSET', KEYS[1], 'answer', ARGV[4], 'attempts', 0)
 if ARGV[6] ~= '' then redis.call('HSET', KEYS[1], 'said', ARGV[6], 'said_in', ARGV[7]) end
 tell(KEYS[1], ARGV[5])
 return {1}

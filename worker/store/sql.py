@@ -282,7 +282,7 @@ class SqlStore(SqlMemory):
         exchange: Exchange | None = None,
     ) -> None:
         """See :meth:`Store.keep_answer <worker.store.base.Store.keep_answer>`."""
-        values = {"answer": pack(answer)}
+        values: dict[str, Any] = {"answer": pack(answer), "attempts": 0}
         if exchange is not None:
             values["said"], values["said_in"] = pack_exchange(exchange)
         self._write(lease, steps, **values)

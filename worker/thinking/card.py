@@ -117,7 +117,7 @@ class AnswerCard:
         self._track_id = track_id_of(task_id)
         self._mark_after_s = mark_after_s
         self._pieces: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._text = self._shown = ""
+        self._text = self._shown = self._progress = ""
         self._has_words = False
         self._every_s = settings.every_s
         self._next_at = 0.0
@@ -133,6 +133,11 @@ class AnswerCard:
         return self._is_there
 
     @property
+    def is_seen(self) -> bool:
+        """Whether there is a card that shows something, and goes on to."""
+        return bool(self._shown) and not self._is_broken
+
+    @property
     def may_take_the_answer(self) -> bool:
         """Whether the answer, or a part of it, is or was to be shown here."""
         return (self._is_there or self._has_words) and not self._is_broken
@@ -141,6 +146,13 @@ class AnswerCard:
         """Show more; neither blocks nor raises, and may be interrupted anywhere."""
         self._pieces.put(text)
         self._has_words = self._has_words or bool(text.strip())
+        if not self._is_scheduled:
+            self._schedule()
+
+    def progress(self, text: str) -> None:
+        """Show what the agent does, until there are words; as :meth:`piece` otherwise."""
+        self._progress = text
+        self._has_words = True
         if not self._is_scheduled:
             self._schedule()
 
@@ -188,19 +200,20 @@ class AnswerCard:
             # First, so that a piece that comes from now on asks for another update.
             self._is_scheduled = False
             self._take_pieces()
-            is_of_use = self._text.strip() and self._text != self._shown
+            text = self._text if self._text.strip() else self._progress
+            is_of_use = text.strip() and text != self._shown
             if self._is_closed or self._is_broken or not is_of_use or not self._is_ours():
                 return
             try:
                 self._make_ready()
-                self._stream(self._text)
+                self._stream(text)
             except (OpenApiError, StoreError) as error:
                 self._update_failed(error)
             else:
                 self._failures = 0
-                self._shown = self._text
+                self._shown = text
                 self._next_at = time.monotonic() + self._every_s
-            if self._shown != self._text and not self._is_broken:
+            if self._shown != text and not self._is_broken:
                 self._schedule()
 
     def _take_pieces(self) -> None:
@@ -290,7 +303,8 @@ class AnswerCard:
         try:
             with self._lock:
                 if status is FlowStatus.FAILED and self._shown:
-                    shown = f"{self._shown}\n\n{note}" if note else self._shown
+                    so_far = self._shown if self._text.strip() else ""
+                    shown = "\n\n".join(filter(None, (so_far, note))) or self._shown
                     self._stream(shown, is_error=True)
                 self._show_status(status)
         except OpenApiError as error:

@@ -28,6 +28,8 @@ _NEAR_S = 15.0
 _SOON_S = 900.0
 _A_MINUTE_S = 60
 _SHOWN_TO_S = 5
+# Where nothing else sets the times at which something is said.
+_PROGRESS_EVERY_S = 15.0
 
 
 class StillWorking:
@@ -69,6 +71,9 @@ class StillWorking:
         self._lock = threading.Lock()
         self._is_over = False
         self._jobs: list[Job] = []
+        self._progress = ""  # not said yet
+        self._is_to_be_said = False
+        self._next_at = 0.0
 
     def start(self) -> None:
         """The agent has started."""
@@ -77,6 +82,17 @@ class StillWorking:
             self._jobs.append(self._background.do(self._begin))
         if self._gap_s is not None:
             self._jobs.append(self._background.do(self._speak, in_s=self._gap_s))
+
+    def progress(self, text: str) -> None:
+        """Say next what the agent does, instead of that it works; neither blocks nor raises.
+
+        Where the times of that are not set, it is said at once, and what follows after a while.
+        """
+        self._progress = text
+        if self._at_once and self._gap_s is None and not self._is_to_be_said:
+            self._is_to_be_said = True
+            wait_s = max(0.0, self._next_at - time.monotonic())
+            self._jobs.append(self._background.do(self._say_progress, in_s=wait_s))
 
     def stop(self) -> None:
         """Say nothing from now on; waits for what is being posted, so that the answer is later."""
@@ -89,17 +105,33 @@ class StillWorking:
     def _begin(self) -> None:
         with self._lock:
             if not self._is_over and self._may_speak():
-                self._say(THINKING.in_(self._language))
+                self._say(self._progress_or(THINKING.in_(self._language)))
+
+    def _say_progress(self) -> None:
+        with self._lock:
+            self._is_to_be_said = False
+            self._next_at = time.monotonic() + _PROGRESS_EVERY_S
+            is_near = self._left_s(time.monotonic() - self._started) < self._near_s
+            if self._is_over or is_near or not self._progress or not self._may_speak():
+                return
+            self._say(self._progress_or(""))
+
+    def _progress_or(self, words: str) -> str:
+        progress, self._progress = self._progress, ""
+        return progress or words
+
+    def _left_s(self, taken_s: float) -> float:
+        spare_s, left_s = self._spare_s(), self._limit_s - taken_s
+        return left_s if spare_s is None else min(left_s, spare_s)
 
     def _speak(self) -> None:
         with self._lock:
-            spare_s, taken_s = self._spare_s(), time.monotonic() - self._started
-            left_s = self._limit_s - taken_s
-            left_s = left_s if spare_s is None else min(left_s, spare_s)
+            taken_s = time.monotonic() - self._started
+            left_s = self._left_s(taken_s)
             if self._is_over or self._gap_s is None or left_s < self._near_s:
                 return
             if self._may_speak():
-                self._say(self._words(taken_s, left_s))
+                self._say(self._progress_or(self._words(taken_s, left_s)))
             self._gap_s *= 2
             self._jobs.append(self._background.do(self._speak, in_s=self._gap_s))
 

@@ -33,6 +33,7 @@ __all__ = ["Thinking", "ThinkingStore", "Thought"]
 _PACE_OVER_S = 900.0
 _ENOUGH_FINISHED = 3
 _LAST_CALLS_S = 3.0
+_PROGRESS_CHARS = 500
 
 
 class ThinkingStore(Protocol):
@@ -106,6 +107,25 @@ class Thought:
             # Noted now, so that no later attempt returns to it.
             card.fail(IN_THE_NEXT_MESSAGE.in_(self.language))
         return carried
+
+    def progress(self, text: str) -> None:
+        """Show what the agent does just now; neither blocks nor raises.
+
+        Args:
+            text: The agent's; its beginning is shown.
+        """
+        text = text.strip()[:_PROGRESS_CHARS]
+        if self.card is not None:
+            self.card.progress(text)
+        if self._words is not None:
+            self._words.progress(text)
+
+    def failed(self, words: str) -> bool:
+        """Have the card, if the answer can be seen in one, say that there will be none."""
+        if self.card is None or not self.card.is_seen:
+            return False
+        self.card.fail(words)
+        return True
 
     def ended(self, outcome: Outcome) -> None:
         """Clear away what was shown, unless another attempt is to come."""

@@ -28,12 +28,14 @@ from worker.leases import Heartbeat
 from worker.outcome import Outcome
 from worker.own_commands import OwnCommands, judged
 from worker.patience import PatientStore
+from worker.sending.apology import Apology
 from worker.sending.carrying import Carrier, Webhook
 from worker.sending.delivery import Delivery
 from worker.sending.handover import Handover
 from worker.sending.late import LateReplies
 from worker.sending.pacing import Pacing
 from worker.sending.resending import Resender
+from worker.sending.saying import Saying
 from worker.sending.uploading import Uploading
 from worker.settings import WorkerSettings
 from worker.store import DueMessage, MissedReply
@@ -223,6 +225,8 @@ class Desk:
         api: Api | None = None,
         replies_per_minute: int | None = None,
         commands: Any = None,
+        failed_notice: bool = True,
+        agent_retries: int = 0,
     ) -> Answering:
         store = PatientStore(self.store, self.published.append)
         sender = self.proactive if proactive == "recording" else proactive
@@ -262,6 +266,7 @@ class Desk:
             reply_at_sender=at_sender,
             chat_commands=chat_commands,
             commands=commands and "own",
+            agent_retries=agent_retries,
         )
         bot = BotParts(own, runner or AgentRunner(agent or self.agent()), openapi=None)
         shown = Shown(thinking, still_working_s, card, "en")
@@ -275,11 +280,25 @@ class Desk:
             delivery=CardDelivery(store, heartbeat=heartbeat, clock=self.clock),
         )
         bots = bots or Bots([bot], default=bot)
+        uploading = Uploading(self.uploads, lambda _: uploads_api)
+        saying = Saying(
+            carrier, uploading=uploading, admit=store.admit, heartbeat=heartbeat, clock=self.clock
+        )
+        apology = Apology(
+            store,
+            say=delivery.notify,
+            spare_s=delivery.spare_s,
+            is_wanted=lambda _: failed_notice,
+            language_of=lambda _: language,
+            heartbeat=heartbeat,
+        )
         asking = Asking(
             store,
             bots=bots,
-            uploading=Uploading(self.uploads, lambda _: uploads_api),
+            uploading=uploading,
             late=late,
+            saying=saying,
+            apology=apology,
             files=AttachmentFiles(self.file.parent, lambda _: source),
             clock=self.clock,
             sealer=sealer,
@@ -305,6 +324,7 @@ class Desk:
                 bots,
                 OwnCommands(bots, loaded, runner=lambda call, s: AgentRunner(call, settings=s)),
             ),
+            apology=apology,
             sealer=sealer,
             observe=self.outcomes.append,
         )

@@ -116,7 +116,7 @@ def test_a_second_copy_of_an_answered_message_is_dropped(desk):
 
 
 def test_a_second_copy_of_a_missed_message_is_dropped_and_the_first_story_stays(desk):
-    desk.answer(desk.worker(desk.agent(RuntimeError())))
+    desk.answer(desk.worker(desk.agent(RuntimeError()), failed_notice=False))
 
     outcome = desk.answer(desk.worker(owner="worker2"))
 
@@ -285,7 +285,7 @@ def test_an_agent_past_its_time_is_recorded_and_its_later_answer_is_thrown_away(
         returned.set()
         return "much too late"
 
-    worker = desk.worker(stubborn, agent_timeout_s=0.05)
+    worker = desk.worker(stubborn, agent_timeout_s=0.05, failed_notice=False)
     outcome = desk.answer(worker)
     may_return.set()
     wait_for(returned.is_set, what="the agent to end")

@@ -26,7 +26,9 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
 
 def fail(desk: Desk, **more) -> None:
     """Have the agent fail, and a day pass."""
-    outcome = desk.answer(desk.worker(desk.agent(RuntimeError("boom"))), envelope(**more))
+    outcome = desk.answer(
+        desk.worker(desk.agent(RuntimeError("boom")), failed_notice=False), envelope(**more)
+    )
     assert outcome.reason is Reason.AGENT_FAILED
     desk.clock.advance(86_000)
 
@@ -128,7 +130,7 @@ def test_a_worker_that_dies_after_the_agent_leaves_only_the_sending(desk):
 
 
 def test_a_webhook_that_still_lives_is_used(desk):
-    desk.answer(desk.worker(desk.agent(RuntimeError("boom"))), envelope())
+    desk.answer(desk.worker(desk.agent(RuntimeError("boom")), failed_notice=False), envelope())
     desk.clock.advance(60)
 
     rerun(desk, desk.worker(desk.agent("the answer")))

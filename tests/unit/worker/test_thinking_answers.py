@@ -23,6 +23,7 @@ from tests.unit.worker.thinking_parts import (
 from worker.outcome import FinalState
 from worker.store import Reason
 from worker.thinking import CardSettings
+from worker.words import FAILED
 
 CARD = CardSettings("t.schema", every_s=0.01)
 TASK = task_id("robot1", "msg1")
@@ -126,8 +127,35 @@ def test_a_stream_that_fails_midway_leaves_a_card_that_says_so(desk, api, stream
     api.until(lambda a: a.statuses[-1] == "5", "the mark")
 
     assert (outcome.state, outcome.reason) == (FinalState.FAILURE, Reason.AGENT_FAILED)
-    assert api.streamed == ["so far", "so far"]
+    sorry = FAILED.in_("both")
+    assert api.streamed == ["so far", f"so far\n\n{sorry}"]
     assert api.to(STREAM)[-1]["isError"]
+    assert desk.webhook.attempts == 0  # it is not said twice
+
+
+def test_what_the_agent_does_is_shown_until_there_are_words(desk, api, streaming):
+    def agent(_message, context):
+        context.progress("looking it up")
+        api.until(lambda a: a.streamed == ["looking it up"], "the progress")
+        yield "the answer"
+
+    outcome = desk.answer(streaming(agent))
+
+    assert outcome.facts["route"] == "card"
+    assert api.streamed[-1] == "the answer"
+
+
+def test_a_card_that_showed_only_what_the_agent_does_says_that_it_failed(desk, api, streaming):
+    def agent(_message, context):
+        context.progress("looking it up")
+        api.until(lambda a: a.streamed == ["looking it up"], "the progress")
+        raise ValueError
+
+    desk.answer(streaming(agent))
+    api.until(lambda a: a.statuses[-1] == "5", "the mark")
+
+    assert api.streamed[-1] == FAILED.in_("both")
+    assert desk.webhook.attempts == 0
 
 
 def test_a_stream_that_takes_too_long_leaves_a_card_that_says_so(desk, api, streaming):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.servers import wait_for
 from worker.thinking.background import Background
 from worker.thinking.still_working import StillWorking, how_long
 
@@ -48,3 +49,60 @@ def test_it_is_said_how_much_longer(taken_s, usual_s, left_s, said):
     )
 
     assert words._words(taken_s, left_s) == said
+
+
+@pytest.fixture
+def said():
+    return list[str]()
+
+
+def still_working(said, **more):
+    background = Background()
+    background.start()
+    options = {"at_once": False, "first_s": None, "limit_s": 300, "near_s": 15} | more
+    return StillWorking(
+        background,
+        say=said.append,
+        spare_s=lambda: None,
+        usual_s=lambda: None,
+        may_speak=lambda: True,
+        language="en",
+        **options,
+    )
+
+
+def test_what_the_agent_does_is_said_in_place_of_that_it_still_works(said):
+    words = still_working(said, first_s=0.05)
+    words.progress("reading the report")
+    words.start()
+    wait_for(lambda: len(said) >= 2, what="two words")
+    words.stop()
+    assert said[0] == "reading the report"
+    assert said[1].startswith("Still working")
+
+
+def test_where_no_times_are_set_it_is_said_at_once_and_then_seldom(said):
+    words = still_working(said, at_once=True)
+    words.start()
+    wait_for(lambda: said == ["Got it, thinking…"], what="the first word")
+    words.progress("reading the report")
+    wait_for(lambda: said[1:] == ["reading the report"], what="the progress")
+    words.progress("reading on")
+    words.progress("nearly there")
+    words.stop()
+    assert said[2:] == []
+
+
+def test_without_words_the_agents_are_not_said(said):
+    words = still_working(said)
+    words.start()
+    words.progress("reading the report")
+    words.stop()
+    assert said == []
+
+
+def test_near_the_end_nothing_is_said(said):
+    words = still_working(said, at_once=True, limit_s=10)
+    words.progress("reading the report")
+    words._say_progress()
+    assert said == []
