@@ -1,4 +1,4 @@
-"""``worker.agents.http`` in a real worker: a message goes to a server, and comes back as a card."""
+"""``worker.agents.http`` in a real worker: a message goes to a server, its answer to the chat."""
 
 import pytest
 
@@ -24,6 +24,7 @@ def here(tmp_path_factory, redis_url, server: LocalServer):
             AGENT="worker.agents.http:agent",
             HTTP_AGENT_URL=f"{server.url}/ask",
             HTTP_AGENT_SECRET="a secret that is long enough",
+            AGENT_RETRIES="1",
             THINKING="card",
             CARD_TEMPLATE_ID="x.schema",
         )
@@ -49,7 +50,18 @@ def test_a_stream_becomes_a_card_and_json_a_message(here, server):
     assert "one two" in [card.text for card in here.simulator.cards.values()]
 
 
+def test_a_busy_server_is_asked_again_when_it_says(here, server):
+    busy = Told(503, "", {"Retry-After": "1"})
+    server.answers_at("/ask", busy, Told(200, {"reply": "now I can"}))
+
+    assert asked(here, "busy") == "now I can"
+
+    first, second = server.seen[-2:]
+    assert first.headers["webhook-id"] == second.headers["webhook-id"]
+
+
 def test_a_server_that_fails_is_a_missed_reply_with_its_status(here, server):
+    server.by_path.clear()
     server.answers("", status=500)
 
     here.simulator.say("fail", "carol")

@@ -3,6 +3,7 @@
 The memory is that of this conversation alone, and as long as the worker's would be.
 """
 
+import itertools
 import shutil
 import tempfile
 import threading
@@ -20,12 +21,13 @@ from contract.envelope import Conversation, Envelope
 from dingwire.replies import Reply
 from worker.agents.base import Message
 from worker.agents.cancelling import AgentStoppedError, Cancellation
-from worker.agents.context import Context
+from worker.agents.context import Context, Usage
 from worker.agents.context import Said as Utterance
 from worker.agents.results import replies_of
 from worker.agents.runner import (
     AgentCancelledError,
     AgentFailedError,
+    AgentRetryError,
     AgentRunner,
     AgentTimeoutError,
 )
@@ -62,6 +64,7 @@ class Direct:
         screen: Screen,
         limit_s: float,
         turns: int,
+        retries: int,
         clock: Callable[[], datetime],
     ) -> None:
         """Prepare.
@@ -73,11 +76,12 @@ class Direct:
             screen: Shows what comes.
             limit_s: Longest an answer may take.
             turns: So many questions and answers are remembered.
+            retries: So often an agent may ask to be run again.
             clock: Ours, aware UTC.
         """
         self._runner, self._person, self._bot = runner, person, bot
         self._screen, self._limit_s, self._clock = screen, limit_s, clock
-        self._turns = turns
+        self._turns, self._retries = turns, retries
         self._history: list[Utterance] = []
 
     def forget(self) -> bool:
@@ -110,30 +114,16 @@ class Direct:
                     cancellation.cancel()
 
     def _run(self, message: Message, cancellation: Cancellation) -> Told:
-        began, before = time.monotonic(), list[Said]()
-        context: Context[Any] = Context(
-            message,
-            settings=self._runner.settings,
-            history=self._history,
-            left_s=lambda: began + self._limit_s - time.monotonic(),
-            cancellation=cancellation,
-            say=lambda reply: self._say(reply, before),
-            progress=self._screen.note,
-        )
+        began, before, usage = time.monotonic(), list[Said](), list[Usage]()
         why, end, replies = "", End.ANSWERED, list[Reply]()
         try:
-            result = self._runner.run(
-                message, context=context, limit_s=self._limit_s, on_piece=self._piece
-            )
-            replies = replies_of(result)
+            replies = self._replies(message, cancellation, before, usage)
         except AgentTimeoutError:
             end, why = End.FAILED, f"agent_timeout: no reply within {self._limit_s:g} s"
         except AgentFailedError as error:
             end, why = End.FAILED, f"agent_failed: {error.detail}\n{error.frames}".rstrip()
         except (AgentStoppedError, AgentCancelledError):
             end, why = End.STOPPED, "stopped"
-        finally:
-            context.close()
         said = [said_by(each) for each in replies]
         if end is End.ANSWERED:
             self._show(said, streamed=self._screen.end())
@@ -141,8 +131,51 @@ class Direct:
             end = End.ANSWERED if said or before else End.SILENT
         else:
             self._screen.end()
-        usage = [asdict(each) for each in context.usage]
-        return Told(end, [*before, *said], why, time.monotonic() - began, usage)
+        told = [asdict(each) for each in usage]
+        return Told(end, [*before, *said], why, time.monotonic() - began, told)
+
+    def _replies(
+        self,
+        message: Message,
+        cancellation: Cancellation,
+        before: list[Said],
+        usage: list[Usage],
+    ) -> list[Reply]:
+        """Run the agent, and again when it asks for that, as often as it may."""
+        stopped = threading.Event()
+        cancellation.on_cancel(stopped.set)
+        for runs in itertools.count(1):
+            context = self._context(message, cancellation, before)
+            try:
+                result = self._runner.run(
+                    message, context=context, limit_s=self._limit_s, on_piece=self._piece
+                )
+                return replies_of(result)
+            except AgentRetryError as again:
+                if runs > self._retries:
+                    raise
+                self._screen.end()
+                self._screen.note(f"asks to be run again in {again.after_s:g} s: {again.detail}")
+                if stopped.wait(again.after_s):
+                    raise AgentStoppedError from None
+            finally:
+                context.close()
+                usage += context.usage
+        raise AssertionError("it counts for ever")
+
+    def _context(
+        self, message: Message, cancellation: Cancellation, before: list[Said]
+    ) -> Context[Any]:
+        until = time.monotonic() + self._limit_s
+        return Context(
+            message,
+            settings=self._runner.settings,
+            history=self._history,
+            left_s=lambda: until - time.monotonic(),
+            cancellation=cancellation,
+            say=lambda reply: self._say(reply, before),
+            progress=self._screen.note,
+        )
 
     def _piece(self, piece: Any) -> None:
         # What is no text follows the text, as it does in a chat.

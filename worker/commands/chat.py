@@ -124,6 +124,7 @@ def _direct(
         screen=screen,
         limit_s=bot.agent_timeout_s,
         turns=int(getattr(agent, "history_turns", 0)),
+        retries=bot.agent_retries,
         clock=clock,
     )
     with closing(direct):

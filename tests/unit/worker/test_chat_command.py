@@ -34,7 +34,7 @@ PAGE = (ROOT / "docs" / "agents.md").read_text(encoding="utf-8")
 
 AGENTS = """
 import asyncio, time
-from worker.agents import AgentError, Image, Markdown, Usage
+from worker.agents import AgentError, Retry, Image, Markdown, Usage
 
 
 def plain(message):
@@ -86,6 +86,16 @@ def remembering(message, context):
 
 
 remembering.history_turns = 2
+
+
+runs = []
+
+
+def retrying(message):
+    runs.append(message)
+    if len(runs) < 3:
+        raise Retry(0) from AgentError("answered 503")
+    return f"at the {len(runs)}rd run"
 
 
 async def waiting(message):
@@ -200,6 +210,21 @@ def test_an_agent_that_takes_too_long_is_left(agent, monkeypatch):
 
     assert result.exit_code == 1
     assert result.stderr.splitlines()[-1] == "no answer: agent_timeout: no reply within 0.2 s"
+
+
+@pytest.mark.parametrize("retries", [1, 2])
+def test_an_agent_is_run_again_as_often_as_it_may(agent, monkeypatch, retries):
+    monkeypatch.setenv("AGENT_RETRIES", str(retries))
+    agent("retrying")
+
+    result = run("--say", "x")
+
+    assert result.stderr.startswith("asks to be run again in 0 s: answered 503\n")
+    if retries == 2:
+        assert (result.exit_code, result.stdout) == (0, "at the 3rd run\n")
+    else:
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert "no answer: agent_failed: answered 503\n" in result.stderr
 
 
 def test_what_it_says_meanwhile_comes_first_and_what_it_does_is_told_beside(agent):
