@@ -20,6 +20,7 @@ BOT_KEYS = frozenset(
     {
         *("client_id", "client_secret", "name", "robot_code"),
         *("agent", "agent_settings", "agent_timeout_s", "allowed_users", "reply_within_s"),
+        *("history_turns", "history_hours", "history_tokens", "history_by"),
         *("denied_notice", "chat_commands", "commands"),
         *("agent_retries", "failed_notice"),
         *("allowed_groups", "groups", "reply_at_sender", "card_action_handler", "event_handler"),

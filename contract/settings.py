@@ -62,6 +62,7 @@ TOML_KEYS = frozenset(
         *("allowed_groups", "groups", "card_action_handler", "event_handler"),
         *("store_url", "webhook_hosts", "agent", "agent_settings", "agent_timeout_s"),
         *("agent_retries", "failed_notice"),
+        *("history_turns", "history_hours", "history_tokens", "history_by"),
         *("late_policy", "lease_s"),
         *("shutdown_grace_s", "worker_pool", "worker_concurrency", "keep_missed_days"),
         *("order", "burst", "max_waiting", "late_handover", "bot_language", "bot_words"),

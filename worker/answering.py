@@ -35,6 +35,7 @@ from worker.sending.resending import InDoubtError, NotSentError, Resender
 from worker.stopping import outcome_of_stop
 from worker.store import (
     Claimed,
+    Exchange,
     Finished,
     Held,
     LeaseLostError,
@@ -286,7 +287,7 @@ class Answering:
         ended = self._asking.ask(claim, envelope, thought, command)
         if isinstance(ended, Outcome):
             return ended
-        self._keep(claim, ended.replies, ended.steps)
+        self._keep(claim, ended.replies, ended.steps, ended.exchange)
         claim = replace(claim, attempts=0)  # from now on those of the delivery
         if claim.rerun:
             outcome = self._send_after_all(claim, envelope, ended.replies)
@@ -295,9 +296,15 @@ class Answering:
             outcome = self._deliver(claim, envelope, ended.replies, thought, if_expired=expired)
         return outcome.with_facts(**ended.facts)
 
-    def _keep(self, claim: Claimed, replies: Sequence[Reply], steps: Sequence[Step]) -> None:
+    def _keep(
+        self,
+        claim: Claimed,
+        replies: Sequence[Reply],
+        steps: Sequence[Step],
+        exchange: Exchange | None = None,
+    ) -> None:
         answer = self._sealer.seal_text(replies_to_json(replies))
-        self._store.keep_answer(claim.lease, answer, steps)
+        self._store.keep_answer(claim.lease, answer, steps, exchange=exchange)
 
     def _send_after_all(
         self, claim: Claimed, envelope: Envelope, replies: Sequence[Reply]

@@ -23,13 +23,14 @@ from worker.agents.quoted_files import QuotedFiles
 from worker.agents.results import addressed, replies_of
 from worker.agents.runner import AgentFailedError, AgentRetryError, AgentTimeoutError
 from worker.bots import Bots, Runner
+from worker.memory import Memory
 from worker.outcome import FinalState, Outcome
 from worker.patience import PatientStore
 from worker.sending.apology import Apology
 from worker.sending.late import LateReplies
 from worker.sending.saying import Saying
 from worker.sending.uploading import Uploading
-from worker.store import Claimed, Reason, Step
+from worker.store import Claimed, Exchange, Reason, Step
 from worker.story import agent_steps
 from worker.thinking import Thought
 from worker.timing import is_over, spare_s
@@ -55,10 +56,14 @@ class Run:
 
 @dataclass(frozen=True)
 class Answer:
-    """What an agent answered in a run: at least one reply, and all media uploaded."""
+    """What an agent answered in a run: at least one reply, and all media uploaded.
+
+    ``exchange`` is what is to be remembered of it; None when memory is off.
+    """
 
     replies: Sequence[Reply]
     run: Run
+    exchange: Exchange | None = None
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -85,6 +90,7 @@ class Asking:
         saying: Saying,
         apology: Apology,
         files: AttachmentFiles,
+        memory: Memory,
         clock: Callable[[], datetime],
         sealer: Sealer,
     ) -> None:
@@ -98,13 +104,14 @@ class Asking:
             saying: Sends what agents say before their answers.
             apology: Tells people that there is none.
             files: Where the files are that agents ask for.
+            memory: What was said before.
             clock: Ours, aware UTC.
             sealer: Seals the codes of files, and opens them.
         """
         self._store, self._bots = store, bots
         self._uploading, self._late, self._files = uploading, late, files
         self._saying, self._apology = saying, apology
-        self._quoted_files = QuotedFiles(store, sealer)
+        self._quoted_files, self._memory = QuotedFiles(store, sealer), memory
         self._clock = clock
 
     def ask(
@@ -126,6 +133,7 @@ class Asking:
             AgentCancelledError: This process is ending.
             AgentStoppedError: It was called off.
             LeaseLostError: Another worker has the message.
+            StoreUnavailableError: The process stops while the store is away.
         """
         limit_s = self._timeout_s(envelope) if claim.rerun else self._limit_s(envelope)
         self._quoted_files.note(envelope)
@@ -154,6 +162,7 @@ class Asking:
         context: Context[Any] = Context(
             message,
             settings=runner.settings,
+            history=self._memory.recalled(envelope),
             left_s=lambda: started + limit_s - time.monotonic(),
             cancellation=cancellation,
             say=speaker.say,
@@ -176,16 +185,18 @@ class Asking:
             return ended.with_facts(agent_s=run.agent_s)
         run = Run(round(time.monotonic() - started, 3), speaker.steps())
         if not replies:
-            return self._silent(claim, run)
+            return self._silent(claim, envelope, run)
         if bot.settings.reply_at_sender:
             replies = addressed(replies, envelope)
         left_s = spare_s(envelope, self._clock())
-        return Answer(self._uploading.ready(replies, envelope, spare_s=left_s), run)
+        ready = self._uploading.ready(replies, envelope, spare_s=left_s)
+        return Answer(ready, run, self._memory.exchange(envelope, replies))
 
-    def _silent(self, claim: Claimed, run: Run) -> Outcome:
+    def _silent(self, claim: Claimed, envelope: Envelope, run: Run) -> Outcome:
         silent = Outcome(FinalState.SUCCESS, facts={"outcome": "silent", "agent_s": run.agent_s})
         steps = (*run.steps("silent"), silent.step)
-        self._store.finish(claim.lease, FinalState.SUCCESS, steps)
+        exchange = self._memory.exchange(envelope, ())
+        self._store.finish(claim.lease, FinalState.SUCCESS, steps, exchange=exchange)
         return silent
 
     def _overran(self, claim: Claimed, envelope: Envelope, thought: Thought, run: Run) -> Outcome:

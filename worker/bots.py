@@ -41,6 +41,10 @@ class Runner(Protocol):
     def reads(self) -> frozenset[str]:
         """Kinds of message that the agent makes something of by itself."""
 
+    @property
+    def history_turns(self) -> int:
+        """How many turns the agent wants to be reminded of."""
+
 
 class _NoRunner:
     """In the place of a runner where only sending is done."""
@@ -58,6 +62,10 @@ class _NoRunner:
     @property
     def reads(self) -> frozenset[str]:
         return frozenset()
+
+    @property
+    def history_turns(self) -> int:
+        return 0
 
 
 class UnknownBotError(LookupError):

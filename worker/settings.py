@@ -99,6 +99,34 @@ class WorkerSettings(Settings):
         description="Settings of the agent's own, by their field names: a table in the TOML file, "
         "JSON in the environment. Its own variables win over it.",
     )
+    history_turns: int | None = Field(
+        validation_alias="HISTORY_TURNS",
+        default=None,
+        ge=0,
+        le=200,
+        description="How many turns of a conversation, a question and its answer each, the agent "
+        "is reminded of; 0: none, and nothing is stored. Unset: as many as the agent asks for.",
+    )
+    history_hours: float = Field(
+        validation_alias="HISTORY_HOURS",
+        default=24,
+        gt=0,
+        le=8760,
+        allow_inf_nan=False,
+        description="How long a turn is remembered; then it is deleted.",
+    )
+    history_tokens: int | None = Field(
+        validation_alias="HISTORY_TOKENS",
+        default=None,
+        ge=1,
+        description="Most tokens of them, by a rough count, the oldest turns going first; unset: "
+        "any number.",
+    )
+    history_by: Literal["conversation", "person"] = Field(
+        validation_alias="HISTORY_BY",
+        default="conversation",
+        description="Whether a group has one memory, or each person in it their own.",
+    )
     bot_language: Chosen = Field(
         validation_alias="BOT_LANGUAGE",
         default="auto",

@@ -28,6 +28,7 @@ from worker.chat_commands import ChatCommands
 from worker.denials import Denials
 from worker.handlers import Handlers, load_handlers
 from worker.leases import Heartbeat
+from worker.memory import Memory
 from worker.outcome import Outcome
 from worker.own_commands import OwnCommands, load_commands
 from worker.patience import PatientStore
@@ -228,6 +229,7 @@ def build(
         language_of=language_of,
         heartbeat=heartbeat,
     )
+    memory = Memory(store, bots=bots, sealer=sealer, clock=clock)
     asking = Asking(
         store,
         bots=bots,
@@ -236,6 +238,7 @@ def build(
         saying=saying,
         apology=apology,
         files=files,
+        memory=memory,
         clock=clock,
         sealer=sealer,
     )

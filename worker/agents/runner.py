@@ -219,6 +219,12 @@ class AgentRunner:
             frozenset(kinds) if isinstance(kinds, set | frozenset | list | tuple) else frozenset()
         )
 
+    @property
+    def history_turns(self) -> int:
+        """How many turns of a conversation the agent asks to be reminded of; 0: none."""
+        turns = getattr(self._agent, "history_turns", 0)
+        return turns if isinstance(turns, int) and turns > 0 else 0
+
     def run(
         self,
         message: Message,

@@ -25,6 +25,7 @@ from worker.asking import Asking
 from worker.bots import BotParts, Bots, Runner
 from worker.chat_commands import ChatCommands
 from worker.leases import Heartbeat
+from worker.memory import Memory
 from worker.outcome import Outcome
 from worker.own_commands import OwnCommands, judged
 from worker.patience import PatientStore
@@ -227,6 +228,7 @@ class Desk:
         commands: Any = None,
         failed_notice: bool = True,
         agent_retries: int = 0,
+        history: dict[str, Any] | None = None,
     ) -> Answering:
         store = PatientStore(self.store, self.published.append)
         sender = self.proactive if proactive == "recording" else proactive
@@ -267,6 +269,7 @@ class Desk:
             chat_commands=chat_commands,
             commands=commands and "own",
             agent_retries=agent_retries,
+            **(history or {}),
         )
         bot = BotParts(own, runner or AgentRunner(agent or self.agent()), openapi=None)
         shown = Shown(thinking, still_working_s, card, "en")
@@ -292,6 +295,7 @@ class Desk:
             language_of=lambda _: language,
             heartbeat=heartbeat,
         )
+        memory = Memory(store, bots=bots, sealer=sealer, clock=self.clock)
         asking = Asking(
             store,
             bots=bots,
@@ -300,6 +304,7 @@ class Desk:
             saying=saying,
             apology=apology,
             files=AttachmentFiles(self.file.parent, lambda _: source),
+            memory=memory,
             clock=self.clock,
             sealer=sealer,
         )

@@ -15,7 +15,7 @@ from contract.envelope import Envelope
 from contract.pushes import CardAction, OrgEvent
 from dingwire.errors import MediaTooLargeError
 from dingwire.messages import parse_bot_message
-from worker.agents import Card, Message
+from worker.agents import Card, Context, Message, Said
 from worker.agents import Quoted as QuotedMessage
 from worker.agents.results import replies_of
 from worker.agents.runner import AgentRunner
@@ -130,8 +130,23 @@ def test_the_examples_of_handlers_take_what_is_pushed(tmp_path, capsys):
     assert "u2" in capsys.readouterr().out
 
 
+def test_the_example_of_a_memory_knows_what_was_asked(tmp_path):
+    runner = AgentRunner(_module(_part("Memory"), "my_reminded_agent")["answer"])
+    said = [Said("user", "one"), Said("assistant", "That is question 1"), Said("user", "two")]
+
+    def asked(text: str, *history: Said) -> str:
+        message = _message(tmp_path, text=text)
+        return str(runner.run(message, context=Context(message, history=history), limit_s=60))
+
+    assert asked("one") == "That is question 1"
+    assert asked("three", *said) == "That is question 3"
+    assert asked("what was before?", *said) == "You asked: one; two"
+    assert asked("what was before?") == "Nothing that I remember"
+
+
 def test_every_example_is_run_here():
-    names = ["my_agent", "my_async_agent", "my_agent", "my_commands", "my_handlers", "my_stream"]
+    names = ["my_agent", "my_async_agent", "my_agent", "my_reminded_agent", "my_commands"]
+    names += ["my_handlers", "my_stream"]
     assert [name for name, _ in _examples(PAGE)] == names
 
 
