@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Collection, Mapping
@@ -18,6 +17,7 @@ from contract.broker import Broker
 from contract.routing import task_id
 from dingwire.simulator import SimulatorThread
 from dingwire.simulator.records import Message, Reply
+from tests import warm
 from tests.processes import ROOT, Process, procfile
 from tests.servers import PATIENCE_S, free_port, wait_for
 from worker.store import Store, open_store
@@ -145,15 +145,7 @@ class Deployment:
 
     def run(self, *command: str) -> str:
         """Run an operator's command; return what it printed."""
-        done = subprocess.run(
-            command,
-            env=self.environment,
-            cwd=self.work,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        done = warm.run(command, env=self.environment, cwd=self.work)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

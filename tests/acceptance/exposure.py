@@ -4,8 +4,6 @@ import base64
 import binascii
 import contextlib
 import re
-import subprocess
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import redis
 import requests
 from celery import Celery
 
+from tests import warm
 from tests.acceptance.deployment import LOGIN, Deployment
 
 __all__ = ["command", "files_of", "flower_pages", "found_in", "inspected", "redis_contents"]
@@ -110,15 +109,8 @@ def flower_pages(deployment: Deployment, task_ids: Iterable[str]) -> dict[str, s
 
 def command(deployment: Deployment, *arguments: str) -> str:
     """Return what an operator's command prints, on both streams, whatever its exit code."""
-    done = subprocess.run(
-        [sys.executable, "-m", "celery", "-A", "worker", *arguments],
-        env=deployment.environment,
-        cwd=deployment.work,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    line = ["celery", "-A", "worker", *arguments]
+    done = warm.run(line, env=deployment.environment, cwd=deployment.work)
     assert "No such command" not in done.stderr, done.stderr
     assert "Traceback" not in done.stderr, done.stderr
     return done.stdout + done.stderr

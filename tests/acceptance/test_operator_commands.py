@@ -16,6 +16,7 @@ import pytest
 
 from contract.routing import task_id
 from dingwire.simulator.records import Message
+from tests import warm
 from tests.acceptance.conftest import deployed
 from tests.acceptance.deployment import CLIENT_ID, CLIENT_SECRET, MARKER, Deployment
 from tests.servers import wait_for
@@ -46,15 +47,8 @@ def celery(
     deployment: Deployment, *arguments: str, **variables: str
 ) -> subprocess.CompletedProcess[str]:
     """Run ``celery -A worker …``; it shows nothing private, save an answer that is asked for."""
-    done = subprocess.run(
-        ["celery", "-A", "worker", *arguments],
-        env=deployment.environment | variables,
-        cwd=deployment.work,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    environment = deployment.environment | variables
+    done = warm.run(["celery", "-A", "worker", *arguments], env=environment, cwd=deployment.work)
     output = done.stdout + done.stderr
     for private in (CLIENT_SECRET, "sendBySession", "Traceback"):
         assert private not in output

@@ -19,6 +19,7 @@ from contract.routing import QUEUES
 from contract.sealing import IN_CLEAR, Sealer
 from listener.publisher import Publisher
 from listener.task_message import answer_task, report_task
+from tests import warm
 from tests.integration.store_place import FakeClock, StorePlace, envelope
 from tests.listening import envelopes_on
 from tests.processes import ROOT
@@ -81,10 +82,8 @@ def run(
         "STORE_URL": store_url,
         "DATA_DIR": str(folder),
     }
-    return subprocess.run(
-        ["celery", "-A", "worker", "backlog", *options],
-        env=environment, cwd=folder, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+    command = ["celery", "-A", "worker", "backlog", *options]
+    return warm.run(command, env=environment, cwd=folder)
 
 
 def url_of(broker: Broker) -> str:

@@ -13,6 +13,7 @@ from cryptography.fernet import Fernet
 
 from contract.routing import QUEUES
 from dingwire.simulator import SimulatorThread
+from tests import warm
 from tests.integration.doctor_place import MARK, black_hole, findings
 from tests.processes import ROOT
 from tests.servers import free_port
@@ -51,15 +52,7 @@ def doctor(simulator: SimulatorThread, tmp_path: Path) -> Doctor:
 
     def run(*options: str, **variables: str) -> subprocess.CompletedProcess[str]:
         told = environment(simulator, tmp_path, **variables)
-        done = subprocess.run(
-            ["celery", "-A", "worker", "doctor", *options],
-            env=told,
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        done = warm.run(["celery", "-A", "worker", "doctor", *options], env=told, cwd=tmp_path)
         shown = done.stdout + done.stderr
         assert MARK not in shown
         assert told["ENVELOPE_KEY"] not in shown

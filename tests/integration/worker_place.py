@@ -12,6 +12,7 @@ from typing import Any
 import redis
 
 from dingwire.simulator import SimulatorThread
+from tests import warm
 from tests.processes import ROOT, Process
 
 __all__ = ["WorkerPlace", "place"]
@@ -102,15 +103,7 @@ class WorkerPlace:
 
     def run(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
-        return subprocess.run(
-            command,
-            env=self.environment(**variables),
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        return warm.run(command, env=self.environment(**variables), cwd=self.folder)
 
     def missed(self) -> list[dict[str, Any]]:
         """Return what ``celery -A worker late`` says."""

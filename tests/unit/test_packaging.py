@@ -169,3 +169,15 @@ def test_everybody_is_allowed_in_a_simulated_run_only(tmp_path, monkeypatch):
     assert "DINGTALK_MEDIA_HOSTS" not in real.environment
     assert "EVERYBODY IS DENIED" in real.banner
     assert "hunter2" not in real.banner
+
+
+def test_our_commands_are_some_of_the_program_celery():
+    """As it is started by an operator; other tests do so in a warm process."""
+    shown = subprocess.run(
+        [Path(sys.executable).with_name("celery"), "--help"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    commands = PYPROJECT["project"]["entry-points"]["celery.commands"]
+    assert commands.keys() - set(re.findall(r"^  (\w+)", shown, re.MULTILINE)) == set()
