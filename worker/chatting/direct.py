@@ -130,7 +130,7 @@ class Direct:
             self._remember(message, said)
             end = End.ANSWERED if said or before else End.SILENT
         else:
-            self._screen.end()
+            self._screen.drop()
         told = [asdict(each) for each in usage]
         return Told(end, [*before, *said], why, time.monotonic() - began, told)
 
@@ -154,7 +154,7 @@ class Direct:
             except AgentRetryError as again:
                 if runs > self._retries:
                     raise
-                self._screen.end()
+                self._screen.drop()
                 self._screen.note(f"asks to be run again in {again.after_s:g} s: {again.detail}")
                 if stopped.wait(again.after_s):
                     raise AgentStoppedError from None

@@ -32,13 +32,14 @@ class Screen:
         self._pieces = ""
 
     def piece(self, text: str) -> None:
-        """Show a piece of the answer, after those before it."""
+        """Show a piece of the answer, after those before it; on a pipe not before :meth:`end`."""
         with self._lock:
-            if not self._is_open:
+            if self._name and not self._pieces:
                 self._write(self._name)
-            self._is_open = True
             self._pieces += text
-            self._write(text)
+            if self._name:
+                self._is_open = True
+                self._write(text)
 
     def message(self, text: str) -> None:
         """Show a message of its own."""
@@ -54,11 +55,19 @@ class Screen:
             self._beside.flush()
 
     def end(self) -> str:
-        """End what was shown in pieces; return it."""
+        """End what came in pieces; return it."""
         with self._lock:
             self._end_line()
+            if self._pieces and not self._name:
+                self._write(f"{self._pieces}\n")
             shown, self._pieces = self._pieces, ""
             return shown
+
+    def drop(self) -> None:
+        """Break off what came in pieces: it is no answer."""
+        with self._lock:
+            self._end_line()
+            self._pieces = ""
 
     def _end_line(self) -> None:
         if self._is_open:

@@ -70,7 +70,10 @@ class Through:
             end, why = End.FAILED, f"the simulated DingTalk: {error}"
         except StoreError as error:
             end, why = End.FAILED, f"cannot read the store: {error}"
-        self._screen.end()
+        if end is End.ANSWERED:
+            self._screen.end()
+        else:
+            self._screen.drop()
         if end is End.ANSWERED and not said:
             end = End.SILENT
         return Told(end, said, why, time.monotonic() - began)

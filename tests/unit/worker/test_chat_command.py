@@ -88,6 +88,12 @@ def remembering(message, context):
 remembering.history_turns = 2
 
 
+def breaking(message, context):
+    yield "half of it"
+    context.progress("thinking")
+    raise AgentError("the model is away")
+
+
 runs = []
 
 
@@ -159,6 +165,29 @@ def test_pieces_are_one_text_and_other_replies_follow_it(agent):
     agent("stream")
     result = run("--say", "one two")
     assert result.stdout == "one two \n![](https://pictures.example/a.png)\n"
+
+
+def test_a_stream_that_breaks_off_is_no_answer_to_a_script(agent):
+    agent("breaking")
+    result = run("--say", "x")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("thinking\nno answer: agent_failed: the model is away\n")
+
+
+def test_a_person_sees_pieces_as_they_come_and_their_names_once():
+    out = io.StringIO()
+    screen = Screen(out, out, is_terminal=True, quiet=False)
+
+    screen.piece("one ")
+    assert out.getvalue() == "bot> one "
+    screen.note("thinking")
+    screen.piece("two")
+    screen.message("a moment")
+    assert screen.end() == "one two"
+    screen.piece("three\n")
+    screen.drop()
+
+    assert out.getvalue() == ("bot> one \n  … thinking\ntwo\nbot> a moment\nbot> three\n")
 
 
 def test_each_reply_is_a_message_as_it_was_written(agent):
