@@ -113,17 +113,18 @@ def _direct(
 ) -> Iterator[Partner]:
     try:
         loaded = load_agents(settings)[number]
-        agent = loaded.build()
+        runner = AgentRunner(loaded.build(), settings=loaded.settings)
     except AgentLoadError as error:
         _refuse(*(f"cannot load the agent: {line}" for line in str(error).splitlines()))
     bot = settings.of_bots[number]
+    asked = bot.history_turns
     direct = Direct(
-        AgentRunner(agent, settings=loaded.settings),
+        runner,
         person=person,
         bot=bot.robot or "chat",
         screen=screen,
         limit_s=bot.agent_timeout_s,
-        turns=int(getattr(agent, "history_turns", 0)),
+        turns=runner.history_turns if asked is None else asked,
         retries=bot.agent_retries,
         clock=clock,
     )

@@ -316,6 +316,12 @@ def test_what_was_said_is_remembered_as_far_as_the_agent_asks_and_new_forgets_it
     assert result.stderr == "a new conversation\n"
 
 
+def test_how_much_is_remembered_is_for_the_operator_to_say(agent, monkeypatch):
+    monkeypatch.setenv("HISTORY_TURNS", "1")
+    agent("remembering")
+    assert run(typed="a\nb\nc\n").stdout.splitlines() == ["0 []", "2 ['a']", "2 ['b']"]
+
+
 def test_without_memory_nothing_is_remembered(agent):
     agent("plain")
     assert run(typed="/new\nhi\n").stdout == "alice in private: hi\n"
