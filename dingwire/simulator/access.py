@@ -113,6 +113,8 @@ class Access:
         for fault in self.faults:
             if fault.applies_to(path, client_id):
                 fault.met += 1
+                if fault.met == fault.times:
+                    self._world.journal.changed("faults", {})
                 return fault
         return None
 

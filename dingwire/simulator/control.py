@@ -51,6 +51,9 @@ class Control:
             "raw": self._raw,
             "expire": self._expire,
             "tokens": self._tokens,
+            "redeliver": self._redeliver,
+            "codes": self._codes,
+            "heal": self._heal,
             "reset": self._reset,
         }
         return [
@@ -87,10 +90,16 @@ class Control:
                     "is_group": each.is_group,
                     "robot": each.robot,
                     "members": sorted(each.members),
+                    "expired_at_ms": each.expired_at_ms,
                 }
                 for each in world.conversations.values()
             ],
             "faults": as_json(simulator.faults),
+            "normal": as_json(simulator.normal),
+            "switches": simulator.faults.described(),
+            "reply_faults": simulator.reply_faults(),
+            "api_faults": simulator.api_faults(),
+            "registration_faults": simulator.registration_faults(),
         }
 
     async def _records(self, request: web.Request) -> web.Response:
@@ -98,8 +107,12 @@ class Control:
         kind = request.query.get("kind", "")
         if kind == "tickets":
             return _json({"tickets": self._simulator.tickets_seen})
+        since = int(request.query.get("since", "0"))
+        if kind == "wire":
+            noted = [each.shown() for each in self._simulator.world.wire.exchanges]
+            return _json({"wire": noted[since:], "total": len(noted)})
         if kind not in RECORDS:
-            raise _bad_request(f"kind is one of tickets, {', '.join(RECORDS)}")
+            raise _bad_request(f"kind is one of tickets, wire, {', '.join(RECORDS)}")
         found_records = getattr(self._simulator, kind)
         is_named = isinstance(found_records, dict)
         records: list[Any] = list(found_records.values()) if is_named else found_records
@@ -108,7 +121,6 @@ class Control:
             found = self._simulator.world.find_conversation(conversation)
             wanted = found.conversation_id if found else None
             records = [each for each in records if _is_about(each, wanted)]
-        since = int(request.query.get("since", "0"))
         return _json({kind: [as_json(each) for each in records[since:]], "total": len(records)})
 
     async def _say(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -152,7 +164,7 @@ class Control:
             await self._simulator.heal_replies()
         if body:
             await self._simulator.fail_replies(**body)
-        return {"faults": [as_json(each) for each in self._simulator.world.reply_faults]}
+        return {"faults": self._simulator.reply_faults()}
 
     async def _api(self, body: dict[str, Any]) -> dict[str, Any]:
         if body.pop("heal", False):
@@ -199,6 +211,18 @@ class Control:
     async def _tokens(self, body: dict[str, Any]) -> dict[str, Any]:
         await self._simulator.invalidate_tokens(body.get("client_id"))
         return {}
+
+    async def _redeliver(self, body: dict[str, Any]) -> dict[str, Any]:
+        pushes = await self._simulator.redeliver(str(body["message"]))
+        return {"pushes": [each.push_id for each in pushes]}
+
+    async def _codes(self, _: dict[str, Any]) -> dict[str, Any]:
+        await self._simulator.expire_codes()
+        return {}
+
+    async def _heal(self, _: dict[str, Any]) -> dict[str, Any]:
+        await self._simulator.heal()
+        return self.state()
 
     async def _reset(self, _: dict[str, Any]) -> dict[str, Any]:
         await self._simulator.reset()

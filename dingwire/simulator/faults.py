@@ -121,6 +121,16 @@ class Faults:
             value = _coerced(each.name, getattr(self, each.name), hints[each.name])
             object.__setattr__(self, each.name, value)
 
+    @classmethod
+    def described(cls) -> dict[str, dict[str, Any]]:
+        """What each switch takes: ``kind`` (flag, seconds, number, choice, text or list)."""
+        hints = get_type_hints(cls)
+        return {
+            each.name: {"kind": _kind(each.name, hints[each.name])}
+            | ({"choices": sorted(CHOICES[each.name])} if each.name in CHOICES else {})
+            for each in fields(cls)
+        }
+
     def changed(self, **switches: Any) -> "Faults":
         """A copy with some switches moved.
 
@@ -172,6 +182,12 @@ class ReplyFault:
         """Whether a reply to this conversation meets the fault now."""
         is_left = self.times is None or self.met < self.times
         return is_left and self.conversation_id in (None, conversation_id)
+
+
+def _kind(name: str, hint: Any) -> str:
+    if name in CHOICES:
+        return "choice"
+    return {bool: "flag", float: "seconds", int: "number", str: "text"}.get(hint, "list")
 
 
 def _coerced(name: str, value: Any, kind: Any) -> Any:

@@ -62,7 +62,10 @@ class Gateway:
     async def open(self, request: web.Request) -> web.Response:
         """Answer one registration."""
         faults = self._world.faults
-        mode = self.scripted.pop(0) if self.scripted else faults.registration
+        is_scripted = bool(self.scripted)
+        mode = self.scripted.pop(0) if is_scripted else faults.registration
+        if is_scripted:
+            self._world.journal.changed("faults", {})
         raw = await request.read()
         body = _json_or_none(raw)
         if faults.registration_delay_s:

@@ -25,16 +25,45 @@ class Line:
     """
 
     def __init__(
-        self, record: Connection, socket: web.WebSocketResponse, request: web.Request
+        self,
+        world: World,
+        record: Connection,
+        socket: web.WebSocketResponse,
+        request: web.Request,
     ) -> None:
+        self._world = world
         self.record = record
         self.socket = socket
         self._request = request
         self._outbox: asyncio.Queue[str | bytes] = asyncio.Queue()
 
-    def send(self, frame: str | bytes) -> None:
-        """Queue a frame: text as a text frame, bytes as a binary one."""
+    def send(self, frame: str | bytes, title: str = "RAW", push: Push | None = None) -> None:
+        """Queue a frame: text as a text frame, bytes as a binary one.
+
+        Args:
+            frame: Goes out as it is.
+            title: What the record of the wire calls it.
+            push: What it is, unless it was made by hand.
+        """
         self._outbox.put_nowait(frame)
+        self._world.wire.note(
+            self._world.now_ms(),
+            "out",
+            "ping" if push is not None and push.kind == "ping" else "push",
+            title,
+            client_id=self.record.client_id,
+            message_id=(push.message_id if push is not None else None) or "",
+            request=frame if isinstance(frame, str) else f"binary, {len(frame)} bytes",
+        )
+
+    def note_state(self) -> None:
+        """Note in the record of the wire what has become of the connection."""
+        code = self.record.close_code if self.record.state == "closed" else None
+        title = f"connection {self.record.state}" + (f", code {code}" if code else "")
+        client_id = self.record.client_id
+        self._world.wire.note(
+            self._world.now_ms(), "in", "registration", title, client_id=client_id
+        )
 
     async def write(self) -> None:
         """Send what is queued until cancelled or the socket is gone."""
@@ -67,6 +96,17 @@ def record_ack(world: World, line: Line, raw: str | bytes) -> None:
     if push is not None:
         _match(world, line, ack, push)
     world.journal.acks.append(ack)
+    world.wire.note(
+        ack.at_ms,
+        "in",
+        "ping" if ack.kind == "ping" else "ack",
+        f"ACK {push.topic}" if push is not None else f"ACK {ack.kind}",
+        client_id=line.record.client_id,
+        message_id=ack.message_id or "",
+        status=ack.code,
+        took_ms=None if ack.latency_s is None else round(ack.latency_s * 1000),
+        request=raw if isinstance(raw, str) else raw.decode(errors="replace"),
+    )
     world.journal.changed("ack", ack)
 
 

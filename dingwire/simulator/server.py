@@ -26,10 +26,11 @@ from dingwire.simulator.media import Media
 from dingwire.simulator.observed import WaitedTooLongError
 from dingwire.simulator.openapi import OpenApi
 from dingwire.simulator.orders import Orders
-from dingwire.simulator.page import Page
+from dingwire.simulator.page import Page, assets
 from dingwire.simulator.records import Message, Push
 from dingwire.simulator.robot import GroupRobots
 from dingwire.simulator.webhook import Webhooks
+from dingwire.simulator.wiretap import wiretap
 from dingwire.simulator.world import DEFAULT_GROUP, World
 
 __all__ = ["Simulator", "WaitedTooLongError"]
@@ -224,6 +225,22 @@ class Simulator(Orders):
         """Push a frame of another topic or type, with any ``data`` text."""
         return self._switchboard.push(topic, data, kind)
 
+    @property
+    def normal(self) -> Faults:
+        """The switches it was started with."""
+        return self._first_faults
+
+    async def heal(self) -> None:
+        """Back to normal, connections too, and no scripted fault is left; what was said stays."""
+        self.world.faults = self._first_faults
+        self._gateway.scripted.clear()
+        self.world.reply_faults.clear()
+        self._access.faults.clear()
+        for line in self._switchboard.select(None):
+            if line.record.state in ("mute", "half_open"):
+                self._switchboard.set_state(line, "open")
+        self.world.journal.changed("faults", {})
+
     async def reset(self) -> None:
         """Forget what happened and set every switch back to its start; live connections stay."""
         self.world.faults = self._first_faults
@@ -236,7 +253,8 @@ class Simulator(Orders):
         self.world.journal.changed("reset", {})
 
     def _app(self) -> web.Application:
-        app = web.Application(client_max_size=MAX_BODY)
+        tap = wiretap(self.world, frozenset(assets()))
+        app = web.Application(client_max_size=MAX_BODY, middlewares=[tap])
         app.on_response_prepare.append(self._set_date)
         app.add_routes(
             [

@@ -44,9 +44,10 @@ class Switchboard:
             return web.Response(status=faults.ticket_reject_status, text="ticket refused")
         socket = web.WebSocketResponse(autoping=False, max_msg_size=MAX_CLIENT_FRAME)
         await socket.prepare(request)
-        line = Line(self._new_connection(ticket), socket, request)
+        line = Line(self._world, self._new_connection(ticket), socket, request)
         self.lines.append(line)
         self._world.journal.connections.append(line.record)
+        line.note_state()
         self._world.journal.changed("connection", line.record)
         helpers = [self._spawn(line.write()), self._spawn(self._keep_alive(line))]
         if faults.disconnect_after_s:
@@ -203,17 +204,16 @@ class Switchboard:
         if message is not None:
             message.pushes.append(push.push_id)
         bare = kind == "disconnect"  # real ones name neither app nor connection
-        line.send(
-            payloads.frame(
-                kind=frame_kind,
-                topic=topic,
-                push_id=push.push_id,
-                now_ms=now_ms,
-                data=data,
-                connection_id=None if bare else line.record.connection_id,
-                more=headers,
-            )
+        frame = payloads.frame(
+            kind=frame_kind,
+            topic=topic,
+            push_id=push.push_id,
+            now_ms=now_ms,
+            data=data,
+            connection_id=None if bare else line.record.connection_id,
+            more=headers,
         )
+        line.send(frame, f"{frame_kind} {topic}", push)
         self._world.journal.changed("push", push)
         return push
 
@@ -271,6 +271,7 @@ class Switchboard:
 
     def _set_state(self, line: Line, state: str) -> None:
         line.record.state = state
+        line.note_state()
         self._world.journal.changed("connection", line.record)
 
     def _ended(self, line: Line) -> None:

@@ -103,6 +103,10 @@ class SimulatorThread(ThreadViews):
         """See :meth:`Simulator.drop`."""
         self.call(self.simulator.drop(connection_id))
 
+    def redeliver(self, message: Message | str) -> list[Push]:
+        """See :meth:`Simulator.redeliver`."""
+        return self.call(self.simulator.redeliver(message))
+
     def set_connection(self, state: str, connection_id: str | None = None) -> None:
         """See :meth:`Simulator.set_connection`."""
         self.call(self.simulator.set_connection(state, connection_id))
@@ -144,6 +148,10 @@ class SimulatorThread(ThreadViews):
     def heal_api(self) -> None:
         """See :meth:`Simulator.heal_api`."""
         self.call(self.simulator.heal_api())
+
+    def heal(self) -> None:
+        """See :meth:`Simulator.heal`."""
+        self.call(self.simulator.heal())
 
     def reset(self) -> None:
         """See :meth:`Simulator.reset`."""

@@ -18,6 +18,7 @@ from dingwire.simulator.faults import Faults, ReplyFault
 from dingwire.simulator.filestore import FileStore
 from dingwire.simulator.journal import Journal
 from dingwire.simulator.records import Message, Reply
+from dingwire.simulator.wire import Wire
 
 __all__ = [
     "DEFAULT_GROUP",
@@ -73,6 +74,7 @@ class Conversation:
     robot: str = ""  # of a private chat with a bot that was named
     recent_reply_times_ms: list[int] = field(default_factory=list)
     throttled_until_ms: int = 0
+    expired_at_ms: int = 0  # when its sessions were ended before their time
 
     @property
     def session(self) -> Session | None:
@@ -87,6 +89,7 @@ class World:
         self._clock = clock
         self.faults = faults
         self.journal = Journal()
+        self.wire = Wire()
         self.files = FileStore(self.now_ms)
         self.origin = ""  # http://host:port, known once the server listens
         self.reset()
@@ -94,6 +97,7 @@ class World:
     def reset(self) -> None:
         """Back to the first day: nobody has said anything."""
         self.journal.clear()
+        self.wire.clear()
         self.files.clear()
         self.people: dict[str, Person] = {}
         self.conversations: dict[str, Conversation] = {}
@@ -221,6 +225,8 @@ class World:
         for fault in self.reply_faults:
             if fault.applies_to(conversation_id):
                 fault.met += 1
+                if fault.met == fault.times:
+                    self.journal.changed("faults", {})
                 return fault
         return None
 

@@ -1,5 +1,6 @@
 """The control API, and the facade for tests without an event loop."""
 
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -7,7 +8,9 @@ import aiohttp
 import pytest
 
 from dingwire.simulator import Simulator, SimulatorThread, WaitedTooLongError
-from tests.integration.simulator_bot import RawBot
+from tests.integration.simulator_bot import BOT_TOPIC, RawBot
+
+FAULT_LISTS = ("reply_faults", "api_faults", "registration_faults")
 
 
 @pytest.fixture
@@ -133,3 +136,74 @@ def test_the_thread_serves_tests_without_a_loop():
             simulator.until(lambda it: it.live_connections, timeout_s=0.05, what="a bot")
         with pytest.raises(OSError, match="in use"):
             SimulatorThread(port=simulator.port).start()
+
+
+async def test_a_message_is_pushed_again_with_a_new_push_id(simulator, http):
+    async with RawBot(simulator.endpoint) as bot:
+        await simulator.until_connected()
+        said = await control(http, "say", text="hello", wait=True)
+        again = await control(http, "redeliver", message=said["message"]["message_id"])
+        await simulator.until(lambda it: len(it.message_acks) == 2)
+
+    first, second = bot.of_topic(BOT_TOPIC)
+    assert again["pushes"] == [second["headers"]["messageId"]]
+    assert first["headers"]["messageId"] != second["headers"]["messageId"]
+    assert first["data"] == second["data"]
+    assert "error" in await control(http, "redeliver", message="nonsense")
+
+
+async def test_one_order_brings_everything_back_to_normal(simulator, http):
+    async with RawBot(simulator.endpoint):
+        await simulator.until_connected()
+        await control(http, "faults", reply_delay_s=3, pushes="none")
+        await control(http, "replies", times=None, errcode=130101)
+        await control(http, "api", times=None, kind="busy")
+        await control(http, "registrations", modes=["qps"])
+        await control(http, "connections", state="half_open")
+        troubled = await state(http)
+        await simulator.say("lost")
+        healed = await control(http, "heal")
+
+    assert [len(troubled[name]) for name in FAULT_LISTS] == [1, 1, 1]
+    assert troubled["faults"] != troubled["normal"]
+    assert [healed[name] for name in FAULT_LISTS] == [[], [], []]
+    assert healed["faults"] == healed["normal"]
+    assert [each["state"] for each in healed["connections"]] == ["open"]
+    assert healed["counters"]["messages"] == 1
+
+
+async def test_state_says_what_each_switch_takes(http):
+    known = await state(http)
+
+    assert known["switches"].keys() == known["faults"].keys()
+    assert known["switches"]["session_ttl_s"] == {"kind": "seconds"}
+    assert known["switches"]["pushes"] == {"kind": "choice", "choices": ["all", "none", "private"]}
+    kinds = {each["kind"] for each in known["switches"].values()}
+    assert kinds == {"flag", "seconds", "number", "choice", "text", "list"}
+
+
+async def test_the_wire_is_recorded_both_ways_without_secrets(simulator, http):
+    async with RawBot(simulator.endpoint) as bot:
+        await simulator.until_connected()
+        said = await control(http, "say", text="hello", wait=True)
+        await simulator.until(lambda it: it.message_acks)
+        async with http.post("/v1.0/nonsense", json={}) as unknown:
+            assert unknown.status == 404
+        async with http.get("/control/records?kind=wire") as response:
+            text = await response.text()
+
+    noted = json.loads(text)["wire"]
+    by_title = {each["title"]: each for each in noted}
+    opened = by_title["POST /v1.0/gateway/connections/open"]
+    assert (opened["kind"], opened["status"]) == ("registration", 200)
+    assert opened["request"]["clientSecret"] == "…"
+    push, ack = by_title[f"CALLBACK {BOT_TOPIC}"], by_title[f"ACK {BOT_TOPIC}"]
+    assert (push["way"], ack["way"], ack["status"]) == ("out", "in", 200)
+    assert push["message_id"] == ack["message_id"] == said["message"]["message_id"]
+    assert json.loads(push["request"]["data"])["text"]["content"] == "hello"
+    (reply,) = [each for each in noted if each["kind"] == "webhook"]
+    assert reply["request"]["text"]["content"] == "echo: hello"
+    assert reply["response"] == {"errcode": 0, "errmsg": "ok"}
+    assert by_title["POST /v1.0/nonsense"]["status"] == 404
+    assert bot.ticket not in json.dumps(opened)
+    assert bot.messages[0]["sessionWebhook"] not in text
