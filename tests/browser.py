@@ -24,11 +24,11 @@ FLAGS = (
 
 
 @contextmanager
-def chromium(profile: Path, *, size: str = "1280,800") -> Iterator[webdriver.Chrome]:
+def chromium(profile: Path, *flags: str, size: str = "1280,800") -> Iterator[webdriver.Chrome]:
     """Run Chromium with a profile of its own; ``size`` is its window's."""
     options = webdriver.ChromeOptions()
     options.binary_location = _program("chromium", "chromium-browser", "google-chrome")
-    for flag in (*FLAGS, f"--window-size={size}", f"--user-data-dir={profile}"):
+    for flag in (*FLAGS, *flags, f"--window-size={size}", f"--user-data-dir={profile}"):
         options.add_argument(flag)
     service = webdriver.ChromeService(_program("chromedriver"))
     driver = webdriver.Chrome(options=options, service=service)

@@ -1,21 +1,16 @@
-// What stands in a bubble: what people send, what bots answer, and cards with their buttons.
+// What stands in a bubble: what people send and what bots answer. Cards are in cards.js.
 
-import { markdown } from "/markdown.js";
+import { button, element, icon } from "/elements.js";
+import { has, t } from "/language.js";
+import { isAddress, link, markdown, uploaded } from "/markdown.js";
 
-const NOT_SHOWN = new Set(["flowStatus", "config", "sys_full_json_obj"]);
 const PICTURES = new Set(["picture", "richText"]);
-const CARD_STATES = { streaming: "being written", failed: "failed" };
+const PLAYED = /\.(wav|webm|ogg|mp3|m4a)$/i;
+const kindName = (kind) => (has(`kind.${kind}`) ? t(`kind.${kind}`) : kind);
 
-export function element(tag, classes = "", text = null) {
-  const made = document.createElement(tag);
-  if (classes) made.className = classes;
-  if (text !== null) made.textContent = text;
-  return made;
-}
-
-function formatted(source) {
+export function formatted(source, actions, isCard) {
   const made = element("div", "formatted");
-  made.innerHTML = markdown(source); // escapes everything it is given
+  made.append(markdown(source, actions, isCard));
   return made;
 }
 
@@ -26,15 +21,36 @@ function picture(address, name) {
 }
 
 function download(address, name, note) {
-  const made = element("a", "file");
+  const made = element("a", "file"), words = element("span");
   Object.assign(made, { href: address, download: name });
-  made.append(element("b", "", name), element("small", "", note));
+  words.append(element("b", "", name), element("small", "", note));
+  made.append(icon("M5 2.5h6L15.5 7v10.5H5zM11 2.5V7h4.5"), words);
   return made;
 }
 
+const isSound = (name) => PLAYED.test(name);
 const sent = (record, index) => `/control/files?message=${encodeURIComponent(record.message_id)}&index=${index}`;
-const uploaded = (id) => `/control/files?media=${encodeURIComponent(id)}`;
-const isAddress = (text) => /^https?:\/\//.test(text);
+const mediaAddress = (id) => `/control/files?media=${encodeURIComponent(id)}`;
+
+// A sound that browsers can play has a button; AMR, which they cannot, is a download.
+function voice(address, name) {
+  if (!isSound(name)) return download(address, name, t("kind.audio"));
+  const sound = new Audio(), made = button("voice", "");
+  const end = () => { made.ariaLabel = t("voice.play"); made.dataset.state = ""; };
+  sound.preload = "metadata";
+  sound.addEventListener("loadedmetadata", () => { if (Number.isFinite(sound.duration)) made.lastChild.textContent = `${Math.max(1, Math.round(sound.duration))}″`; });
+  sound.addEventListener("ended", end);
+  made.append(icon("M6 4.5v11l9-5.5z"), element("span", "waves"), element("span"));
+  made.addEventListener("click", () => {
+    if (!sound.paused) { sound.pause(); end(); return; }
+    made.dataset.state = "playing";
+    made.ariaLabel = t("voice.pause");
+    sound.play().catch(end);
+  });
+  end();
+  sound.src = address;
+  return made;
+}
 
 // People
 
@@ -42,20 +58,23 @@ export function messageBubble(record) {
   const bubble = element("div", "bubble plain");
   if (record.quoted) bubble.append(element("blockquote", "quoted", record.quoted));
   const isNamed = record.files.length > 0 || record.kind === "text";
-  const text = isNamed ? record.text : `[${record.kind}] ${record.text}`;
-  if (text) bubble.append(element("span", "words", text));
-  record.files.forEach((name, index) => {
+  const files = record.files.map((name, index) => {
     const address = sent(record, index);
-    if (PICTURES.has(record.kind)) bubble.append(picture(address, name));
-    else bubble.append(download(address, name, record.kind === "audio" ? "voice message" : record.kind));
+    if (PICTURES.has(record.kind)) return picture(address, name);
+    if (record.kind === "audio") return voice(address, name);
+    return download(address, name, kindName(record.kind));
   });
+  const words = record.text ? element("span", record.kind === "audio" ? "words heard" : "words", record.text) : null;
+  if (!isNamed) bubble.append(element("small", "kind", kindName(record.kind)));
+  if (record.kind === "audio") bubble.append(...files, ...(words ? [words] : []));
+  else bubble.append(...(words ? [words] : []), ...files);
   return bubble;
 }
 
 // Bots
 
-export function answerBubble(kind, record, nick) {
-  const bubble = kind === "proactive" ? sendBubble(record) : replyBubble(record);
+export function answerBubble(kind, record, nick, actions) {
+  const bubble = kind === "proactive" ? sendBubble(record, actions) : replyBubble(record, actions);
   for (const each of record.mentioned ?? []) mention(bubble, each, each === "@all" ? each : `@${nick(each)}`);
   return bubble;
 }
@@ -74,97 +93,77 @@ function mention(bubble, id, name) {
   bubble.append(" ", shown);
 }
 
-function replyBubble(record) {
-  const body = record.body ?? {};
+function replyBubble(record, actions) {
+  const body = record.body ?? {}, part = body[body.msgtype] ?? {};
   if (body.msgtype === "text") return element("div", "bubble plain", record.text);
   const bubble = element("div", "bubble");
-  bubble.append(formatted(replySource(body.msgtype, body[body.msgtype] ?? {}, record.text)));
+  if (body.msgtype === "link") linkParts(bubble, part);
+  else if (body.msgtype === "feedCard") feedParts(bubble, part.links ?? []);
+  else if (body.msgtype === "actionCard") {
+    const pairs = part.singleURL ? [[part.singleTitle, part.singleURL]] : (part.btns ?? []).map((each) => [each.title, each.actionURL]);
+    actionParts(bubble, record.text, pairs, String(part.btnOrientation) === "1", actions);
+  } else bubble.append(formatted(record.text, actions));
   return bubble;
 }
 
-function replySource(type, part, text) {
-  if (type === "link") return linkSource(part);
-  if (type === "feedCard") return (part.links ?? []).map((each) => `- [${each.title}](${each.messageURL})`).join("\n");
-  if (type !== "actionCard") return text;
-  const buttons = part.singleURL ? [{ title: part.singleTitle, actionURL: part.singleURL }] : part.btns ?? [];
-  return buttonsSource(text, buttons.map((each) => [each.title, each.actionURL]));
+// The picture of a card lies elsewhere, and nothing is fetched from there: its place and address.
+function thumb(address, classes = "") {
+  const made = element("span", `thumb ${classes}`);
+  if (String(address ?? "").startsWith("@")) made.append(uploaded(address, ""));
+  else made.append(icon("M3 4h14v12H3zM3 13l4-4 4 4 2.5-2.5L17 13"));
+  made.title = address ?? "";
+  return made;
 }
 
-const linkSource = (part) => `**${part.title}**\n\n${part.text}\n\n[${part.messageUrl}](${part.messageUrl})`;
-const buttonsSource = (text, buttons) => `${text}\n\n${buttons.map(([title, address]) => `[${title}](${address})`).join(" · ")}`;
+function pressable(classes, address, ...parts) {
+  const made = element(isAddress(address) ? "a" : "div", classes);
+  if (isAddress(address)) Object.assign(made, { href: address, target: "_blank", rel: "noopener noreferrer" });
+  made.append(...parts);
+  return made;
+}
 
-function sendBubble(record) {
+function linkParts(bubble, part) {
+  const words = element("span", "about");
+  words.append(element("b", "", part.title), element("small", "", part.text));
+  bubble.classList.add("linked");
+  bubble.append(pressable("linkcard", part.messageUrl, words, thumb(part.picUrl)));
+}
+
+function feedParts(bubble, links) {
+  bubble.classList.add("feed");
+  links.forEach((each, index) => {
+    const parts = [element("b", "", each.title), thumb(each.picURL, index ? "" : "large")];
+    bubble.append(pressable(index ? "item" : "item first", each.messageURL, ...(index ? parts : parts.reverse())));
+  });
+}
+
+function actionParts(bubble, text, pairs, isAcross, actions) {
+  bubble.classList.add("action-card");
+  bubble.append(formatted(text, actions));
+  const row = element("div", isAcross && pairs.length > 1 ? "links across" : "links");
+  row.append(...pairs.map(([title, address]) => link(title, String(address), actions) ?? element("span", "", title)));
+  bubble.append(row);
+}
+
+function sendBubble(record, actions) {
   const key = record.body.msgKey, part = JSON.parse(record.body.msgParam);
   const bubble = element("div", key === "sampleText" ? "bubble plain" : "bubble");
-  bubble.append(sendContent(key, part, record.text));
+  if (key === "sampleLink") linkParts(bubble, part);
+  else if (key.startsWith("sampleActionCard")) actionParts(bubble, record.text, sendButtons(part), key.endsWith("6"), actions);
+  else bubble.append(sendContent(key, part, record.text, actions));
   return bubble;
 }
 
-function sendContent(key, part, text) {
+function sendContent(key, part, text, actions) {
   if (key === "sampleText") return element("span", "", text);
-  if (key === "sampleImageMsg") return isAddress(part.photoURL) ? formatted(`[picture](${part.photoURL})`) : picture(uploaded(part.photoURL), "picture");
-  if (key === "sampleFile") return download(uploaded(part.mediaId), part.fileName, part.fileType);
-  if (key === "sampleAudio") return download(uploaded(part.mediaId), "voice message", `${Number(part.duration) / 1000} s`);
-  if (key === "sampleVideo") return download(uploaded(part.videoMediaId), "film", `${part.duration} s`);
-  if (key === "sampleLink") return formatted(linkSource(part));
-  return formatted(key.startsWith("sampleActionCard") ? buttonsSource(text, sendButtons(part)) : text);
+  if (key === "sampleImageMsg") return isAddress(part.photoURL) ? link(t("kind.picture"), part.photoURL) : uploaded(part.photoURL, t("kind.picture"));
+  if (key === "sampleFile") return download(mediaAddress(part.mediaId), part.fileName, part.fileType);
+  if (key === "sampleAudio") return download(mediaAddress(part.mediaId), t("kind.audio"), `${Number(part.duration) / 1000} s`);
+  if (key === "sampleVideo") return download(mediaAddress(part.videoMediaId), t("kind.video"), `${part.duration} s`);
+  return formatted(text, actions);
 }
 
 function sendButtons(part) {
   const numbered = [1, 2, 3, 4, 5].map((n) => [part[`actionTitle${n}`] ?? part[`buttonTitle${n}`], part[`actionURL${n}`] ?? part[`buttonUrl${n}`]]);
   return [[part.singleTitle, part.singleURL], ...numbered].filter(([title]) => title);
 }
-
-// Cards
-
-export function cardBubble(record, person, press) {
-  const bubble = element("div", "bubble card");
-  bubble.dataset.state = record.state;
-  const params = { ...record.params, ...record.private[person] };
-  bubble.append(formatted(record.text));
-  const buttons = cardButtons(params);
-  for (const [name, value] of Object.entries(params)) {
-    if (value && value !== record.text && !NOT_SHOWN.has(name) && !asList(value)) bubble.append(element("small", "param", `${name}: ${value}`));
-  }
-  if (CARD_STATES[record.state]) bubble.append(element("small", "param", CARD_STATES[record.state]));
-  if (record.callback_type === "STREAM" && buttons.length) bubble.append(pressRow(buttons, press));
-  return bubble;
-}
-
-function pressRow(buttons, press) {
-  const made = element("div", "buttons");
-  for (const { id, text, params } of buttons) {
-    const button = element("button", "", text);
-    button.type = "button";
-    button.addEventListener("click", () => press(id, params));
-    made.append(button);
-  }
-  return made;
-}
-
-// For buttons that only the template knows.
-export function actionField(press) {
-  const made = element("input", "action");
-  Object.assign(made, { placeholder: "press by action id", ariaLabel: "Press a button by its action id" });
-  made.addEventListener("change", () => { if (made.value) press(made.value, {}); });
-  return made;
-}
-
-// A template keeps its buttons where it likes; a list of named things is taken for buttons.
-function cardButtons(params) {
-  const full = asJson(params.sys_full_json_obj);
-  const lists = [...Object.values(params).map(asList), full?.msgButtons].filter(Array.isArray);
-  return lists.flat().filter((each) => each && (each.text ?? each.title)).map((each) => {
-    const text = String(each.text ?? each.title);
-    return { text, id: String(each.id ?? each.actionId ?? text), params: each.params ?? {} };
-  });
-}
-
-function asJson(text) {
-  try { return JSON.parse(text); } catch { return null; }
-}
-
-const asList = (text) => {
-  const value = /^\s*\[/.test(text) ? asJson(text) : null;
-  return Array.isArray(value) ? value : null;
-};

@@ -15,7 +15,7 @@ __all__ = ["wiretap"]
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 OPEN, CONNECT, SESSION = "/v1.0/gateway/connections/open", "/connect", "/robot/sendBySession"
-KINDS = {OPEN: "registration", CONNECT: "registration", SESSION: "webhook"}
+KINDS = {OPEN: "registration", SESSION: "webhook"}
 READABLE = ("application/json", "application/xml", "text/")
 
 
@@ -31,6 +31,8 @@ def wiretap(world: World, own: frozenset[str]) -> Callable[..., Awaitable[web.St
     async def tap(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.path.startswith("/control/") or request.path in own:
             return await handler(request)
+        if request.path == CONNECT:
+            return await _upgraded(world, request, handler)
         started, exchange = time.monotonic(), await _noted(world, request)
         try:
             response = await handler(request)
@@ -45,6 +47,15 @@ def wiretap(world: World, own: frozenset[str]) -> Callable[..., Awaitable[web.St
             world.wire.changed(exchange)
 
     return tap
+
+
+async def _upgraded(world: World, request: web.Request, handler: Handler) -> web.StreamResponse:
+    """A connection notes itself when it is there, so only a refusal is left to note here."""
+    response = await handler(request)
+    if not isinstance(response, web.WebSocketResponse):
+        title = f"{request.method} {request.path_qs}"
+        world.wire.note(world.now_ms(), "in", "registration", title, status=response.status)
+    return response
 
 
 async def _noted(world: World, request: web.Request) -> Exchange:
@@ -62,8 +73,7 @@ async def _noted(world: World, request: web.Request) -> Exchange:
 
 def _answered(exchange: Exchange, request: web.Request, response: web.StreamResponse) -> None:
     is_cut = request.transport is None or request.transport.is_closing()
-    is_socket = isinstance(response, web.WebSocketResponse)
-    exchange.status = 0 if is_cut and not is_socket else response.status
+    exchange.status = 0 if is_cut else response.status
     body = getattr(response, "body", None)
     if is_cut or not isinstance(body, bytes):
         return

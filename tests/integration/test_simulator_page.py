@@ -1,29 +1,30 @@
 """The chat page in a real browser, with a raw echo bot behind it."""
 
-import asyncio
+import io
 import json
-import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+import wave
+from collections.abc import Iterator
 
 import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.ui import WebDriverWait
 
 from dingwire.simulator import SimulatorThread
-from tests.browser import chromium
+from dingwire.simulator.samples import sample
+from tests.integration.chat_page import (
+    SOURCES,
+    BrowserCaller,
+    ChatPage,
+    chat_browser,
+    running_bot,
+)
 from tests.integration.simulator_bot import RawBot
-from tests.servers import PATIENCE_S
-
-CODE = ("chat.js", "bubbles.js", "composer.js", "markdown.js")
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    with chromium(tmp_path_factory.mktemp("profile")) as driver:
+    with chat_browser(tmp_path_factory.mktemp("profile")) as driver:
         yield driver
 
 
@@ -35,85 +36,13 @@ def simulator() -> Iterator[SimulatorThread]:
 
 @pytest.fixture
 def bot(simulator: SimulatorThread) -> Iterator[RawBot]:
-    """An echo bot in a thread of its own."""
-    connected = RawBot(simulator.endpoint)
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    asyncio.run_coroutine_threadsafe(connected.__aenter__(), loop).result(60)
-    yield connected
-    asyncio.run_coroutine_threadsafe(connected.__aexit__(), loop).result(60)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
-
-
-class ChatPage:
-    """What a person sees and does."""
-
-    def __init__(self, browser: webdriver.Chrome, endpoint: str) -> None:
-        self._browser = browser
-        browser.get(endpoint + "/")
-
-    def until(self, looked_at: Callable[[], Any]) -> Any:
-        # A node may be replaced between two looks, which selenium calls stale.
-        wait = WebDriverWait(self._browser, PATIENCE_S, 0.05, ignored_exceptions=[Exception])
-        return wait.until(lambda _: looked_at())
-
-    def texts(self, selector: str) -> list[str]:
-        found = self._browser.find_elements(By.CSS_SELECTOR, selector)
-        return [each.text for each in found]
-
-    def text(self, selector: str) -> str:
-        return " ".join(self.texts(selector))
-
-    def write(self, text: str, *keys: str) -> None:
-        box = self._browser.find_element(By.ID, "text")
-        box.send_keys(text, *(keys or (Keys.ENTER,)))
-
-    def click(self, selector: str, name: str) -> None:
-        buttons = self._browser.find_elements(By.CSS_SELECTOR, selector)
-        next(each for each in buttons if name in each.text).click()
-
-
-class BrowserCaller:
-    """A bot's calls, made from the page because that is at hand here."""
-
-    def __init__(self, browser: webdriver.Chrome) -> None:
-        self._browser = browser
-        self._token = ""
-        credentials = {"appKey": "bot", "appSecret": "secret"}
-        self._token = self.call("POST", "/v1.0/oauth2/accessToken", credentials)["accessToken"]
-
-    def call(self, method: str, path: str, body: Any) -> Any:
-        answer = self._browser.execute_async_script(
-            "const [method, path, body, token, done] = arguments;"
-            "fetch(path, {method, body, headers: {'x-acs-dingtalk-access-token': token}})"
-            ".then((answer) => answer.json()).then(done)",
-            method,
-            path,
-            json.dumps(body),
-            self._token,
-        )
-        assert "code" not in answer, answer
-        return answer
-
-    def upload(self, kind: str, name: str) -> str:
-        answer = self._browser.execute_async_script(
-            "const [path, name, done] = arguments, form = new FormData();"
-            "form.append('media', new Blob(['x']), name);"
-            "fetch(path, {method: 'POST', body: form}).then((it) => it.json()).then(done)",
-            f"/media/upload?type={kind}&access_token={self._token}",
-            name,
-        )
-        return str(answer["media_id"])
+    with running_bot(simulator) as connected:
+        yield connected
 
 
 @pytest.fixture
 def page(browser: webdriver.Chrome, simulator: SimulatorThread) -> ChatPage:
-    opened = ChatPage(browser, simulator.endpoint)
-    opened.until(lambda: opened.text("#conversations"))
-    return opened
+    return ChatPage(browser, simulator.endpoint)
 
 
 def test_without_a_bot_the_page_says_how_to_start_one(page, simulator):
@@ -155,12 +84,7 @@ def test_a_bot_cannot_put_markup_into_the_page(page, simulator, browser):
     message = simulator.say("hi")
     evil = "**bold** <img src=x onerror=alert(1)> [x](javascript:alert(1)) `<b>`\n\n- [ok](https://a.example)"
     body = {"msgtype": "markdown", "markdown": {"title": "t", "text": evil}}
-    browser.execute_async_script(
-        "fetch(arguments[0], {method: 'POST', headers: {'Content-Type': 'application/json'},"
-        " body: arguments[1]}).then(arguments[2])",
-        message.session_webhook,
-        json.dumps(body),
-    )
+    page.posts(message.session_webhook, body)
     page.until(lambda: page.text(".bot .bubble"))
 
     shown = browser.find_element(By.CSS_SELECTOR, ".bot .bubble")
@@ -173,8 +97,7 @@ def test_a_bot_cannot_put_markup_into_the_page(page, simulator, browser):
 
 
 def test_a_person_sends_a_picture_and_quotes_an_answer(page, simulator, browser, tmp_path):
-    page.click("#attach summary", "+")
-    page.click("#attach button", "A picture")
+    page.choose("picture")
     page.until(
         lambda: browser.execute_script(
             "return document.querySelector('.mine img.picture')?.naturalWidth > 0"
@@ -202,19 +125,7 @@ def test_a_card_grows_before_the_eyes_and_its_button_is_pressed(page, simulator,
     caller = BrowserCaller(browser)
     buttons = '[{"text":"Approve","id":"approve","params":{"number":7}}]'
     message = simulator.say("may I?")
-    caller.call(
-        "POST",
-        "/v1.0/card/instances/createAndDeliver",
-        {
-            "cardTemplateId": "a.schema",
-            "outTrackId": "card1",
-            "callbackType": "STREAM",
-            "cardData": {"cardParamMap": {"flowStatus": "2", "buttons": buttons, "step": "one"}},
-            "openSpaceId": "dtv1.card//IM_ROBOT.alice",
-            "imRobotOpenSpaceModel": {"supportForward": True},
-            "imRobotOpenDeliverModel": {"spaceType": "IM_ROBOT"},
-        },
-    )
+    caller.card("card1", flowStatus="2", buttons=buttons, step="one")
     piece = {"outTrackId": "card1", "key": "content", "isFull": True}
     caller.call("PUT", "/v1.0/card/streaming", {**piece, "guid": "1", "content": "**It** gr"})
     page.until(lambda: page.text(".card strong") == "It" and "gr" in page.text(".card"))
@@ -242,7 +153,7 @@ def test_a_card_grows_before_the_eyes_and_its_button_is_pressed(page, simulator,
     assert (click.person, click.action_id, click.params) == ("alice", "approve", {"number": 7})
     page.until(
         lambda: (
-            browser.find_element(By.CSS_SELECTOR, ".meta .action").send_keys("wave", Keys.ENTER)
+            browser.find_element(By.CSS_SELECTOR, ".deeds .action").send_keys("wave", Keys.ENTER)
             or True
         )
     )
@@ -268,15 +179,141 @@ def test_a_mention_shows_the_name_where_the_words_have_it(
         msgtype: {"title": "t", member: text},
         "at": {"atUserIds": ["alice"]},
     }
-    browser.execute_async_script(
-        "fetch(arguments[0], {method: 'POST', headers: {'Content-Type': 'application/json'},"
-        " body: arguments[1]}).then(arguments[2])",
-        message.session_webhook,
-        json.dumps(body),
-    )
+    page.posts(message.session_webhook, body)
 
     assert page.until(lambda: page.text(".bot .bubble") == shown)
     assert page.until(lambda: page.text(".bot .mention") == "@Alice")
+
+
+@pytest.mark.usefixtures("bot")
+def test_a_button_calls_the_bot_back_and_the_page_says_what_came_of_it(page, simulator, browser):
+    simulator.until_connected()
+    buttons = '[{"text":"Approve","id":"approve"}]'
+    BrowserCaller(browser).card("card2", content="may I?", buttons=buttons)
+    page.until(lambda: page.click(".card button", "Approve") or True)
+
+    page.until(lambda: "the bot changed the card" in page.text(".card .click.applied"))
+    assert page.text(".card .click") == "Alice pressed approve: the bot changed the card"
+    assert "decision: approve" in page.text(".card")
+
+
+def test_every_kind_of_message_can_be_sent_from_the_menu(page, simulator):
+    page.write("Bob: yes", Keys.NULL)
+    for kind in ("chatRecord", "markdown"):
+        page.choose(kind)
+        page.until(lambda kind=kind: simulator.messages[-1].kind == kind)
+    for kind in ("picture", "video", "file", "interactiveCard", "unknownMsgType"):
+        page.find("#text").clear()
+        page.choose(kind)
+        page.until(lambda kind=kind: simulator.messages[-1].kind == kind)
+
+    record, markdown, *_ = simulator.messages
+    assert record.text == "Bob: yes"
+    assert "**Bold**" in markdown.text
+    assert page.until(lambda: len(page.all("li.mine")) == 7)
+    assert page.texts(".mine .kind") == [
+        *("forwarded chat", "Markdown", "shared card", "unknown kind"),
+    ]
+
+
+def test_a_picture_of_ones_own_is_sent(page, simulator, tmp_path):
+    picture = tmp_path / "mine.png"
+    picture.write_bytes(sample("picture").content)
+    page.write("look", Keys.NULL)
+    page.find("#picture").send_keys(str(picture))
+    page.until(lambda: page.all(".mine img.picture[alt='mine.png']"))
+
+    (message,) = simulator.messages
+    assert (message.kind, message.text, message.files) == ("richText", "look", ["mine.png"])
+
+
+def test_a_voice_message_is_recorded_with_the_words_dingtalk_would_hear(page, simulator):
+    page.choose("audio")
+    page.click("#voice .record")
+    page.until(lambda: page.all("#voice .record[data-state=recording]"))
+    page.click("#voice .record")
+    page.until(lambda: "voice.wav" in page.text("#voice .taken"))
+    page.find("#voice-words").send_keys("restart it")
+    page.click("#voice .main")
+    page.until(lambda: page.text(".mine .heard") == "restart it")
+
+    (message,) = simulator.messages
+    assert (message.kind, message.files) == ("audio", ["voice.wav"])
+    assert message.payload["content"]["recognition"] == "restart it"
+    (sent,) = simulator.simulator.world.files.sent[message.message_id]
+    with wave.open(io.BytesIO(sent.content)) as sound:
+        assert (sound.getnchannels(), sound.getframerate()) == (1, 16000)
+        assert abs(sound.getnframes() / 16 - message.payload["content"]["duration"]) <= 1
+    assert page.find(".mine .voice").accessible_name == "Play"
+
+
+def test_a_voice_message_can_be_a_file_a_sample_or_nothing(page, simulator, tmp_path):
+    sound = tmp_path / "mine.amr"
+    sound.write_bytes(sample("audio").content)
+    page.choose("audio")
+    page.press(Keys.ESCAPE)
+    page.until(lambda: not page.find("#voice").is_displayed())
+    page.choose("audio")
+    page.find("#voice-file").send_keys(str(sound))
+    page.until(lambda: "mine.amr" in page.text("#voice .taken"))
+    page.click("#voice .main")
+    page.until(lambda: page.text(".mine a.file b") == "mine.amr")
+    page.choose("audio")
+    page.click("#voice .main")
+    page.until(lambda: len(page.all(".mine a.file")) == 2)
+
+    assert [each.files for each in simulator.messages] == [["mine.amr"], ["voice.amr"]]
+
+
+def test_markdown_is_shown_as_dingtalk_shows_it(page, simulator):
+    message = simulator.say("hi")
+    text = (
+        "# Title\n\none\ntwo  \nthree &nbsp;*x*\n\n|a|b|\n|-|-:|\n|1|`2`|\n\n"
+        "no\n|c|d|\n|-|-|\n\n```sh\n**$ ls**\n```\n> said\n\n1. first\n2. second\n\n"
+        '![p](https://a.example/p.png) <font color="red">red</font>'
+    )
+    page.posts(
+        message.session_webhook, {"msgtype": "markdown", "markdown": {"title": "t", "text": text}}
+    )
+    page.until(lambda: page.text(".bot .bubble"))
+    bubble = page.find(".bot .bubble")
+
+    assert bubble.find_element(By.TAG_NAME, "p").text == "one two\nthree  x"
+    assert page.texts(".bot th") == ["a", "b"], "without an empty line above it is no table"
+    assert page.texts(".bot td") == ["1", "2"]
+    assert page.text(".bot pre") == "**$ ls**"
+    assert page.text(".bot blockquote") == "said"
+    assert page.texts(".bot ol li") == ["first", "second"]
+    assert page.texts(".bot h4.big") == ["Title"]
+    assert page.all(".bot .bubble img") == []
+    assert "<font" in bubble.text, "colours are for cards"
+
+
+def test_cards_with_links_are_shown_and_some_links_write(page, simulator):
+    message = simulator.say("hi")
+    says = "dtmd://dingtalkclient/sendMessage?content=ship%20it"
+    buttons = [
+        {"title": "Ship", "actionURL": says},
+        {"title": "Logs", "actionURL": "https://a.example"},
+        {"title": "Evil", "actionURL": "javascript:alert(1)"},
+    ]
+    card = {"title": "t", "text": "**Deploy?**", "btnOrientation": "1", "btns": buttons}
+    links = [
+        {"title": name, "messageURL": f"https://a.example/{name}", "picURL": "https://a.example/p"}
+        for name in ("One", "Two")
+    ]
+    for body in (
+        {"msgtype": "actionCard", "actionCard": card},
+        {"msgtype": "feedCard", "feedCard": {"links": links}},
+    ):
+        page.posts(message.session_webhook, body)
+    page.until(lambda: page.texts(".feed .item b") == ["One", "Two"])
+
+    addresses = [each.get_attribute("href") for each in page.all(".bot .bubble a")]
+    assert addresses == ["https://a.example/", "https://a.example/One", "https://a.example/Two"]
+    assert page.text(".action-card .links.across span") == "Evil"
+    page.click(".action-card button", "Ship")
+    page.until(lambda: simulator.messages[-1].text == "ship it")
 
 
 def test_what_a_bot_uploads_is_shown(page, simulator, browser):
@@ -303,11 +340,7 @@ def test_an_expired_webhook_and_a_refused_reply_are_seen(page, simulator, browse
 
     assert page.until(lambda: page.text(".state") == "expired")
     assert page.text(".countdown") == "webhook expired"
-    browser.execute_async_script(
-        "fetch(arguments[0], {method: 'POST', headers: {'Content-Type': 'application/json'},"
-        " body: '{}'}).then(arguments[1])",
-        message.session_webhook,
-    )
+    page.posts(message.session_webhook, {})
     assert page.until(lambda: "300001" in page.text(".note"))
 
 
@@ -319,11 +352,10 @@ def test_a_page_opened_later_shows_what_was_said(simulator, browser):
 
 
 def test_the_page_fetches_nothing_from_elsewhere():
-    folder = Path(__file__).parents[2] / "dingwire" / "simulator"
-    sources = [folder / name for name in ("chat.html", "chat.css", *CODE)]
     addresses = [
         part
-        for source in sources
+        for source in SOURCES
+        if source.suffix != ".json"
         for part in source.read_text().split("http")[1:]
         if part.startswith(("://", "s://")) and "w3.org" not in part[:20]
     ]

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from dingwire.simulator.wire import KEPT, Wire, shortened
+from dingwire.simulator.wire import KEPT, Exchange, Wire, shortened
 
 SECRET = "abcdefghijklmnopqrstuvwxyz"
 
@@ -40,7 +40,8 @@ def test_a_short_secret_does_not_show_at_all():
 
 
 def test_only_the_last_exchanges_are_kept_and_each_is_told():
-    wire, heard = Wire(), []
+    wire = Wire()
+    heard: list[Exchange] = []
     stop = wire.listen(heard.append)
     for number in range(KEPT + 2):
         wire.note(number, "in", "api", "GET /x", request='{"a": 1}')
