@@ -54,6 +54,7 @@ class Says:
         text: Streamed word by word.
         tools: Names and arguments (a dict, or text that may be no JSON) of the tools it calls.
         thoughts: What a reasoning model tells beside its answer.
+        thoughts_are: The field that tells them, which endpoints do not agree on.
         used: Tokens in and out; None of an endpoint that tells none.
         gate: Waited for after the first piece of a stream, or before an answer in one go.
         is_broken: The connection ends after all that was said.
@@ -63,6 +64,7 @@ class Says:
     text: str = ""
     tools: tuple[tuple[str, Any], ...] = ()
     thoughts: str = ""
+    thoughts_are: str = "reasoning_content"
     used: tuple[int, int] | None = _USED
     gate: Gate | None = None
     is_broken: bool = False
@@ -178,7 +180,7 @@ def deltas_of(says: Says) -> Iterator[dict[str, Any]]:
     """Yield the pieces of a stream: the arguments of tools come in halves, as from models."""
     yield {"role": "assistant", "content": ""}
     for word in re.findall(r"\S+\s*", says.thoughts):
-        yield {"reasoning_content": word}
+        yield {says.thoughts_are: word}
     for word in re.findall(r"\s*\S+", says.text):
         yield {"content": word}
     for number, call in enumerate(says.calls):

@@ -149,7 +149,7 @@ class OpenAIDouble:
             _cut(request)
         message: dict[str, Any] = {"role": "assistant", "content": says.text or None}
         if says.thoughts:
-            message["reasoning_content"] = says.thoughts
+            message[says.thoughts_are] = says.thoughts
         if says.tools:
             message["tool_calls"] = says.calls
         choice = {"index": 0, "message": message, "finish_reason": says.why}

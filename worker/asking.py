@@ -22,13 +22,14 @@ from worker.agents.context import Context, Retry
 from worker.agents.quoted_files import QuotedFiles
 from worker.agents.results import addressed, replies_of
 from worker.agents.runner import AgentFailedError, AgentRetryError, AgentTimeoutError
+from worker.agents.usage import summed
 from worker.bots import Bots, Runner
 from worker.memory import Memory
 from worker.outcome import FinalState, Outcome
 from worker.patience import PatientStore
 from worker.sending.apology import Apology
 from worker.sending.late import LateReplies
-from worker.sending.saying import Saying
+from worker.sending.saying import Saying, Speaker
 from worker.sending.uploading import Uploading
 from worker.store import Claimed, Exchange, Reason, Step
 from worker.story import agent_steps
@@ -43,15 +44,22 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Run:
-    """One run of an agent: what it took, and what it said before its end."""
+    """One run of an agent: what it took, used of models, and said before its end."""
 
     agent_s: float
     said: Sequence[Step] = ()
+    usage: Sequence[dict[str, Any]] = ()
 
     def steps(self, outcome: str) -> tuple[Step, ...]:
         """Return how the story goes on by it."""
-        started, ended = agent_steps(self.agent_s, outcome)
+        started, ended = agent_steps(self.agent_s, outcome, self.usage)
         return started, *self.said, ended
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the outcome tells of it."""
+        used = {"usage": list(self.usage)} if self.usage else {}
+        return {"agent_s": self.agent_s, **used}
 
 
 @dataclass(frozen=True)
@@ -74,7 +82,7 @@ class Answer:
     def facts(self) -> dict[str, Any]:
         """What the outcome tells of it."""
         text_chars = sum(len(words_of(reply)) for reply in self.replies)
-        return {"agent_s": self.run.agent_s, "text_chars": text_chars}
+        return {**self.run.facts, "text_chars": text_chars}
 
 
 class Asking:
@@ -174,16 +182,16 @@ class Asking:
                 result = runner.run(message, context=context, limit_s=limit_s, on_piece=on_piece)
             replies = replies_of(result)
         except AgentTimeoutError:
-            run = Run(round(time.monotonic() - started, 3), speaker.steps())
-            return self._overran(claim, envelope, thought, run).with_facts(agent_s=run.agent_s)
+            run = self._run(started, speaker, context)
+            return self._overran(claim, envelope, thought, run).with_facts(**run.facts)
         except AgentFailedError as error:
-            run = Run(round(time.monotonic() - started, 3), speaker.steps())
+            run = self._run(started, speaker, context)
             if isinstance(error, AgentRetryError):
                 ended = self._again(claim, envelope, thought, error, run)
             else:
                 ended = self._failed(claim, envelope, thought, error, run)
-            return ended.with_facts(agent_s=run.agent_s)
-        run = Run(round(time.monotonic() - started, 3), speaker.steps())
+            return ended.with_facts(**run.facts)
+        run = self._run(started, speaker, context)
         if not replies:
             return self._silent(claim, envelope, run)
         if bot.settings.reply_at_sender:
@@ -192,8 +200,14 @@ class Asking:
         ready = self._uploading.ready(replies, envelope, spare_s=left_s)
         return Answer(ready, run, self._memory.exchange(envelope, replies))
 
+    @staticmethod
+    def _run(started: float, speaker: Speaker, context: Context[Any]) -> Run:
+        """Return the run that has just ended."""
+        agent_s = round(time.monotonic() - started, 3)
+        return Run(agent_s, speaker.steps(), summed(context.usage))
+
     def _silent(self, claim: Claimed, envelope: Envelope, run: Run) -> Outcome:
-        silent = Outcome(FinalState.SUCCESS, facts={"outcome": "silent", "agent_s": run.agent_s})
+        silent = Outcome(FinalState.SUCCESS, facts={"outcome": "silent", **run.facts})
         steps = (*run.steps("silent"), silent.step)
         exchange = self._memory.exchange(envelope, ())
         self._store.finish(claim.lease, FinalState.SUCCESS, steps, exchange=exchange)

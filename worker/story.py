@@ -3,6 +3,7 @@
 Used by ``worker/answering.py`` and ``worker/asking.py``; read by ``celery -A worker trace``.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -41,10 +42,18 @@ def beginning(data: dict[str, Any] | None, now: datetime) -> tuple[Step, ...]:
     return tuple(steps)
 
 
-def agent_steps(agent_s: float, outcome: str) -> tuple[Step, ...]:
-    """Return that the agent ran for ``agent_s`` until now, and how it ended."""
-    ended = Step("agent_ended", {"agent_s": agent_s, "outcome": outcome})
-    return Step("agent_started", ago_s=agent_s), ended
+def agent_steps(
+    agent_s: float, outcome: str, usage: Sequence[dict[str, Any]] = ()
+) -> tuple[Step, ...]:
+    """Return that the agent ran for ``agent_s`` until now, how it ended, and what it used.
+
+    Args:
+        agent_s: How long it ran.
+        outcome: In a word.
+        usage: From :func:`worker.agents.usage.summed`.
+    """
+    facts = {"agent_s": agent_s, "outcome": outcome, **({"usage": list(usage)} if usage else {})}
+    return Step("agent_started", ago_s=agent_s), Step("agent_ended", facts)
 
 
 def _ago_s(then: datetime, now: datetime) -> float:

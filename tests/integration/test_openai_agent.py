@@ -324,9 +324,11 @@ def tools(monkeypatch):
 
 
 @pytest.mark.parametrize("stream", [True, False], ids=["in pieces", "in one go"])
-def test_tools_are_called_and_told_of(endpoint, agent, tools, stream):
+@pytest.mark.parametrize("thoughts_are", ["reasoning_content", "reasoning"])
+def test_tools_are_called_and_told_of(endpoint, agent, tools, stream, thoughts_are):
     wishes = (("weather", {"city": "Hangzhou"}), ("time_of", {"city": "Xi'an"}))
-    endpoint.script(Says("Let me see.", tools=wishes, thoughts="I need tools"))
+    thoughts = {"thoughts": "I need tools", "thoughts_are": thoughts_are}
+    endpoint.script(Says("Let me see.", tools=wishes, **thoughts))
 
     words, context = answer(agent(tools=tools, stream=stream), message())
 
@@ -335,7 +337,7 @@ def test_tools_are_called_and_told_of(endpoint, agent, tools, stream):
     assert [each["function"]["name"] for each in first.body["tools"]] == ["weather", "time_of"]
     _, _, wanted, sunny, noon = second.messages
     assert wanted["content"] == "Let me see."
-    assert wanted["reasoning_content"].strip() == "I need tools", "DeepSeek wants it back"
+    assert wanted[thoughts_are].strip() == "I need tools", "DeepSeek wants them back"
     assert [json.loads(each["function"]["arguments"]) for each in wanted["tool_calls"]] == [
         {"city": "Hangzhou"}, {"city": "Xi'an"},
     ]  # fmt: skip

@@ -7,6 +7,7 @@ release does not know is shown by its name and facts.
 from collections.abc import Callable
 from typing import Any
 
+from worker.agents.usage import usage_in_words
 from worker.store import Step
 
 __all__ = ["AT_WORK", "WAITING", "in_words"]
@@ -72,7 +73,9 @@ def _stopped(facts: Facts) -> str:
 
 
 def _agent_ended(facts: Facts) -> str:
-    return f"agent ended after {facts.get('agent_s')} s: {facts.get('outcome')}"
+    used = usage_in_words(facts.get("usage") or ())
+    ended = f"agent ended after {facts.get('agent_s')} s: {facts.get('outcome')}"
+    return f"{ended} ({used})" if used else ended
 
 
 def _handler_ended(facts: Facts) -> str:

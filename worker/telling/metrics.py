@@ -65,6 +65,10 @@ class Instruments:
         self._parked = counter("parked", "Messages that had to wait for their turn.")
         self._leases_lost = counter("leases_lost", "Messages another worker took over from us.")
         self._threads_lost = counter("threads_lost", "Threads lost to agents that never return.")
+        self._calls = counter("model_calls", "Calls of language models.", "model", "tokens")
+        self._tokens = counter(
+            "model_tokens", "Tokens that language models used.", "model", "direction"
+        )
         self._queued = histogram("queue_age", "From the listener to a worker.", _WAITS_S)
         self._handler = histogram("handler", "What a handler took.", _MOMENTS_S)
         self._agent = histogram("agent", "What an agent took.", _MOMENTS_S)
@@ -96,6 +100,8 @@ class Instruments:
         _add(self._queued, facts.get("queued_s"))
         _add(self._agent, facts.get("agent_s"))
         _add(self._post, facts.get("post_s"))
+        for usage in facts.get("usage") or ():
+            self._used(usage)
         if outcome.state is None:
             self._retries.labels(_cause(outcome)).inc()
             return
@@ -107,6 +113,14 @@ class Instruments:
             self._count_sends(facts)
             _add(self._reply, facts.get("age_s"))
         _add(self._spare, facts.get("spare_s"))
+
+    def _used(self, usage: Mapping[str, Any]) -> None:
+        model, tokens = usage["model"], (usage["input_tokens"], usage["output_tokens"])
+        is_told = None not in tokens
+        self._calls.labels(model, "told" if is_told else "untold").inc(usage["calls"])
+        for direction, count in zip(("input", "output"), tokens, strict=True):
+            if count is not None:
+                self._tokens.labels(model, direction).inc(count)
 
     def _count_sends(self, facts: Mapping[str, Any]) -> None:
         parts = facts.get("parts") or 1

@@ -6,6 +6,8 @@ import math
 import pytest
 from prometheus_client import CollectorRegistry
 
+from worker.agents import Usage
+from worker.agents.usage import summed
 from worker.outcome import FinalState, Outcome
 from worker.store import Reason
 from worker.telling import metrics
@@ -57,6 +59,21 @@ def test_parts_that_went_both_ways_are_counted_by_each(counting):
 
     assert counting.value("sends_total", route="webhook") == 3
     assert counting.value("sends_total", route="proactive") == 2
+
+
+def test_what_agents_used_of_models_is_counted(counting):
+    """What was not told is not counted as nothing."""
+    told = Usage("qwen-plus", 500, 60)
+    failed = {"usage": summed([told, Usage("other")])}
+
+    counting.observe(Outcome(FinalState.SUCCESS, facts={"usage": summed([told, told])}))
+    counting.observe(Outcome(FinalState.FAILURE, Reason.AGENT_FAILED, facts=failed))
+
+    assert counting.value("model_tokens_total", model="qwen-plus", direction="input") == 1500
+    assert counting.value("model_tokens_total", model="qwen-plus", direction="output") == 180
+    assert counting.value("model_calls_total", model="qwen-plus", tokens="told") == 3
+    assert counting.value("model_calls_total", model="other", tokens="untold") == 1
+    assert counting.value("model_tokens_total", model="other", direction="input") is None
 
 
 def test_a_posted_reply_is_counted_with_all_that_is_known_of_it(counting):

@@ -11,6 +11,8 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from tests.unit.worker.fleet_parts import QUEUES, Scrape, listener, told
+from worker.agents import Usage
+from worker.agents.usage import summed
 from worker.outcome import FinalState, Outcome
 from worker.telling.metrics import Instruments
 
@@ -23,7 +25,8 @@ PARTS_OF_HISTOGRAMS = ("_bucket", "_sum", "_count")
 def of_workers() -> dict[str, set[str]]:
     """The labels of every metric of a worker, by its name."""
     registry = CollectorRegistry()
-    Instruments(registry).observe(Outcome(FinalState.SUCCESS))
+    used = {"usage": summed([Usage("a model", 1, 1)])}
+    Instruments(registry).observe(Outcome(FinalState.SUCCESS, facts=used))
     scrape = Scrape(queues=lambda: QUEUES, store=lambda: told(listener("one")))
     families = [*registry.collect(), *scrape.families()]
     samples = [sample for family in families for sample in family.samples]
@@ -91,6 +94,7 @@ OWN_NUMBERS = {
     "min(dingtalk_fleet_last_frame_age_seconds) > 600",
     "sum(increase(dingtalk_worker_sends_total[30d])) > 8000",
     "rate(dingtalk_worker_duplicates_total[1h]) > 1",
+    "sum(increase(dingtalk_worker_model_tokens_total[1d])) > 1000000",
     "max(dingtalk_fleet_workers) < 2",
 }
 

@@ -10,6 +10,7 @@ import pytest
 from contract.routing import task_id
 from dingwire.errors import WebhookExpiredError, WebhookUnreachableError
 from tests.unit.worker.answering_parts import SECRET_WORDS, SESSION, START, Desk, envelope
+from worker.agents import AgentError, Retry, Usage
 from worker.store import Story
 
 ONE = task_id("robot1", "msg1")
@@ -151,3 +152,30 @@ def test_outcomes_are_observed_with_what_metrics_need(desk):
     assert (outcome.facts["queued_s"], outcome.facts["route"]) == (3.0, "webhook")
     assert outcome.facts["age_s"] == 5.0
     assert {"post_s", "spare_s", "agent_s", "attempts", "parts"} <= outcome.facts.keys()
+
+
+@pytest.mark.parametrize(
+    "end",
+    ["the answer", "", AgentError("no"), Retry(1)],
+    ids=["answered", "silent", "failed", "again"],
+)
+def test_what_the_agent_used_of_models_is_told_however_it_ends(desk, end):
+    def agent(_message, context):
+        context.used(Usage("qwen-plus", 500, 60))
+        context.used(Usage("qwen-plus", 600, 70))
+        if isinstance(end, Exception):
+            raise end
+        return end
+
+    outcome = desk.answer(desk.worker(agent, agent_retries=1))
+
+    used = {"model": "qwen-plus", "calls": 2, "input_tokens": 1100, "output_tokens": 130}
+    [ended] = facts(desk, "agent_ended")
+    assert ended["usage"] == [used]
+    assert outcome.facts["usage"] == [used]
+
+
+def test_of_an_agent_that_used_none_nothing_is_told(desk):
+    outcome = desk.answer(desk.worker(desk.agent("the answer")))
+    assert "usage" not in facts(desk, "agent_ended")[0]
+    assert "usage" not in outcome.facts

@@ -21,11 +21,14 @@ from tests.unit.worker.answering_parts import (
     Clock,
     envelope,
 )
+from worker.agents import Usage
+from worker.agents.usage import summed
+from worker.commands.telling import in_words
 from worker.commands.trace import trace
 from worker.settings import WorkerSettings
 from worker.store import Claimed, Parked, Reason, Step, Turn
 from worker.store.sql import SqlStore
-from worker.story import beginning
+from worker.story import agent_steps, beginning
 
 PRIVATE = (SECRET_WORDS, SESSION, WEBHOOK, "Alice in secret", "the kept answer")
 
@@ -122,6 +125,21 @@ def test_an_answered_message_is_one_timeline_from_frame_to_reply(place):
         "sender:       staff1",
     ]
     assert end == "ended as SUCCESS, 3.750 s after it was received\n"
+
+
+@pytest.mark.parametrize(
+    ("usage", "words"),
+    [
+        ([Usage("m", 512, 60)], "1 call of m, 512 tokens in, 60 out"),
+        ([Usage("m", 1, 2), Usage("m", 3, 4)], "2 calls of m, 4 tokens in, 6 out"),
+        ([Usage("m", 1, 2), Usage("m")], "2 calls of m, its tokens were not told"),
+        ([Usage("m", 1, 2), Usage("", 3, 4)], "1 call of m, 1 tokens in, 2 out; 1 call of ?, 3"),
+    ],
+    ids=["one", "two", "untold", "two models"],
+)
+def test_what_was_used_of_a_model_is_told_with_the_agents_end(usage, words):
+    _, ended = agent_steps(2.5, "answered", summed(usage))
+    assert in_words(ended).startswith(f"agent ended after 2.5 s: answered ({words}")
 
 
 def test_it_is_found_by_its_task_id_as_well(place):

@@ -17,6 +17,8 @@ __all__ = ["Call", "Wish"]
 
 _CONNECT_S = 10.0
 _MOST_WISHES = 63
+# DeepSeek, DashScope and others; vLLM and Ollama.
+_THOUGHTS = ("reasoning_content", "reasoning")
 _CUT_OFF = "OpenAI endpoint broke its answer off"
 _NOTHING = "OpenAI endpoint said nothing of a chat completion; is OPENAI_BASE_URL its address?"
 
@@ -52,6 +54,7 @@ class Call:
     is_used: bool = False
     wishes: list[Wish] = field(default_factory=list)
     _tokens: CompletionUsage | None = None
+    _thoughts_are: str = _THOUGHTS[0]
 
     def _begin(self) -> None:
         self.said = self.thoughts = self.finish = ""
@@ -70,7 +73,7 @@ class Call:
         """What was answered, as the next call tells it."""
         message: dict[str, Any] = {"role": "assistant", "content": self.said}
         if self.thoughts:
-            message["reasoning_content"] = self.thoughts
+            message[self._thoughts_are] = self.thoughts
         if self.wishes:
             message["tool_calls"] = [
                 {
@@ -134,7 +137,7 @@ class Call:
                 self.finish = choice.finish_reason or self.finish
                 if choice.delta is None:
                     continue
-                self.thoughts += _thoughts(choice.delta)
+                self._think(choice.delta)
                 for wish in choice.delta.tool_calls or ():
                     self._wish(wish)
                 if piece := thoughtless.piece(choice.delta.content or ""):
@@ -146,12 +149,20 @@ class Call:
         self._tokens = answer.usage
         choice = answer.choices[0]
         self.finish = choice.finish_reason or "stop"
-        self.thoughts = _thoughts(choice.message)
+        self._think(choice.message)
         for wish in choice.message.tool_calls or ():
             if wish.type == "function":
                 self.wishes.append(Wish(wish.id, wish.function.name, wish.function.arguments))
         thoughtless = Thoughtless()
         return thoughtless.piece(choice.message.content or "") + thoughtless.rest()
+
+    def _think(self, said: Any) -> None:
+        """Note what an endpoint tells of thoughts, in a field that OpenAI itself has not."""
+        for name in _THOUGHTS:
+            if isinstance(thoughts := getattr(said, name, None), str):
+                self.thoughts += thoughts
+                self._thoughts_are = name
+                return
 
     def _wish(self, delta: Any) -> None:
         """Add a piece of a wish; one that comes without a number goes on with the last."""
@@ -163,9 +174,3 @@ class Call:
         if delta.function is not None:
             wish.name = wish.name or delta.function.name or ""
             wish.arguments += delta.function.arguments or ""
-
-
-def _thoughts(said: Any) -> str:
-    """Return what an endpoint tells of thoughts, beside the fields that OpenAI has."""
-    thoughts = getattr(said, "reasoning_content", None)
-    return thoughts if isinstance(thoughts, str) else ""
