@@ -25,6 +25,7 @@ ENGLISH, CHINESE = ROOT / "README.md", ROOT / "README.zh-CN.md"
 
 # Those of requests, of terminals and of platforms; and a name in the code.
 FOREIGN = {"HTTPS_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "NO_COLOR"}
+FOREIGN |= {"OLLAMA_CONTEXT_LENGTH"}
 FOREIGN |= {"REMAP_SIGTERM", "DOKKU_SCALE", "MAX_BODY_BYTES"}
 
 FENCED = re.compile(r"^ *```.*?^ *```$", re.MULTILINE | re.DOTALL)
