@@ -38,12 +38,14 @@ from worker.store import (
     Exchange,
     Finished,
     Held,
+    Lease,
     LeaseLostError,
     Merged,
     Parked,
     Reason,
     Step,
     StoppedEarly,
+    StoreError,
 )
 from worker.story import beginning
 from worker.thinking import Thinking, Thought
@@ -168,8 +170,6 @@ class Answering:
             outcome = Outcome(None, duplicate=True, detail=LEASE_LOST)
         except AgentCancelledError:
             outcome = Outcome(None, duplicate=True, detail="left to another worker")
-        except AgentStoppedError as stopped:
-            outcome = Outcome(None, duplicate=True, detail=stopped.why)
         self._say(outcome, task_id, claim.envelope)
         return outcome
 
@@ -205,12 +205,31 @@ class Answering:
                 claim, Reason.UNSUPPORTED_VERSION, state=FinalState.FAILURE, detail=str(error)
             )
         with self._thinking.about(claim, envelope) as thought:
-            if claim.answer is None:
-                outcome = self._think(claim, envelope, thought)
-            else:
-                outcome = self._deliver_kept(claim, envelope, claim.answer, thought)
+            try:
+                if claim.answer is None:
+                    outcome = self._think(claim, envelope, thought)
+                else:
+                    outcome = self._deliver_kept(claim, envelope, claim.answer, thought)
+            except (LeaseLostError, AgentStoppedError):
+                outcome = self._stopped(claim.lease)
             thought.ended(outcome)
         return outcome.with_facts(age_s=self._age_s(envelope))
+
+    def _stopped(self, lease: Lease) -> Outcome:
+        """Return how a message ended that is ours no more because it was stopped.
+
+        Who stopped it has told everybody.
+
+        Raises:
+            LeaseLostError: That was not why: another worker has it, or this process is ending.
+        """
+        try:
+            story = self._store.story(lease.task_id)
+        except StoreError:
+            story = None
+        if story is None or story.outcome != FinalState.CANCELLED:
+            raise LeaseLostError(lease.task_id)
+        return Outcome(FinalState.CANCELLED, duplicate=True, detail="stopped")
 
     def _sealed(self, claim: Claimed, error: SealError) -> Outcome:
         """Leave what we have no key for to others, as long as there is time."""

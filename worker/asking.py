@@ -24,6 +24,7 @@ from worker.agents.results import addressed, replies_of
 from worker.agents.runner import AgentFailedError, AgentRetryError, AgentTimeoutError
 from worker.agents.usage import summed
 from worker.bots import Bots, Runner
+from worker.leases import Heartbeat
 from worker.memory import Memory
 from worker.outcome import FinalState, Outcome
 from worker.patience import PatientStore
@@ -97,6 +98,7 @@ class Asking:
         late: LateReplies,
         saying: Saying,
         apology: Apology,
+        heartbeat: Heartbeat,
         files: AttachmentFiles,
         memory: Memory,
         clock: Callable[[], datetime],
@@ -111,6 +113,7 @@ class Asking:
             late: What becomes of a message without an answer.
             saying: Sends what agents say before their answers.
             apology: Tells people that there is none.
+            heartbeat: Tells when a message is not ours any more.
             files: Where the files are that agents ask for.
             memory: What was said before.
             clock: Ours, aware UTC.
@@ -120,7 +123,7 @@ class Asking:
         self._uploading, self._late, self._files = uploading, late, files
         self._saying, self._apology = saying, apology
         self._quoted_files, self._memory = QuotedFiles(store, sealer), memory
-        self._clock = clock
+        self._heartbeat, self._clock = heartbeat, clock
 
     def ask(
         self,
@@ -139,7 +142,7 @@ class Asking:
 
         Raises:
             AgentCancelledError: This process is ending.
-            AgentStoppedError: It was called off.
+            AgentStoppedError: It was called off, as the message is not ours any more.
             LeaseLostError: Another worker has the message.
             StoreUnavailableError: The process stops while the store is away.
         """
@@ -178,7 +181,12 @@ class Asking:
             log_fields={"task_id": claim.lease.task_id},
         )
         try:
-            with contextlib.closing(context), speaker, thought.running(limit_s) as on_piece:
+            with (
+                contextlib.closing(context),
+                self._heartbeat.when_lost(claim.lease, cancellation.cancel),
+                speaker,
+                thought.running(limit_s) as on_piece,
+            ):
                 result = runner.run(message, context=context, limit_s=limit_s, on_piece=on_piece)
             replies = replies_of(result)
         except AgentTimeoutError:

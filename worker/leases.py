@@ -1,13 +1,17 @@
 """Keeps the leases of this process alive while their messages are worked on.
 
-One thread for all of them, started with the first. When the process dies the thread dies with it,
-the leases run out, and other workers take over: that is the point. A process that ends in order
-gives its messages back, save those whose reply is on its way: nobody else must send it again.
+One thread for all of them, started with the first. Between its beats it asks, each second, whether
+something at work was stopped, so that who has lost a message learns of it soon.
+
+When the process dies the thread dies with it, the leases run out, and other workers take over: that
+is the point. A process that ends in order gives its messages back, save those whose reply is on its
+way: nobody else must send it again.
 """
 
 import logging
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from worker.store import Lease, LeaseLostError, Step, Store, StoreError
@@ -18,10 +22,12 @@ logger = logging.getLogger(__name__)
 
 # A post gives up after 13 s without an answer; the rest is for recording how it ended.
 _LAST_POSTS_S = 15.0
+# Between two looks at whether something was stopped.
+_LOOK_EVERY_S = 1.0
 
 
 class Heartbeat:
-    """Renews held leases three times a lease."""
+    """Renews held leases three times a lease, and when a message at work was stopped."""
 
     def __init__(self, store: Store, *, lease_s: float) -> None:
         self._store = store
@@ -31,6 +37,8 @@ class Heartbeat:
         self._sending: set[Lease] = set()
         self._open: set[Lease] = set()
         self._lost: set[Lease] = set()
+        self._on_lost: dict[Lease, Callable[[], object]] = {}
+        self._last_stop: int | None = None
         self._lock = threading.Lock()
         self._sent = threading.Condition(self._lock)
         self._is_ending = False
@@ -85,10 +93,38 @@ class Heartbeat:
                 self._sending.discard(lease)
                 self._sent.notify_all()
 
+    @contextmanager
+    def when_lost(self, lease: Lease, call: Callable[[], object]) -> Iterator[None]:
+        """Have ``call`` called when the message is found not to be ours any more.
+
+        Once, within the ``with`` block, in another thread; or at once, when that is known.
+
+        Args:
+            lease: Held.
+            call: Must neither block nor raise.
+        """
+        with self._lock:
+            is_lost = lease not in self._held and not self._is_ending
+            if not is_lost:
+                self._on_lost[lease] = call
+        if is_lost:
+            call()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._on_lost.pop(lease, None)
+
     def holds(self, lease: Lease) -> bool:
         """Whether the message is still ours, as far as is known."""
         with self._lock:
             return lease in self._held
+
+    def confirms(self, lease: Lease) -> bool:
+        """Whether the message is still ours, as the store says now, or as far as is known."""
+        if self.holds(lease):
+            self._renew([lease])
+        return self.holds(lease)
 
     @property
     def is_ending(self) -> bool:
@@ -96,12 +132,26 @@ class Heartbeat:
         return self._is_ending
 
     def _beat(self) -> None:
-        while not self._ended.wait(self._lease_s / 3):
-            self._tell_lost()
+        beat_at = time.monotonic() + self._lease_s / 3
+        while not self._ended.wait(min(_LOOK_EVERY_S, max(0.0, beat_at - time.monotonic()))):
+            is_time = time.monotonic() >= beat_at
+            if is_time:
+                beat_at = time.monotonic() + self._lease_s / 3
+                self._tell_lost()
             with self._lock:
                 leases = list(self._held)
-            if leases:
+            if leases and (is_time or self._is_any_stopped()):
                 self._renew(leases)
+
+    def _is_any_stopped(self) -> bool:
+        """Whether any message at work was stopped since we looked last, of whatever process."""
+        try:
+            last_stop = self._store.last_stop()
+        except Exception as error:  # noqa: BLE001, as below, where it is said aloud
+            logger.debug("cannot look for what was stopped: %s", _shown(error))
+            return False
+        is_new, self._last_stop = last_stop != self._last_stop, last_stop
+        return is_new
 
     def _renew(self, leases: list[Lease]) -> None:
         try:
@@ -111,8 +161,12 @@ class Heartbeat:
             logger.warning("cannot renew %s leases: %s", len(leases), _shown(error))
             return
         with self._lock:
-            self._lost.update(self._held.intersection(lost))
-            self._held.difference_update(lost)
+            newly = self._held.intersection(lost)
+            self._lost.update(newly)
+            self._held.difference_update(newly)
+            calls = [self._on_lost.pop(lease) for lease in newly if lease in self._on_lost]
+        for call in calls:
+            call()
 
     def _tell_lost(self) -> None:
         """Say which were lost at the beat before, save those that were just being finished then."""

@@ -33,6 +33,7 @@ class Turns:
     order: Order = Order.CONVERSATION
     burst: Burst = Burst.EACH
     max_waiting: int | None = None
+    can_be_stopped: bool = True
 
     def of(self, data: dict[str, Any] | None) -> Turn | None:
         """Return what a message waits for; None for nothing, or what the store has noted.
@@ -63,7 +64,7 @@ class Turns:
         Args:
             data: As in :meth:`of`; what is no envelope has none.
         """
-        envelope = _read(data)
+        envelope = _read(data) if self.can_be_stopped else None
         return None if envelope is None else place(envelope)
 
 

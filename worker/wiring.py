@@ -237,6 +237,7 @@ def build(
         late=late,
         saying=saying,
         apology=apology,
+        heartbeat=heartbeat,
         files=files,
         memory=memory,
         clock=clock,

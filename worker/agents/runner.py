@@ -254,6 +254,8 @@ class AgentRunner:
         if self._shape.takes_context:
             arguments = (message, context or Context(message, settings=self.settings))
         with Pieces(on_piece) as yielded, self._known(cancellation):
+            if cancellation.is_cancelled:  # before it was run
+                raise _end_of(cancellation)
             if self._shape.is_async:
                 result: Any = self._agent(*arguments)
             else:

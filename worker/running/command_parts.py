@@ -122,7 +122,7 @@ def build_command_work(
         clock=clock,
         owner=f"{socket.gethostname()}:{os.getpid()}",
         lease_s=settings.lease_s,
-        turns=Turns(Order.NONE),
+        turns=Turns(Order.NONE, can_be_stopped=False),
         tell=tell,
         handover=None,
         resender=Resender(store, carrier=carrier, clock=clock, sealer=settings.sealer),

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contract.envelope import Envelope
 from worker.leases import Heartbeat
 from worker.patience import PatientStore
-from worker.store import Claimed, Step, StoreError
+from worker.store import Claimed, LeaseLostError, Step, StoreError
 from worker.thinking import Thought
 from worker.words import Language, Phrase
 
@@ -67,6 +67,8 @@ class Apology:
             return ()
         words = phrase.in_(self._language_of(envelope))
         with self._heartbeat.sending(claim.lease):
+            if not self._heartbeat.confirms(claim.lease):  # it was stopped just now, for one
+                raise LeaseLostError(claim.lease.task_id)
             if not self._is_first(claim):
                 return ()
             if thought.failed(words):

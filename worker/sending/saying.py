@@ -73,7 +73,7 @@ class Saying:
             post=partial(self._post, envelope),
             ready=partial(self._ready, envelope),
             obstacle=partial(self._obstacle, claim, envelope),
-            is_ours=lambda: self._heartbeat.holds(claim.lease),
+            is_ours=lambda: self._heartbeat.confirms(claim.lease),
             spare_s=lambda: spare_s(envelope, self._clock()),
             cancellation=cancellation,
         )

@@ -301,13 +301,14 @@ class StoppedMessage:
     """A message that :meth:`Store.stop` has ended.
 
     ``state`` is what it was, as in :class:`Story`; ``is_at_work`` whether a worker that lives has
-    it, which will notice.
+    it, which will notice; ``sent`` how many parts of its answer have arrived.
     """
 
     task_id: str
     message_id: str
     state: str
     is_at_work: bool
+    sent: int
     envelope: dict[str, Any] = field(repr=False)
 
 

@@ -44,12 +44,12 @@ end
 
 local stopped, lanes, is_any_at_work = {}, {}, false
 local fields = {'state', 'lane', 'place', 'message_id', 'lease_until', 'envelope',
-  'in_doubt'}
+  'in_doubt', 'sent'}
 for _, each in ipairs(open_in(KEYS[1], fields)) do
   local is_meant = ARGV[5] == '' or ARGV[5] == each.id
   if is_meant and is_before(each.ms, each.us, ms, us) then
     local key = records .. each.id
-    local state, lane, place, message_id, lease_until, envelope, in_doubt =
+    local state, lane, place, message_id, lease_until, envelope, in_doubt, sent =
       unpack(each.it, 1, #fields)
     local is_alive = state == 'running' and tonumber(lease_until) > now
     is_any_at_work = is_any_at_work or state == 'running'
@@ -57,7 +57,7 @@ for _, each in ipairs(open_in(KEYS[1], fields)) do
     tell(key, '[[0,"stopped",' .. was .. string.sub(ARGV[6], 2) .. ']]', true)
     leave(lane, place, KEYS[4], each.id)
     finish(key, 'CANCELLED', ARGV[7])
-    table.insert(stopped, {each.id, message_id, state, is_alive and 1 or 0, envelope})
+    table.insert(stopped, {each.id, message_id, state, is_alive and 1 or 0, sent, envelope})
     if lane then table.insert(lanes, lane) end
   end
 end

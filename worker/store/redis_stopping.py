@@ -50,8 +50,8 @@ class RedisStopping(RedisLimits):
         stopped, next_ = self._run(self._stop, keys, *values)
         return StopResult(
             tuple(
-                StoppedMessage(id_, message_id, state, bool(is_at_work), unpack(envelope))
-                for id_, message_id, state, is_at_work, envelope in stopped
+                StoppedMessage(id_, message_id, state, bool(at_work), int(sent), unpack(envelope))
+                for id_, message_id, state, at_work, sent, envelope in stopped
             ),
             tuple(each for each in map(next_in, next_) if each is not None),
         )

@@ -29,7 +29,7 @@ __all__ = ["SqlStopping"]
 
 _m, _n = messages.c, notes.c
 _STOP, _STOPS = "stop", "stops"
-_OF_OPEN = (_m.task_id, _m.message_id, _m.state, _m.lane, _m.envelope, _m.in_doubt)
+_OF_OPEN = (_m.task_id, _m.message_id, _m.state, _m.lane, _m.envelope, _m.sent, _m.in_doubt)
 
 
 class SqlStopping(SqlLimits):
@@ -77,6 +77,7 @@ class SqlStopping(SqlLimits):
                     row.message_id,
                     row.state,
                     row.state == RUNNING and bool(row.is_alive),
+                    row.sent,
                     unpack(row.envelope),
                 )
                 for row in rows

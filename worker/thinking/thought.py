@@ -18,14 +18,14 @@ from dingwire.openapi import Api
 from dingwire.replies import Reply
 from worker.leases import Heartbeat
 from worker.outcome import FinalState, Outcome
-from worker.store import Claimed, Note, Pace, StoreError
+from worker.store import Claimed, Lease, Note, Pace, StoreError
 from worker.thinking.background import Background
 from worker.thinking.card import NOTE_KIND, AnswerCard
 from worker.thinking.finishing import CardDelivery
 from worker.thinking.reaction import Reaction, Target
 from worker.thinking.shown import Shown
 from worker.thinking.still_working import StillWorking
-from worker.words import IN_THE_NEXT_MESSAGE, Language
+from worker.words import CARD_STOPPED, IN_THE_NEXT_MESSAGE, Language
 
 __all__ = ["Thinking", "ThinkingStore", "Thought"]
 
@@ -34,6 +34,13 @@ _PACE_OVER_S = 900.0
 _ENOUGH_FINISHED = 3
 _LAST_CALLS_S = 3.0
 _PROGRESS_CHARS = 500
+
+# What a card says below that did not carry the answer.
+_LAST_WORDS = {
+    FinalState.SUCCESS: IN_THE_NEXT_MESSAGE,
+    FinalState.RESCUED: IN_THE_NEXT_MESSAGE,
+    FinalState.CANCELLED: CARD_STOPPED,
+}
 
 
 class ThinkingStore(Protocol):
@@ -134,8 +141,8 @@ class Thought:
         if self.reaction is not None:
             self.reaction.recall()
         if self.card is not None and not self.has_carried:
-            is_answered = outcome.state in (FinalState.SUCCESS, FinalState.RESCUED)
-            self.card.fail(IN_THE_NEXT_MESSAGE.in_(self.language) if is_answered else "")
+            phrase = _LAST_WORDS.get(outcome.state) if outcome.state is not None else None
+            self.card.fail("" if phrase is None else phrase.in_(self.language))
 
     def _piece(self, piece: Any) -> None:
         if self.card is not None and isinstance(piece, str):
@@ -198,6 +205,18 @@ class Thinking:
                 thought, shown, claim, envelope, limit_s
             )
         return thought
+
+    def put_away(self, task_id: str, envelope: Envelope, *, sent: int) -> None:
+        """Clear away what is seen of a message that was stopped while no worker had it.
+
+        Args:
+            task_id: Of the message.
+            envelope: In clear.
+            sent: How many parts of its answer have arrived.
+        """
+        gone = Claimed(Lease(task_id, owner="", token=0), {}, takeovers=1, sent=sent)
+        with self.about(gone, envelope) as thought:
+            thought.ended(Outcome(FinalState.CANCELLED))
 
     def stop(self) -> None:
         """Take off what can be taken off in a moment; for a process that ends.

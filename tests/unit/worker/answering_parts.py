@@ -303,6 +303,7 @@ class Desk:
             late=late,
             saying=saying,
             apology=apology,
+            heartbeat=heartbeat,
             files=AttachmentFiles(self.file.parent, lambda _: source),
             memory=memory,
             clock=self.clock,

@@ -1,6 +1,7 @@
 """Who works on a message keeps it, for as long as the process lives."""
 
 import logging
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -219,4 +220,130 @@ def test_a_message_that_another_worker_has_is_not_sent(store, another_process):
             pytest.fail("sent what another worker has")
 
     another_process.finish(theirs, "SUCCESS")
+    heartbeat.release_all()
+
+
+# What was stopped.
+
+
+@pytest.fixture
+def looks_often(monkeypatch):
+    monkeypatch.setattr("worker.leases._LOOK_EVERY_S", 0.02)
+
+
+def stop(store) -> None:
+    store.stop("robot1", "cid1", before=(2, 0), facts={"by": "anna"}, hold_s=60)
+
+
+def claim_in_conversation(store, task="task1") -> Lease:
+    envelope = ENVELOPE | {"conversation_id": "cid1"}
+    claimed = store.claim(task, owner="me", lease_s=300, envelope=envelope, written=(1, 0))
+    assert isinstance(claimed, Claimed)
+    return claimed.lease
+
+
+def test_who_holds_a_message_that_is_stopped_hears_of_it_long_before_the_next_beat(
+    store, another_process, looks_often
+):
+    heartbeat = Heartbeat(store, lease_s=300)
+    lease, heard = claim_in_conversation(store), threading.Event()
+
+    with heartbeat.holding(lease), heartbeat.when_lost(lease, heard.set):
+        wait_for(lambda: heartbeat._last_stop is not None, what="the first look")
+        assert not heard.is_set()
+        stop(another_process)
+        assert heard.wait(120)
+        assert not heartbeat.holds(lease)
+    heartbeat.release_all()
+
+
+def test_one_that_was_lost_before_it_was_watched_is_told_at_once(store, looks_often):
+    heartbeat = Heartbeat(store, lease_s=300)
+    lease, heard = claim_in_conversation(store), []
+
+    with heartbeat.holding(lease):
+        stop(store)
+        wait_for(lambda: not heartbeat.holds(lease), what="the loss to be noticed")
+        with heartbeat.when_lost(lease, lambda: heard.append("lost")):
+            assert heard == ["lost"]
+    heartbeat.release_all()
+
+
+def test_others_hear_nothing_of_what_is_stopped_elsewhere(store, another_process, looks_often):
+    watched = Watched(store)
+    heartbeat = Heartbeat(watched, lease_s=300)
+    claim_in_conversation(store)
+    other, heard = claim(store, "other", lease_s=300), []
+
+    with heartbeat.holding(other), heartbeat.when_lost(other, lambda: heard.append("lost")):
+        watched.wait_for_beats(1)
+        stop(another_process)
+        watched.wait_for_beats(2)
+        assert heartbeat.confirms(other)
+    assert heard == []
+    heartbeat.release_all()
+
+
+class Looked:
+    """Counts looks on their way to the store, and fails them if it is told to."""
+
+    def __init__(self, store, error=None):
+        self._store, self._error = store, error
+        self.looks = 0
+
+    def __getattr__(self, name):
+        return getattr(self._store, name)
+
+    def last_stop(self):
+        self.looks += 1
+        if self._error is not None:
+            raise self._error
+        return self._store.last_stop()
+
+
+def test_while_nothing_is_held_the_store_is_left_alone(store, looks_often):
+    looked = Looked(store)
+    heartbeat = Heartbeat(looked, lease_s=300)
+    lease = claim_in_conversation(store)
+    with heartbeat.holding(lease):
+        wait_for(lambda: looked.looks >= 1, what="a look")
+
+    class Ticks(threading.Event):
+        count = 0
+
+        def wait(self, timeout=None):
+            self.count += 1
+            return super().wait(timeout)
+
+    ticks = heartbeat._ended = Ticks()
+    wait_for(lambda: ticks.count >= 2, what="the last look to be over")
+    looks = looked.looks
+    wait_for(lambda: ticks.count >= 6, what="some time to pass")
+
+    assert looked.looks == looks
+    heartbeat.release_all()
+
+
+def test_a_store_that_is_away_is_no_stop_and_the_heart_beats_on(store, looks_often, caplog):
+    looked = Looked(Watched(store), StoreUnavailableError("away"))
+    heartbeat = Heartbeat(looked, lease_s=0.3)
+
+    with heartbeat.holding(claim(store)):
+        wait_for(lambda: looked.looks >= 3, what="some looks")
+        looked._store.wait_for_beats(2)
+
+    assert caplog.records == []
+    heartbeat.release_all()
+
+
+def test_whether_a_message_is_ours_can_be_asked_of_the_store(store, another_process):
+    heartbeat = Heartbeat(store, lease_s=300)
+    lease = claim_in_conversation(store)
+
+    with heartbeat.holding(lease):
+        assert heartbeat.confirms(lease)
+        stop(another_process)
+        assert heartbeat.holds(lease), "nobody has told us"
+        assert not heartbeat.confirms(lease)
+        assert not heartbeat.holds(lease)
     heartbeat.release_all()
