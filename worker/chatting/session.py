@@ -32,7 +32,10 @@ class Session:
             if text in _FORGET and self._partner.forget():
                 self._screen.note("a new conversation")
                 continue
-            told = self._partner.ask(text, files)
+            try:
+                told = self._partner.ask(text, files)
+            except KeyboardInterrupt:  # before there was an answer to stop
+                told = Told(End.STOPPED, why="not waited for any longer")
             files = ()
             self._tell(text, told)
 

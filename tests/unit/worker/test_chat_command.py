@@ -23,6 +23,7 @@ from dingwire.simulator import SimulatorThread
 from tests.servers import wait_for
 from tests.unit.dingwire.local_server import running
 from worker.chatting.screen import Screen
+from worker.chatting.session import Session
 from worker.chatting.through import Through
 from worker.chatting.told import Told
 from worker.commands.chat import chat
@@ -487,6 +488,32 @@ def test_ctrl_c_has_the_bot_stop_and_is_waited_for():
 
     assert chat.said == ["hello", "/stop"]
     assert (told.end, told.why) == ("stopped", "CANCELLED: by alice")
+
+
+def test_ctrl_c_before_there_is_an_answer_ends_the_message_and_not_the_conversation():
+    class Slow(SomeChat):
+        def say(self, text: str, files: Any = ()) -> Written:
+            if text == "one":
+                raise KeyboardInterrupt
+            return super().say(text, files)
+
+    out = io.StringIO()
+    screen = Screen(out, out, is_terminal=False, quiet=False)
+    through = Through(
+        cast("SimulatedChat", Slow()),
+        store=cast("Store", SomeStore(story("SUCCESS"))),
+        screen=screen,
+        limit_s=60,
+    )
+    session = Session(through, screen, as_json=False)
+
+    session.lead(["one", "two"])
+
+    assert out.getvalue().splitlines() == [
+        "no answer: not waited for any longer",
+        "no answer: the agent chose silence",
+    ]
+    assert not session.is_well
 
 
 def test_a_second_ctrl_c_leaves_it():
