@@ -97,6 +97,9 @@ worker_prefetch_multiplier = 1
 # kombu reads ahead on Redis all the same; what is read and not claimed would wait for the
 # visibility timeout.
 worker_disable_prefetch = _is_redis
+# A pool's process that is not up by then is killed: longer than an agent's startup may take
+# (worker/agents/hooks.py).
+worker_proc_alive_timeout = 75.0
 # How long a prefork worker waits for the result of a child that is gone, also while it stops.
 worker_lost_wait = 2.0
 # Stopping: SIGTERM lets agents go on for SHUTDOWN_GRACE_S, then their messages go back, before a

@@ -14,7 +14,9 @@ from dingwire.openapi import OpenApiClient
 from worker.agents.agent_settings import AgentSettingsError
 from worker.agents.base import Agent, AgentLoadError, Message
 from worker.agents.context import Context
+from worker.agents.hooks import Hooks
 from worker.agents.loading import LoadedAgent, load_agent
+from worker.agents.loop import AgentLoop
 from worker.agents.pieces import OnPiece
 from worker.settings import WorkerSettings
 from worker.thinking import Shown
@@ -97,15 +99,22 @@ class BotParts:
 class Bots:
     """All bots of a process; shared by its threads."""
 
-    def __init__(self, parts: Sequence[BotParts], *, default: BotParts | None = None) -> None:
+    def __init__(
+        self,
+        parts: Sequence[BotParts],
+        *,
+        default: BotParts | None = None,
+        hooks: Hooks | None = None,
+    ) -> None:
         """Prepare.
 
         Args:
             parts: Of each bot.
             default: Whose messages are those that do not say by which app they came; also all
                 others, while nothing tells who it is itself.
+            hooks: What their agents do before the first message and after the last.
         """
-        self._parts, self._default = tuple(parts), default
+        self._parts, self._default, self._hooks = tuple(parts), default, hooks
         self._by_client_id = {part.settings.client_id: part for part in self._parts}
         self._by_code = {code: part for part in self._parts for code in part.codes}
 
@@ -116,6 +125,7 @@ class Bots:
         *,
         runner: Callable[[Agent, Any], Runner],
         openapi: Callable[[WorkerSettings], OpenApiClient | None],
+        loop: AgentLoop | None = None,
     ) -> Self:
         """Build the parts of every bot; bots whose agent and settings of it are the same share it.
 
@@ -123,19 +133,23 @@ class Bots:
             settings: Of all bots.
             runner: Makes what runs an agent, of the agent and its settings.
             openapi: Makes the API of a bot.
+            loop: Where the async hooks of the agents are called; one of its own, if left out.
 
         Raises:
-            AgentLoadError: Naming every agent that cannot be loaded, and whose it is.
+            AgentLoadError: Naming every agent that cannot be loaded, and whose it is; or the first
+                one that cannot be built.
         """
-        made: list[tuple[LoadedAgent, Runner]] = []
+        made: list[tuple[LoadedAgent, Agent, Runner]] = []
         runners = dict[int, Runner]()
-        for bot, agent in zip(settings.of_bots, load_agents(settings), strict=True):
-            found = next((its for known, its in made if known == agent), None)
+        for bot, loaded in zip(settings.of_bots, load_agents(settings), strict=True):
+            found = next((its for known, _, its in made if known == loaded), None)
             if found is None:
-                found = runner(agent.build(), agent.settings)
-                made.append((agent, found))
+                agent = loaded.build()
+                found = runner(agent, loaded.settings)
+                made.append((loaded, agent, found))
             runners[id(bot)] = found
-        return cls._with(settings, lambda bot: runners[id(bot)], openapi)
+        hooks = Hooks([(loaded, agent) for loaded, agent, _ in made], loop or AgentLoop())
+        return cls._with(settings, lambda bot: runners[id(bot)], openapi, hooks)
 
     @classmethod
     def for_sending(
@@ -150,10 +164,25 @@ class Bots:
         settings: WorkerSettings,
         runner: Callable[[WorkerSettings], Runner],
         openapi: Callable[[WorkerSettings], OpenApiClient | None],
+        hooks: Hooks | None = None,
     ) -> Self:
         parts = [BotParts(bot, runner(bot), openapi(bot)) for bot in settings.of_bots]
         is_clear = len(parts) == 1 or settings.client_id
-        return cls(parts, default=parts[0] if is_clear else None)
+        return cls(parts, default=parts[0] if is_clear else None, hooks=hooks)
+
+    def start(self) -> None:
+        """Call the startups of the agents, once a process.
+
+        Raises:
+            AgentLoadError: Naming the agent whose startup failed.
+        """
+        if self._hooks is not None:
+            self._hooks.start()
+
+    def shut_down(self) -> None:
+        """Call the shutdowns of the agents, within a few seconds."""
+        if self._hooks is not None:
+            self._hooks.stop()
 
     def of(self, envelope: Envelope) -> BotParts:
         """Return the parts of the bot that the message was written to.

@@ -12,6 +12,7 @@ from typing import Any
 from contract.pushes import Push
 from contract.routing import HANDLE_CARD_ACTION, HANDLE_EVENT
 from worker.agents.base import AgentLoadError, load_object
+from worker.agents.loop import AgentLoop
 from worker.agents.runner import AgentRunner
 from worker.bots import Bots
 from worker.settings import WorkerSettings
@@ -86,6 +87,7 @@ class Handlers:
         bots: Bots,
         handlers: Mapping[Named, Handler],
         *,
+        loop: AgentLoop | None = None,
         on_abandoned: Callable[[int], object] = lambda count: None,
     ) -> None:
         """Prepare.
@@ -93,11 +95,12 @@ class Handlers:
         Args:
             bots: Say which is whose.
             handlers: From :func:`load_handlers`.
+            loop: As for :class:`AgentRunner`.
             on_abandoned: As for :class:`AgentRunner`.
         """
         self._bots = bots
         self._runners = {
-            named: HandlerRunner(handler, on_abandoned=on_abandoned)
+            named: HandlerRunner(handler, loop=loop, on_abandoned=on_abandoned)
             for named, handler in handlers.items()
         }
 
@@ -128,14 +131,18 @@ class HandlerRunner:
     """Runs one handler in this process, from any thread."""
 
     def __init__(
-        self, handler: Handler, *, on_abandoned: Callable[[int], object] = lambda count: None
+        self,
+        handler: Handler,
+        *,
+        loop: AgentLoop | None = None,
+        on_abandoned: Callable[[int], object] = lambda count: None,
     ) -> None:
-        """Prepare; ``on_abandoned`` as for :class:`AgentRunner`."""
+        """Prepare; ``loop`` and ``on_abandoned`` as for :class:`AgentRunner`."""
         is_async = inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
             getattr(handler, "__call__", None)  # noqa: B004, an object whose call is async
         )
         agent: Any = _async(handler) if is_async else _plain(handler)
-        self._runner = AgentRunner(agent, on_abandoned=on_abandoned)
+        self._runner = AgentRunner(agent, loop=loop, on_abandoned=on_abandoned)
 
     def run(self, push: Push, *, limit_s: float) -> Any:
         """Return what the handler does.

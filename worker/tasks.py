@@ -39,7 +39,7 @@ from worker.reports import record
 from worker.sending.late import FIRST_RESCUE
 from worker.store import DueMessage, StoreError, StoreUnavailableError
 from worker.telling import metrics
-from worker.wiring import Runtime, runtime
+from worker.wiring import Runtime, begin, runtime
 
 __all__ = [
     "SafeRequest",
@@ -49,6 +49,7 @@ __all__ = [
     "handle_card_action",
     "handle_event",
     "pass_on",
+    "prepare",
     "publish",
     "report",
     "tell_of_another",
@@ -125,6 +126,19 @@ def _bring_on(
         return outcome.summary()
     _tell(task, outcome, runtime_s=time.monotonic() - started)
     raise Ignore
+
+
+def prepare(hostname: str) -> None:
+    """Build what this process works with, and start its agents.
+
+    Args:
+        hostname: In whose name Flower is told of other messages.
+
+    Raises:
+        AgentLoadError: An agent cannot be built, or its startup failed.
+    """
+    with _building:
+        begin(publish=publish, tell=partial(tell_of_another, sender=hostname))
 
 
 def _parts(task: Task) -> Runtime:  # type: ignore[type-arg]

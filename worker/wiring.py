@@ -20,6 +20,7 @@ from dingwire.uploads import Uploads
 from dingwire.webhook import WebhookClient, WebhookHosts
 from worker.agents.attachment_files import AttachmentFiles
 from worker.agents.base import Agent
+from worker.agents.loop import AgentLoop
 from worker.agents.runner import AgentRunner
 from worker.answering import Answering
 from worker.asking import Asking
@@ -52,7 +53,17 @@ from worker.telling import metrics
 from worker.thinking import CardDelivery, Thinking
 from worker.turns import Turns
 
-__all__ = ["Runtime", "build", "clear_up", "clock", "openapi_of", "runtime", "stop", "store_of"]
+__all__ = [
+    "Runtime",
+    "begin",
+    "build",
+    "clear_up",
+    "clock",
+    "openapi_of",
+    "runtime",
+    "stop",
+    "store_of",
+]
 
 _DAY_S = 86_400
 _MEGABYTE = 1024 * 1024
@@ -159,18 +170,21 @@ def build(
         AgentLoadError: ``AGENT``, a handler's variable, or a bot's own, names nothing that can be
             called.
     """
-    bare = store_of(settings)
+    bare, loop = store_of(settings), AgentLoop()
 
     def runner(agent: Agent, own: Any) -> AgentRunner:
-        return AgentRunner(agent, settings=own, on_abandoned=lambda _: _count_lost())
+        return AgentRunner(agent, settings=own, loop=loop, on_abandoned=lambda _: _count_lost())
 
     bots = Bots.build(
         settings,
         runner=runner,
         openapi=lambda bot: openapi_of(bot, bare),
+        loop=loop,
     )
     commands = OwnCommands(bots, load_commands(settings), runner=runner)
-    handlers = Handlers(bots, load_handlers(settings), on_abandoned=lambda _: _count_lost())
+    handlers = Handlers(
+        bots, load_handlers(settings), loop=loop, on_abandoned=lambda _: _count_lost()
+    )
     sealer = settings.sealer
     store = PatientStore(bare, publish)
     hosts = WebhookHosts.parse(settings.webhook_hosts)
@@ -311,20 +325,41 @@ def _count_lost() -> None:
 
 
 _runtime: Runtime | None = None
+_hands_back = 0  # the process that has been told to
+
+
+def begin(
+    *, publish: Callable[[DueMessage], object], tell: Callable[[str, Outcome], None]
+) -> Runtime:
+    """Return this process's runtime; the first call builds it and starts the agents.
+
+    Called at the start of a process (``worker/running/starting.py``), where nothing else has done
+    so by its first task.
+
+    Raises:
+        AgentLoadError: An agent cannot be built, or its startup failed.
+    """
+    global _runtime
+    if _runtime is None or _runtime.pid != os.getpid():
+        made = build(WorkerSettings.load(), publish=publish, tell=tell)
+        made.bots.start()
+        _runtime = made
+    return _runtime
 
 
 def runtime(
     *, publish: Callable[[DueMessage], object], tell: Callable[[str, Outcome], None]
 ) -> Runtime:
-    """Return this process's runtime, built by its first task.
+    """Return what a task works with, as :func:`begin` does.
 
     Called under Celery's pool, whose parent has read the same settings before.
     """
-    global _runtime
-    if _runtime is None or _runtime.pid != os.getpid():
-        _runtime = build(WorkerSettings.load(), publish=publish, tell=tell)
+    global _hands_back
+    found = begin(publish=publish, tell=tell)
+    if _hands_back != found.pid:
+        _hands_back = found.pid
         hand_back_when_ended(stop)
-    return _runtime
+    return found
 
 
 def stop() -> None:
@@ -334,6 +369,10 @@ def stop() -> None:
 
 
 def clear_up() -> None:
-    """Take off what this process shows of work that is done; for one that ends in order."""
+    """Take off what this process shows of work that is done, and let the agents shut down.
+
+    For one that ends in order.
+    """
     if _runtime is not None and _runtime.pid == os.getpid():
         _runtime.thinking.stop()
+        _runtime.bots.shut_down()

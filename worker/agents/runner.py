@@ -5,8 +5,7 @@ prefork child, where the agent has the main thread, a plain one is interrupted b
 else a plain one cannot be stopped, so it is abandoned: its thread goes on, and what it returns is
 thrown away.
 
-Async agents of a process share one event loop in a thread of its own, so hundreds wait at once. One
-that blocks the loop is abandoned with it, and the next ones get a new loop.
+Async agents run on the event loop of ``worker/agents/loop.py``, which all of a process share.
 
 An agent may yield its reply in pieces, plain or async; it is read where it runs, so its time limit
 and its ends are those of the others. One that is abandoned is closed at the next piece it yields.
@@ -31,6 +30,7 @@ from worker.agents import pieces
 from worker.agents.base import Agent, Message
 from worker.agents.cancelling import ENDING, OVERRAN, AgentStoppedError, Cancellation
 from worker.agents.context import AgentError, Context, Retry
+from worker.agents.loop import AgentLoop
 from worker.agents.pieces import OnPiece, Pieces
 from worker.agents.shape import shape_of
 
@@ -47,8 +47,6 @@ logger = logging.getLogger(__name__)
 
 _INTERRUPT_AGAIN_S = 1.0
 _SHORTEST_S = 0.001  # a timer of nothing would never go off
-# An event loop that does not turn for so long is blocked by an agent.
-_LOOP_TURNS_S = 5.0
 # Left out of what is shown of an agent's failure.
 _OURS = {__file__, pieces.__file__}
 
@@ -144,12 +142,6 @@ async def _awaited(result: Any, yielded: Pieces) -> Any:
         raise _described(error) from None
 
 
-def _run_for_ever(loop: asyncio.AbstractEventLoop) -> None:
-    while True:  # past an agent's task that calls sys.exit()
-        with contextlib.suppress(SystemExit, KeyboardInterrupt):
-            loop.run_forever()
-
-
 def _interrupted_after(limit_s: float, call: Callable[[], Any], cancellation: Cancellation) -> Any:
     """Return what ``call`` returns, or raise in it when ``limit_s`` is over or it is cancelled.
 
@@ -193,6 +185,7 @@ class AgentRunner:
         agent: Agent,
         *,
         settings: Any = None,
+        loop: AgentLoop | None = None,
         on_abandoned: Callable[[int], object] = lambda count: None,
     ) -> None:
         """Prepare.
@@ -200,11 +193,12 @@ class AgentRunner:
         Args:
             agent: No class.
             settings: The agent's own.
+            loop: Of all agents of the process; one of its own, if left out.
             on_abandoned: Told how many threads have been lost so far.
         """
         self._agent, self._shape, self.settings = agent, shape_of(agent), settings
         self._on_abandoned = on_abandoned
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop = AgentLoop() if loop is None else loop
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
         self._is_ending = False
@@ -331,13 +325,14 @@ class AgentRunner:
     def _wait(
         self, result: Coroutine[Any, Any, Any], limit_s: float, cancellation: Cancellation
     ) -> Any:
-        loop = self._running_loop()
+        loop = self._loop.running()
         future = asyncio.run_coroutine_threadsafe(result, loop)
         try:
             return _result_of(future, limit_s, cancellation)
         except (AgentTimeoutError, AgentStoppedError):
             future.cancel()
-            self._replace_if_blocked(loop)
+            if self._loop.give_up_if_blocked(loop):
+                self._abandon()
             raise
         except AgentCancelledError:
             future.cancel()
@@ -347,27 +342,6 @@ class AgentRunner:
                 raise AgentCancelledError from None
             raise
 
-    def _replace_if_blocked(self, loop: asyncio.AbstractEventLoop) -> None:
-        turns = threading.Event()
-        loop.call_soon_threadsafe(turns.set)
-        if turns.wait(_LOOP_TURNS_S):
-            return
-        with self._lock:
-            is_first = self._loop is loop  # of those that find it blocked
-            if is_first:
-                self._loop = None
-        if is_first:
-            self._abandon()
-
-    def _running_loop(self) -> asyncio.AbstractEventLoop:
-        with self._lock:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                threading.Thread(
-                    target=_run_for_ever, args=(self._loop,), name="agents", daemon=True
-                ).start()
-            return self._loop
-
     def cancel_all(self) -> None:
         """Cancel what runs; for a process that must end.
 
@@ -375,8 +349,6 @@ class AgentRunner:
         """
         with self._lock:
             self._is_ending = True
-            loop, running = self._loop, list(self._running)
+            running = list(self._running)
         for cancellation in running:
             cancellation.cancel(ENDING)
-        if loop is not None:
-            loop.call_soon_threadsafe(lambda: [t.cancel() for t in asyncio.all_tasks(loop)])

@@ -17,6 +17,8 @@ from contract import log
 from dingwire.http import is_loopback
 from dingwire.simulated import NotSimulatedError, SimulatedChat, kind_of
 from worker.agents.base import AgentLoadError
+from worker.agents.hooks import Hooks
+from worker.agents.loop import AgentLoop
 from worker.agents.runner import AgentRunner
 from worker.bots import load_agents
 from worker.chatting.direct import Direct, Person
@@ -112,8 +114,11 @@ def _direct(
     settings: WorkerSettings, number: int, person: Person, screen: Screen
 ) -> Iterator[Partner]:
     try:
-        loaded = load_agents(settings)[number]
-        runner = AgentRunner(loaded.build(), settings=loaded.settings)
+        loaded, loop = load_agents(settings)[number], AgentLoop()
+        agent = loaded.build()
+        runner = AgentRunner(agent, settings=loaded.settings, loop=loop)
+        hooks = Hooks([(loaded, agent)], loop)
+        hooks.start()
     except AgentLoadError as error:
         _refuse(*(f"cannot load the agent: {line}" for line in str(error).splitlines()))
     bot = settings.of_bots[number]
@@ -128,8 +133,11 @@ def _direct(
         retries=bot.agent_retries,
         clock=clock,
     )
-    with closing(direct):
-        yield direct
+    try:
+        with closing(direct):
+            yield direct
+    finally:
+        hooks.stop()
 
 
 @contextmanager

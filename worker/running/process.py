@@ -23,10 +23,12 @@ from click.core import ParameterSource
 from contract.routing import COMMANDS
 from contract.settings import SettingsError
 from worker import wiring
+from worker.agents.agent_settings import AgentSettingsError
 from worker.agents.base import AgentLoadError
 from worker.bots import load_agents
 from worker.handlers import load_handlers
 from worker.own_commands import load_commands
+from worker.running import starting
 from worker.running.lost_jobs import LostJobsStep
 from worker.running.pool import ProcessPool, ThreadPool
 from worker.running.presence import THREADS
@@ -67,6 +69,7 @@ class Worker(CeleryWorker):
     lane: "CommandLane | None" = None
     takes_commands = True
 
+    hostname: str
     pool_cls: Any
     concurrency: int | None
     _is_to_be_replaced = False
@@ -80,7 +83,7 @@ class Worker(CeleryWorker):
 
                 self.metrics = MetricsServer(self.settings.metrics_port, self.settings.data_dir)
             load_agents(self.settings)
-        except SettingsError as error:
+        except (SettingsError, AgentSettingsError) as error:
             _refuse("cannot read settings", error)
         except AgentLoadError as error:
             _refuse("cannot load the agent", error)
@@ -129,6 +132,7 @@ class Worker(CeleryWorker):
         """Run until told to stop; then leave, even past a thread that never returns."""
         worker_shutting_down.connect(self._stay_away)
         worker_process_shutdown.connect(_clear_up)
+        self._start_agents()
         super().start()
         if self.lane is not None:
             self.lane.join(_LAST_COMMANDS_S)
@@ -140,7 +144,16 @@ class Worker(CeleryWorker):
         sys.stdout.flush()
         if self._is_to_be_replaced:
             os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606, ourselves
-        os._exit(self.exitcode or 0)
+        os._exit(1 if starting.has_failed() else self.exitcode or 0)
+
+    def _start_agents(self) -> None:
+        if isinstance(self.pool_cls, type) and issubclass(self.pool_cls, ProcessPool):
+            starting.start_in_children(self.hostname)
+            return
+        try:
+            starting.start_here(self.hostname)
+        except (AgentLoadError, SettingsError) as error:
+            _refuse("cannot start the agent", error, code=1)
 
     def _replace(self) -> None:
         """Stop as for SIGTERM, and start anew under the same process id."""

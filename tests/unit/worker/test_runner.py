@@ -15,6 +15,7 @@ from tests.servers import wait_for
 from tests.unit.worker.answering_parts import SECRET_WORDS, envelope
 from worker.agents import AgentError, Retry
 from worker.agents.base import Message
+from worker.agents.loop import AgentLoop
 from worker.agents.runner import (
     AgentCancelledError,
     AgentFailedError,
@@ -327,9 +328,8 @@ def test_there_is_nothing_to_cancel_before_the_first_agent():
     AgentRunner(asynchronous).cancel_all()
 
 
-def test_an_async_agent_that_blocks_its_loop_is_abandoned_with_it(monkeypatch):
+def test_an_async_agent_that_blocks_its_loop_is_abandoned_with_it():
     """The next ones get a loop that turns."""
-    monkeypatch.setattr("worker.agents.runner._LOOP_TURNS_S", 0.05)
     gate = threading.Event()
     lost: list[int] = []
 
@@ -338,7 +338,8 @@ def test_an_async_agent_that_blocks_its_loop_is_abandoned_with_it(monkeypatch):
             gate.wait(60)
         return "turned"
 
-    runner = AgentRunner(agent, on_abandoned=lost.append)
+    loop = AgentLoop(turns_s=0.05)
+    runner = AgentRunner(agent, loop=loop, on_abandoned=lost.append)
     with pytest.raises(AgentTimeoutError):
         runner.run(Message.of(envelope(text="block")), limit_s=0.05)
 
