@@ -171,6 +171,7 @@ def test_download_codes_end_at_once(page, simulator):
 
 def test_a_connection_is_muted_and_opened_again(page, simulator, bot):
     page.opens("faults")
+    page.until(lambda: page.find("[data-line=half_open]").is_enabled())
     page.click("[data-line=half_open]")
     simulator.until(lambda it: it.live_connections[0].state == "half_open")
     page.until(lambda: page.text("#faults-state") == "1 fault on")
