@@ -28,7 +28,7 @@ def main() -> int:
             sys.stderr.write("; ".join(filter(None, (check.reason, check.fix))) + "\n")
         return EXIT_UNREADABLE
     agents = [
-        check_agent(bot.agent, **own_settings(settings, bot)).about(name)
+        check_agent(bot.agent, bot=bot, **own_settings(settings, bot)).about(name)
         for name, bot in settings.named_bots
     ]
     checks = [*check_settings(settings.secret_variables), *agents]

@@ -18,6 +18,7 @@ from contract.settings import CommaSeparated, Settings, check_url, is_local_url
 from contract.variables import names_set
 from dingwire.media_hosts import DEFAULT_MEDIA_HOSTS, MediaHosts
 from dingwire.webhook import WebhookHosts
+from worker.agents.base import MOST_TURNS
 from worker.phrases import OwnWords
 from worker.thinking import CardSettings, Mode, Shown
 from worker.turns import Burst
@@ -103,7 +104,7 @@ class WorkerSettings(Settings):
         validation_alias="HISTORY_TURNS",
         default=None,
         ge=0,
-        le=200,
+        le=MOST_TURNS,
         description="How many turns of a conversation, a question and its answer each, the agent "
         "is reminded of; 0: none, and nothing is stored. Unset: as many as the agent asks for.",
     )

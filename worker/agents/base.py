@@ -18,7 +18,17 @@ from contract.content import Quoted as QuotedCode
 from contract.envelope import Earlier, Envelope
 from worker.agents.attachments import Attachment, Fetch, not_fetched
 
-__all__ = ["Agent", "AgentLoadError", "Message", "Quoted", "Sender", "load_object", "place_of"]
+__all__ = [
+    "MOST_TURNS",
+    "Agent",
+    "AgentLoadError",
+    "Message",
+    "Quoted",
+    "Sender",
+    "load_object",
+    "place_of",
+    "wanted_turns",
+]
 
 Agent = Callable[..., Any]
 """Takes a message, or a message and its context (``worker/agents/context.py``).
@@ -28,6 +38,8 @@ Plain or async; it returns the reply, or yields it in pieces. Or a class, whose 
 None, an empty text and yielding nothing are silence, which is an answer too.
 """
 
+
+MOST_TURNS = 200  # of a conversation, that anybody is reminded of
 
 _EXAMPLES = {"AGENT": "my_agent:answer", "OPENAI_TOOLS": "my_tools:weather"}
 _KINDS_OF_WORDS = frozenset({"text", "richtext", "markdown"})
@@ -162,6 +174,12 @@ class Message:
             is_delegated=envelope.is_delegated,
             raw=envelope.raw,
         )
+
+
+def wanted_turns(agent: object) -> int:
+    """Return how many turns of a conversation an agent asks to be reminded of; 0: none."""
+    turns = getattr(agent, "history_turns", 0)
+    return min(turns, MOST_TURNS) if isinstance(turns, int) and turns > 0 else 0
 
 
 def load_object(variable: str, spec: str) -> Any:

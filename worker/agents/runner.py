@@ -27,7 +27,7 @@ from typing import Any
 
 from dingwire.replies import InvalidReplyError
 from worker.agents import pieces
-from worker.agents.base import Agent, Message
+from worker.agents.base import Agent, Message, wanted_turns
 from worker.agents.cancelling import ENDING, OVERRAN, AgentStoppedError, Cancellation
 from worker.agents.context import AgentError, Context, Retry
 from worker.agents.loop import AgentLoop
@@ -216,8 +216,7 @@ class AgentRunner:
     @property
     def history_turns(self) -> int:
         """How many turns of a conversation the agent asks to be reminded of; 0: none."""
-        turns = getattr(self._agent, "history_turns", 0)
-        return turns if isinstance(turns, int) and turns > 0 else 0
+        return wanted_turns(self._agent)
 
     def run(
         self,

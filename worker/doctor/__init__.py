@@ -83,7 +83,7 @@ def _slowest(settings: WorkerSettings) -> WorkerSettings:
 
 def _agent(name: str, settings: WorkerSettings, bot: WorkerSettings) -> Examination:
     def check() -> list[Check]:
-        return [check_agent(bot.agent, **own_settings(settings, bot)).about(name)]
+        return [check_agent(bot.agent, bot=bot, **own_settings(settings, bot)).about(name)]
 
     return Examination((named("agent", name),), check)
 

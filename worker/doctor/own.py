@@ -9,7 +9,7 @@ from kombu.transport import TRANSPORT_ALIASES
 
 from contract.checks import Check
 from worker.agents.agent_settings import AgentSettingsError
-from worker.agents.base import AgentLoadError
+from worker.agents.base import AgentLoadError, wanted_turns
 from worker.agents.loading import load_agent
 from worker.handlers import load_handlers
 from worker.settings import WorkerSettings
@@ -34,11 +34,16 @@ REDIS_TRANSPORT = "contract.redis_broker:Transport"
 
 
 def check_agent(
-    spec: str, *, first: Mapping[str, Any] | None = None, last: Mapping[str, Any] | None = None
+    spec: str,
+    *,
+    first: Mapping[str, Any] | None = None,
+    last: Mapping[str, Any] | None = None,
+    bot: WorkerSettings | None = None,
 ) -> Check:
     """Return the check ``agent``; its settings as :func:`load_agent` takes them.
 
-    Nothing is asked of a model or a server: that may cost money.
+    Of a ``bot`` it says how much is remembered for how long, if anything is. Nothing is asked of a
+    model or a server: that may cost money.
     """
     try:
         agent = load_agent(spec, first=first, last=last)
@@ -48,7 +53,16 @@ def check_agent(
     except AgentLoadError as error:
         return Check.fail("agent", str(error), "correct AGENT, or the module it names")
     asks = agent.settings.in_words if agent.settings is not None else ""
-    return Check.ok("agent", f"{spec}, {asks or agent.shape.kind}")
+    remembers = "" if bot is None else _memory(bot, wanted_turns(agent.named))
+    return Check.ok("agent", f"{spec}, {asks or agent.shape.kind}{remembers}")
+
+
+def _memory(bot: WorkerSettings, wanted: int) -> str:
+    turns = wanted if bot.history_turns is None else bot.history_turns
+    if not turns:
+        return ""
+    whose = ", each person apart" if bot.history_by == "person" else ""
+    return f"; remembers {turns} turns for {bot.history_hours:g} h{whose}"
 
 
 def check_handlers(settings: WorkerSettings) -> Check:

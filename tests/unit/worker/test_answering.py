@@ -78,18 +78,29 @@ class CountingStore:
         return asked
 
 
-def test_a_plain_answer_asks_the_store_no_more_than_five_times(desk):
-    """Each is a round trip that the person waits for."""
+def asked_of_the_store(desk, **how: Any) -> list[str]:
     counting = CountingStore(desk.store)
     real, desk.store = desk.store, counting
-    worker = desk.worker(hands_over=True)
+    worker = desk.worker(hands_over=True, **how)
     desk.store = real
-
     desk.answer(worker)
+    return counting.asked
 
-    assert counting.asked == ["claim", "take_missed", "keep_answer", "sending", "finish"]
+
+def test_a_plain_answer_asks_the_store_no_more_than_five_times(desk):
+    """Each is a round trip that the person waits for."""
+    asked = asked_of_the_store(desk)
+
+    assert asked == ["claim", "take_missed", "keep_answer", "sending", "finish"]
     assert desk.webhook.attempts == 1
     assert desk.proactive.sent == []
+
+
+def test_memory_costs_one_round_trip_and_that_after_the_handover(desk):
+    """What is handed over then is in the memory already."""
+    asked = asked_of_the_store(desk, history={"history_turns": 5})
+
+    assert asked == ["claim", "take_missed", "exchanges", "keep_answer", "sending", "finish"]
 
 
 def test_every_post_of_a_message_carries_the_same_id(desk):

@@ -7,6 +7,7 @@ from typing import Any
 from dingwire.replies import Image, Reply, Text
 from tests.unit.worker.answering_parts import LEASE_S, Desk, RecordingWebhook, words
 from tests.unit.worker.thinking_parts import RecordingApi
+from worker.store import Scope
 from worker.thinking import CardSettings
 
 CARD = CardSettings("t.schema", every_s=0.01)
@@ -103,6 +104,15 @@ def test_each_part_arrives_and_at_the_most_one_twice(tmp_path):
         assert len(arrived) <= len(whole) + 1
         order = [text for text in desk.webhook.posted if text != "[image]"]
         assert order in (["one", "two"], ["one", "one", "two"], ["one", "two", "two"])
+
+
+def test_what_was_said_is_remembered_once(tmp_path):
+    for desk in deaths(tmp_path, lambda _: "hi", history={"history_turns": 5}):
+        asked = desk.store.exchanges(
+            Scope("robot1", "cid1"), before=(2**52, 0), turns=9, within_s=3600
+        )
+        desk.store.close()
+        assert [each["answered"]["text"] for each in asked] == ["hi"]
 
 
 def test_what_a_card_has_begun_to_carry_is_in_no_message(tmp_path):

@@ -59,6 +59,27 @@ def test_a_model_is_named_with_its_place_and_is_not_asked():
     )  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("agent", "settings", "words"),
+    [
+        ("echo", {}, ""),
+        ("echo", {"history_turns": 5}, "; remembers 5 turns for 24 h"),
+        ("openai", {}, "; remembers 20 turns for 24 h"),
+        ("openai", {"history_turns": 0}, ""),
+        (
+            "openai",
+            {"history_hours": 0.5, "history_by": "person"},
+            "; remembers 20 turns for 0.5 h, each person apart",
+        ),
+    ],
+)
+def test_of_an_agent_that_is_reminded_it_is_said_for_how_long(agent, settings, words):
+    bot = WorkerSettings.model_construct(**settings)
+    model = {"model": "qwen-plus", "base_url": "http://127.0.0.1:1/v1"} if agent != "echo" else None
+    reason = check_agent(f"worker.agents.{agent}:agent", first=model, bot=bot).reason
+    assert reason.partition(";")[2] == words.partition(";")[2]
+
+
 def test_what_an_agents_settings_lack_is_listed():
     check = check_agent("worker.agents.openai:agent", last={"temperature": 9})
     assert check.status is FAIL
