@@ -157,6 +157,7 @@ def scene(
             HEALTH_PORT=str(free_port()),
             METRICS_PORT=str(free_port()),
             BURST="merge",
+            HISTORY_TURNS="5",
             **more,
         )
         stack.callback(deployment.stop)
