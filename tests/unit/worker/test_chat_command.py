@@ -386,6 +386,45 @@ def test_of_several_bots_one_is_chosen(here, monkeypatch, chosen, answer):
     assert run("--say", "x", *chosen).stdout.startswith(answer)
 
 
+def test_two_bots_with_one_agent_ask_each_its_own_server(here, monkeypatch):
+    with running() as one, running() as two:
+        one.answers({"reply": "one"})
+        two.answers({"reply": "two"})
+        bots = [
+            {
+                "client_id": name,
+                "client_secret": "s",
+                "agent": "worker.agents.http:agent",
+                "agent_settings": {"url": server.url, "headers": {"X-Bot": name}},
+            }
+            for name, server in (("first", one), ("second", two))
+        ]
+        monkeypatch.setenv("DINGTALK_BOTS", json.dumps(bots))
+
+        assert run("--say", "x").stdout == "one\n"
+        assert run("--say", "x", "--bot", "second").stdout == "two\n"
+    assert [each.headers["X-Bot"] for each in (*one.seen, *two.seen)] == ["first", "second"]
+
+
+def test_the_agent_is_started_before_it_is_asked_and_shut_down_at_the_end(here, monkeypatch):
+    (here / "started.py").write_text(
+        "import click\n"
+        "def startup(): click.echo('up', err=True)\n"
+        "def shutdown(): click.echo('down', err=True)\n"
+        "def answer(message): click.echo('asked', err=True)\n"
+    )
+    monkeypatch.setenv("AGENT", "started:answer")
+
+    result = run("--say", "x")
+
+    assert result.stderr.splitlines() == [
+        "up",
+        "asked",
+        "no answer: the agent chose silence",
+        "down",
+    ]
+
+
 def test_a_simulator_that_is_not_there_ends_it_with_1(here, monkeypatch):
     monkeypatch.setenv("DINGTALK_OPENAPI_ENDPOINT", "http://127.0.0.1:1")
 
