@@ -95,8 +95,8 @@ class Answering:
         handover: Handover | None,
         resender: Resender,
         thinking: Thinking,
+        commands: ChatCommands,
         apology: Apology | None = None,
-        commands: ChatCommands | None = None,
         sealer: Sealer = IN_CLEAR,
         observe: Callable[[Outcome], object] = lambda _: None,
     ) -> None:
@@ -119,13 +119,13 @@ class Answering:
                 operator.
             resender: Delivers the answer of a message that an operator had run anew.
             thinking: Shows that an answer is being made.
+            commands: What people tell the bot itself.
             apology: Tells people that there is none; nobody is told without it.
-            commands: What the bot answers without its agent; those there are, if left out.
             sealer: Opens what listeners sealed, and seals answers.
             observe: Counts an outcome.
         """
         self._resender, self._sealer, self._observe = resender, sealer, observe
-        self._commands = ChatCommands(bots) if commands is None else commands
+        self._commands = commands
         self._store, self._thinking, self._apology = store, thinking, apology
         self._turns, self._tell, self._handover = turns, tell, handover
         self._bots = bots
@@ -283,6 +283,7 @@ class Answering:
         queued_s = self._age_s(envelope)
         if self._handover is not None and not self._is_over(envelope):
             self._handover.deliver(envelope)
+        envelope = self._commands.begun_anew(envelope)
         command = self._commands.find(envelope)
         if command is not None and command.built_in is not None:
             outcome = self._obey(claim, envelope, command, command.built_in)

@@ -35,6 +35,7 @@ from worker.own_commands import OwnCommands, load_commands
 from worker.patience import PatientStore
 from worker.pushes import PushWork
 from worker.running.pool import hand_back_when_ended
+from worker.running.stopping_parts import build_stopping
 from worker.sending.api_gate import ApiGate
 from worker.sending.apology import Apology
 from worker.sending.budget import ApiBudget
@@ -257,6 +258,9 @@ def build(
         clock=clock,
         sealer=sealer,
     )
+    stopping = build_stopping(
+        settings, store, bots=bots, tell=tell, heartbeat=heartbeat, clock=clock
+    )
     answering = Answering(
         store,
         bots=bots,
@@ -273,7 +277,7 @@ def build(
         handover=handover if settings.hands_over else None,
         resender=resender,
         thinking=thinking,
-        commands=ChatCommands(bots, commands),
+        commands=ChatCommands(bots, stopping=stopping, memory=memory, own=commands),
         apology=apology,
         sealer=sealer,
         observe=metrics.observe,

@@ -18,29 +18,40 @@ def _until_runs(here: WorkerPlace, count: int) -> None:
     wait_for(lambda: len(here.runs) == count, what=f"{count} runs of the agent")
 
 
+def _said_to(here: WorkerPlace, person: str, text: str) -> str:
+    """Say a command, and return what the bot says to it."""
+    before = len(here.simulator.accepted)
+    conversation = here.simulator.say(text, person).conversation_id
+    here.simulator.until(lambda s: len(s.accepted) > before, what=f"an answer to {text}")
+    (said,) = here.simulator.accepted[before:]
+    assert said.conversation_id == conversation
+    return str(said.text)
+
+
 @pytest.mark.parametrize(
     ("kind", "pool"),
     [("redis", "threads"), ("redis", "prefork"), ("rabbitmq", "prefork"), ("embedded", "threads")],
 )
-def test_a_command_is_answered_while_agents_have_every_slot(here, request, kind, pool):
-    """And while others wait on the broker before it."""
+def test_people_are_heard_while_agents_have_every_slot(here, request, kind, pool):
+    """And while others wait on the broker, where nobody has seen them yet."""
     if kind == "embedded":
         here.broker_url = "embedded://"
     elif kind == "rabbitmq":
         here.broker_url = request.getfixturevalue("rabbitmq_url")
         empty(Broker.from_url(here.broker_url, here.folder))
     here.listener()
-    here.worker(f"-c 2 -P {pool}")
-    asked = [here.simulator.say(f"number {n}", f"person{n}") for n in range(6)]
-    _until_runs(here, 2)
+    here.worker(f"-c 2 -P {pool}", BOT_LANGUAGE="en")
+    for number in range(6):
+        here.simulator.say(f"number {number}", f"person{number}")
+        _until_runs(here, min(number + 1, 2))
 
-    whoami = here.simulator.say("／WhoAmI", "bob")
-    here.simulator.until_answered(whoami)
+    assert "Answering a message of yours, for" in _said_to(here, "person0", "／Status")
+    assert _said_to(here, "person0", "/停止") == "Stopped: 1 being answered, 0 waiting"
+    assert _said_to(here, "person5", "/stop").startswith("Nothing is being answered just now")
+    assert [reply.text for reply in here.simulator.accepted if "answer to" in reply.text] == []
 
-    (said,) = here.simulator.accepted
-    assert "staff" in said.text
-    assert len(here.runs) == 2
     here.gate.touch()
-    here.simulator.until(lambda s: len(s.accepted) == 7, what="the answers of the agent")
-    answered = {r.conversation_id for r in here.simulator.accepted}
-    assert answered == {m.conversation_id for m in (*asked, whoami)}
+    here.simulator.until(lambda s: len(s.accepted) == 7, what="the answers to the others")
+    answered = {reply.text for reply in here.simulator.accepted[3:]}
+    assert answered == {f"answer to number {number}" for number in (1, 2, 3, 4)}
+    wait_for(lambda: here.unfinished() == 0, what="the end of what was stopped")

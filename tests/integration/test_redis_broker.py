@@ -13,7 +13,8 @@ import redis
 from kombu.transport.redis import Transport as KombuTransport
 
 from contract.broker import Broker
-from contract.redis_broker import WAKE
+from contract.redis_broker import WAKE, WAKE_COMMANDS
+from contract.routing import COMMANDS
 from tests import servers
 from tests.listening import empty
 from tests.servers import wait_for
@@ -137,6 +138,22 @@ def test_wake_up_calls_do_not_pile_up_behind_a_queue_that_is_never_empty(broker)
             _until_read(drain, read, 1)
 
         assert client.llen(WAKE) <= 1000
+
+
+def test_who_takes_messages_leaves_the_wake_up_calls_for_commands(broker):
+    """Else the lane of commands would look a second late."""
+    with redis.Redis.from_url(broker.url) as client, _publishing(broker) as publish:
+        client.delete(WAKE_COMMANDS)
+        with broker.connection() as connection:
+            producer = kombu.Producer(connection.default_channel, serializer="json")
+            producer.publish("/stop", exchange="", routing_key=COMMANDS)
+        assert (client.llen(WAKE), client.llen(WAKE_COMMANDS)) == (0, 1)
+        with _consuming(broker) as (drain, read):
+            publish("hello")
+            _until_read(drain, read, 1)
+            drain(0.3)
+
+        assert client.llen(WAKE_COMMANDS) == client.llen(COMMANDS) == 1
 
 
 def test_a_batch_wakes_as_well(broker):

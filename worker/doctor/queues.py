@@ -15,7 +15,7 @@ from amqp.exceptions import NotFound
 from contract.broker import Broker
 from contract.broker_check import connection_to, words_of
 from contract.checks import Check
-from contract.routing import QUEUES
+from contract.routing import COMMANDS, QUEUES
 from worker.doctor.processes import Notes
 
 __all__ = ["check_queues"]
@@ -116,4 +116,6 @@ def _taken(known: Notes | None) -> set[str]:
     from worker.celery import app
 
     answers = app.control.inspect(timeout=ASK_S).active_queues() or {}
-    return {queue["name"] for queues in answers.values() for queue in queues}
+    # A worker's lane of commands is none that Celery knows of.
+    lane = {COMMANDS} if answers else set[str]()
+    return lane.union(queue["name"] for queues in answers.values() for queue in queues)

@@ -24,6 +24,7 @@ from worker.leases import Heartbeat
 from worker.outcome import Outcome
 from worker.own_commands import OwnCommands, load_commands
 from worker.patience import PatientStore
+from worker.running.stopping_parts import build_stopping
 from worker.sending.carrying import Carrier
 from worker.sending.delivery import Delivery
 from worker.sending.late import LateReplies
@@ -110,7 +111,11 @@ def build_command_work(
         heartbeat=heartbeat,
         delivery=CardDelivery(store, heartbeat=heartbeat, clock=clock),
     )
-    commands = ChatCommands(bots, OwnCommands(bots, load_commands(settings)))
+    stopping = build_stopping(
+        settings, store, bots=bots, tell=tell, heartbeat=heartbeat, clock=clock
+    )
+    own = OwnCommands(bots, load_commands(settings))
+    commands = ChatCommands(bots, stopping=stopping, own=own)
     answering = Answering(
         store,
         bots=bots,

@@ -29,7 +29,7 @@ __all__ = ["CommandLane", "Tell", "Work"]
 logger = logging.getLogger(__name__)
 
 # A command takes a moment, unless DingTalk or the store is slow.
-_AT_ONCE = 16
+_AT_ONCE = 8
 # How long an acknowledgement, a heartbeat or a stop may wait for the consumer to look up.
 _LOOK_UP_S = 0.2
 _BACK_AFTER_S = 5.0

@@ -1,10 +1,12 @@
-"""What stops the messages of conversations, for a process that runs no agent.
+"""What stops the messages of conversations, with what clears away what people saw of them.
 
-Put together for the lane of commands. A worker that lives clears away itself what it shows of a
-message; what nobody has in hand is cleared away here.
+Put together for the lane of commands, which runs no agent, and for the workers' tasks. A worker
+that lives clears away itself what it shows of a message; what nobody has in hand is cleared away
+here.
 """
 
 from collections.abc import Callable
+from datetime import datetime
 
 from contract.envelope import Envelope, EnvelopeError
 from contract.sealing import SealError
@@ -17,7 +19,6 @@ from worker.stopping import Stopping
 from worker.store import StoppedMessage
 from worker.telling import metrics
 from worker.thinking import CardDelivery, Thinking
-from worker.wiring import clock
 
 __all__ = ["build_stopping"]
 
@@ -29,6 +30,7 @@ def build_stopping(
     bots: Bots,
     tell: Callable[[str, Outcome], None],
     heartbeat: Heartbeat,
+    clock: Callable[[], datetime],
 ) -> Stopping:
     """Return what stops the messages of conversations.
 
@@ -38,6 +40,7 @@ def build_stopping(
         bots: By whose API reactions and cards are put away that no worker would.
         tell: Shows Flower how a task ended that is not the running one.
         heartbeat: Of this process.
+        clock: Ours, aware UTC.
     """
     thinking = Thinking(
         store,

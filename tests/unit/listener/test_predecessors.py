@@ -80,11 +80,13 @@ def test_memory_is_bounded_and_the_quietest_lanes_go_first(time):
 # Through the intake.
 
 
-def _push(message_id: str, *, sender: str = "u1", conversation: str = "cid1") -> BotPush:
+def _push(
+    message_id: str, text: str = "hello", *, sender: str = "u1", conversation: str = "cid1"
+) -> BotPush:
     payload = {
         "msgId": message_id,
         "msgtype": "text",
-        "text": {"content": "hello"},
+        "text": {"content": text},
         "conversationId": conversation,
         "conversationType": "2",
         "senderId": sender,
@@ -102,13 +104,19 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-async def _taken(folder: Path, pushes: list[BotPush], *, order: Order, time: _Time):
-    """Take pushes one after the other; return what is on the broker."""
+async def _taken(
+    folder: Path, pushes: list[BotPush], *, order: Order, time: _Time, chat_commands: bool = True
+):
+    """Take pushes one after the other; return what is on the broker for agents."""
     broker = Broker.from_url("embedded://", folder)
     enqueuer = Enqueuer(broker, Spool(folder / "spool", max_bytes=2**20), clock=_now)
     enqueuer.start()
     settings = ListenerSettings.load(
-        client_id="ding1", client_secret="s3cret", allowed_users=("*",), order=order
+        client_id="ding1",
+        client_secret="s3cret",
+        allowed_users=("*",),
+        order=order,
+        chat_commands=chat_commands,
     )
     intake = Intake(settings, enqueuer, clock=_now, monotonic=time, tally=Tally())
     for push in pushes:
@@ -144,6 +152,24 @@ async def test_a_message_that_is_pushed_again_changes_nothing(tmp_path, time):
     pushes = [_push("msg1"), _push("msg2"), _push("msg1"), _push("msg2"), _push("msg3")]
 
     taken = await _taken(tmp_path, pushes, order=Order.CONVERSATION, time=time)
+
+    assert taken == [("msg1", None), ("msg2", "msg1"), ("msg3", "msg2")]
+
+
+async def test_a_command_that_overtakes_waits_for_nobody_and_nobody_for_it(tmp_path, time):
+    pushes = [_push("msg1"), _push("msg2", "／STOP"), _push("msg3", "/new"), _push("msg4")]
+
+    taken = await _taken(tmp_path, pushes, order=Order.CONVERSATION, time=time)
+
+    assert taken == [("msg1", None), ("msg3", "msg1"), ("msg4", "msg3")]
+    (command,) = (tmp_path / "broker" / "queues" / "commands").glob("*.msg")
+    assert '"task": "command"' in command.read_text(encoding="utf-8")
+
+
+async def test_without_chat_commands_they_are_messages_like_any_other(tmp_path, time):
+    pushes = [_push("msg1"), _push("msg2", "/stop"), _push("msg3")]
+
+    taken = await _taken(tmp_path, pushes, order=Order.CONVERSATION, time=time, chat_commands=False)
 
     assert taken == [("msg1", None), ("msg2", "msg1"), ("msg3", "msg2")]
 

@@ -39,6 +39,7 @@ from worker.sending.resending import Resender
 from worker.sending.saying import Saying
 from worker.sending.uploading import Uploading
 from worker.settings import WorkerSettings
+from worker.stopping import Stopping
 from worker.store import DueMessage, MissedReply
 from worker.store.sql import SqlStore
 from worker.thinking import CardDelivery, CardSettings, Mode, Shown, Thinking
@@ -309,7 +310,11 @@ class Desk:
             clock=self.clock,
             sealer=sealer,
         )
-        loaded = {"own": judged("own", commands)} if commands else {}
+        own_commands = OwnCommands(
+            bots,
+            {"own": judged("own", commands)} if commands else {},
+            runner=lambda call, its: AgentRunner(call, settings=its),
+        )
         return Answering(
             store,
             bots=bots,
@@ -328,7 +333,9 @@ class Desk:
             thinking=seen,
             commands=ChatCommands(
                 bots,
-                OwnCommands(bots, loaded, runner=lambda call, s: AgentRunner(call, settings=s)),
+                stopping=Stopping(store, hold_s=LEASE_S, tell=tell, observe=self.outcomes.append),
+                memory=memory,
+                own=own_commands,
             ),
             apology=apology,
             sealer=sealer,

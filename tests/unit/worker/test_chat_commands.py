@@ -1,13 +1,18 @@
 """What the bot itself answers, and what it leaves to the agent."""
 
+from datetime import timedelta
+
 import pytest
 
 from contract.content import Attachment
 from contract.envelope import Conversation, Earlier
-from tests.unit.worker.answering_parts import Desk, envelope
+from contract.routing import task_id
+from contract.turn import Order
+from tests.unit.worker.answering_parts import START, Desk, envelope
 from worker.agents import Commands
 from worker.outcome import FinalState
 from worker.store import Reason
+from worker.turns import Turns
 
 
 @pytest.fixture
@@ -100,6 +105,107 @@ def test_help_lists_what_there_is_in_the_language_of_the_person(
     for line in (*said, "/late: Say how long there is."):
         assert line in posted
     assert unsaid not in posted
+
+
+def _written(number, text="hello", **more):
+    at = START + timedelta(seconds=number)
+    return envelope(message_id=f"msg{number}", created_at=at, text=text, **more)
+
+
+def _claim(desk, number, **more):
+    data, turns = _written(number, **more).to_wire(), Turns()
+    desk.store.claim(
+        task_id("robot1", f"msg{number}"),
+        owner="another worker",
+        lease_s=60,
+        envelope=data,
+        turn=turns.of(data),
+        written=turns.place_of(data),
+    )
+
+
+def _tell(desk, message):
+    """What the lane does with a command: it waits for no turn."""
+    desk.answer(desk.worker(language="en", turns=Turns(Order.NONE)), message)
+    return desk.webhook.posted[-1]
+
+
+@pytest.mark.parametrize("text", ["/stop", "／停止"], ids=ascii)
+def test_stop_ends_what_the_conversation_waits_for_and_says_how_much(desk, text):
+    _claim(desk, 1)
+    _claim(desk, 2, sender_id="another")
+    _claim(desk, 3, conversation_id="cid2")
+
+    assert _tell(desk, _written(4, text)) == "Stopped: 1 being answered, 1 waiting"
+    ended = [id_ for id_, outcome in desk.told if outcome.state is FinalState.CANCELLED]
+    assert ended == [task_id("robot1", "msg1"), task_id("robot1", "msg2")]
+    assert _tell(desk, _written(5, text)).startswith("Nothing is being answered just now")
+
+
+def test_status_tells_of_ones_own_messages_and_only_counts_those_of_others(desk):
+    for number, sender in enumerate(["a", "b", "a"], start=1):
+        _claim(desk, number, sender_id=sender, text=f"secret {number}", sender_nick="Carol")
+    desk.clock.advance(30)
+
+    assert _tell(desk, _written(4, "/status", sender_id="a")).splitlines() == [
+        "Answering a message of yours, for 30 s now",
+        "A message of yours is number 2 in line",
+        "Of others in this conversation: 1",
+    ]
+    assert _tell(desk, _written(5, "/状态", sender_id="c")).splitlines() == [
+        "Nothing of yours is being answered or in line; what you sent just now may not show yet",
+        "Of others in this conversation: 3",
+    ]
+
+
+def test_status_tells_of_a_few_messages_and_counts_the_rest(desk):
+    for number in range(1, 8):
+        _claim(desk, number, sender_id="a")
+
+    lines = _tell(desk, _written(9, "/status", sender_id="a")).splitlines()
+    assert lines[4:] == ["A message of yours is number 4 in line", "And 2 more of yours"]
+
+
+def _remembering(reminded):
+    """An agent that notes of what it is reminded."""
+
+    def answer(message, context):
+        reminded.append([said.text for said in context.history])
+        return f"answer to {message.text}"
+
+    return answer
+
+
+MEMORY = {"history_turns": 9, "history_hours": 1, "history_by": "conversation"}
+
+
+@pytest.mark.parametrize("text", ["/new", "／新对话"], ids=ascii)
+def test_new_forgets_what_was_said_before(desk, text):
+    reminded: list[list[str]] = []
+    worker = desk.worker(_remembering(reminded), language="en", history=MEMORY)
+    desk.answer(worker, _written(1, "one"))
+    desk.answer(worker, _written(2, text))
+    desk.answer(worker, _written(3, text))
+    desk.answer(worker, _written(4, "two"))
+
+    assert desk.webhook.posted[1] == "Done: what was said before is forgotten"
+    assert desk.webhook.posted[2].startswith("I remember nothing")
+    assert reminded == [[], []]
+
+
+def test_a_merged_turn_begins_behind_the_last_new_in_it(desk):
+    reminded: list[list[str]] = []
+    worker = desk.worker(_remembering(reminded), language="en", history=MEMORY)
+    desk.answer(worker, _written(1, "one"))
+    parts = [Earlier(message_id=f"m{text}", text=text) for text in ("two", "/new", "three")]
+    desk.answer(worker, _written(5, "four", earlier=tuple(parts)))
+    desk.answer(worker, _written(6, "/new", earlier=(Earlier(message_id="m5", text="five"),)))
+
+    assert desk.webhook.posted[1:] == [
+        "answer to three\nfour",
+        "Done: what was said before is forgotten",
+    ]
+    assert reminded == [[], []]
 
 
 # Those of one's own.
