@@ -31,13 +31,13 @@ _lock = threading.Lock()
 def run(
     command: Sequence[str], *, env: Mapping[str, str], cwd: Path
 ) -> subprocess.CompletedProcess[str]:
-    """Run an operator's command to its end; one that is not ``celery``, or a worker, as it is.
+    """Run an operator's command to its end; one that is not ``celery`` as it is.
 
     Raises:
         subprocess.TimeoutExpired: It took too long.
     """
     program, *arguments = command
-    if program != "celery" or "worker" in arguments[2:]:
+    if program != "celery":
         return subprocess.run(
             command,
             env=env,

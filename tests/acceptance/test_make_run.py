@@ -145,7 +145,7 @@ def test_the_printed_command_finds_everything_in_order(tmp_path):
     with running(tmp_path, AGENT="own_agent:answer", **path) as run:
         run.until(BANNER)
         ask(run, "hello")
-        command = re.search(r"commands +(\S.*)", run.output)
+        command = re.search(r"^  commands +(\S.*)", run.output, re.MULTILINE)
         assert command
 
         found = subprocess.run(
