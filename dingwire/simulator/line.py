@@ -11,6 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from dingwire.simulator.records import Ack, Connection, Push
+from dingwire.simulator.wire import readable
 from dingwire.simulator.world import World
 
 __all__ = ["Line", "record_ack"]
@@ -53,7 +54,7 @@ class Line:
             title,
             client_id=self.record.client_id,
             message_id=(push.message_id if push is not None else None) or "",
-            request=frame if isinstance(frame, str) else f"binary, {len(frame)} bytes",
+            request=readable(frame) if isinstance(frame, str) else f"binary, {len(frame)} bytes",
         )
 
     def note_state(self) -> None:
@@ -105,7 +106,7 @@ def record_ack(world: World, line: Line, raw: str | bytes) -> None:
         message_id=ack.message_id or "",
         status=ack.code,
         took_ms=None if ack.latency_s is None else round(ack.latency_s * 1000),
-        request=raw if isinstance(raw, str) else raw.decode(errors="replace"),
+        request=readable(raw),
     )
     world.journal.changed("ack", ack)
 

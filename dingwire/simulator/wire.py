@@ -11,10 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["KEPT", "Exchange", "Wire", "shortened"]
+__all__ = ["KEPT", "Exchange", "Wire", "readable", "shortened"]
 
 KEPT = 500
 SHOWN_CHARACTERS = 20_000  # of each text inside a body
+MAX_BYTES = 256 * 1024  # what is longer is not kept, only how long it was
 
 SECRET_MEMBERS = frozenset(
     {"clientSecret", "appSecret", "client_secret", "appsecret", "ticket", "downloadCode"}
@@ -99,6 +100,13 @@ class Wire:
         """Call ``listener`` for each; returns how to stop that."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
+
+
+def readable(raw: str | bytes, kind: str = "text") -> str:
+    """A body or frame as it is kept: its text, or ``kind`` and size when it is too long."""
+    if len(raw) > MAX_BYTES:
+        return f"{kind}, {len(raw)} bytes"
+    return raw if isinstance(raw, str) else raw.decode(errors="replace")
 
 
 def shortened(value: Any) -> Any:

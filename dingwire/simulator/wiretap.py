@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from dingwire.simulator.wire import Exchange
+from dingwire.simulator.wire import Exchange, readable
 from dingwire.simulator.world import World
 
 __all__ = ["wiretap"]
@@ -61,7 +61,8 @@ async def _upgraded(world: World, request: web.Request, handler: Handler) -> web
 async def _noted(world: World, request: web.Request) -> Exchange:
     is_form = request.content_type.startswith("multipart/")
     size = request.content_length or 0
-    body = f"{request.content_type}, {size} bytes" if is_form else await request.text()
+    kind = request.content_type
+    body = f"{kind}, {size} bytes" if is_form else readable(await request.read(), kind)
     return world.wire.note(
         world.now_ms(),
         "in",
@@ -78,6 +79,6 @@ def _answered(exchange: Exchange, request: web.Request, response: web.StreamResp
     if is_cut or not isinstance(body, bytes):
         return
     if response.content_type.startswith(READABLE):
-        exchange.response = body.decode(errors="replace")
+        exchange.response = readable(body, response.content_type)
     else:
         exchange.response = f"{response.content_type}, {len(body)} bytes"

@@ -207,3 +207,23 @@ async def test_the_wire_is_recorded_both_ways_without_secrets(simulator, http):
     assert by_title["POST /v1.0/nonsense"]["status"] == 404
     assert bot.ticket not in json.dumps(opened)
     assert bot.messages[0]["sessionWebhook"] not in text
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "kept"),
+    [
+        (b"\xff{", "application/json", "\ufffd{"),
+        (b"{}", "application/json; charset=no-such", "{}"),
+        (b"x" * 300_000, "application/json", "application/json, 300000 bytes"),
+    ],
+    ids=["no UTF-8", "unknown charset", "too long"],
+)
+async def test_the_record_of_the_wire_changes_no_answer(simulator, http, body, content_type, kept):
+    message = await simulator.say("hi")
+    headers = {"Content-Type": content_type}
+    async with http.post(message.session_webhook, data=body, headers=headers) as response:
+        assert response.status == 200
+        assert (await response.json())["errcode"] in (40035, 460101)
+
+    shown = simulator.world.wire.exchanges[-1].shown()["request"]
+    assert shown == ({} if kept == "{}" else kept)
