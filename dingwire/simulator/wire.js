@@ -8,11 +8,10 @@ import { onLanguage, t } from "/language.js";
 const SHOWN_AT_MOST = 250, KEPT = 500;
 const KINDS = { stream: ["push", "ack"], ping: ["ping"], registration: ["registration"], webhook: ["webhook"], api: ["api"] };
 const hidden = new Set(["ping"]), opened = new Set(), rows = new Map();
-let exchanges = new Map(), isPaused = false, missed = 0, isAsked = false, isSeen = () => false, keys;
+let exchanges = new Map(), isPaused = false, isAsked = false, isSeen = () => false, keys;
 
 export function heardWire(exchange) {
-  if (!exchange) { exchanges = new Map(); rows.clear(); opened.clear(); missed = 0; }
-  else if (isPaused && !exchanges.has(exchange.number)) missed += 1;
+  if (!exchange) { exchanges = new Map(); rows.clear(); opened.clear(); }
   if (exchange) exchanges.set(exchange.number, exchange);
   if (exchanges.size > KEPT) exchanges.delete(exchanges.keys().next().value);
   if (exchange && rows.has(exchange.number)) rows.get(exchange.number).isOld = true;
@@ -36,8 +35,8 @@ export function listenToWire(seen) {
   isSeen = seen;
   keys = roving($("exchanges"), ".exchange");
   $("wire-filter").addEventListener("input", drawWireSoon);
-  $("wire-pause").addEventListener("click", () => { isPaused = !isPaused; missed = 0; drawWire(); });
-  $("wire-clear").addEventListener("click", () => { exchanges = new Map(); rows.clear(); missed = 0; drawWire(); });
+  $("wire-pause").addEventListener("click", () => { isPaused = !isPaused; drawWire(); });
+  $("wire-clear").addEventListener("click", () => { exchanges = new Map(); rows.clear(); drawWire(); });
   $("wire-filter").addEventListener("keydown", (event) => {
     if (event.key !== "Escape" || !event.target.value) return;
     event.preventDefault();
@@ -61,10 +60,11 @@ function drawKinds() {
 
 let held = 0; // the last exchange that was there when the wire was paused
 export function drawWire() {
-  $("wire-pause").textContent = isPaused ? t("wire.go_on", { count: missed }) : t("wire.pause");
-  $("wire-pause").setAttribute("aria-pressed", String(isPaused));
   const all = [...exchanges.values()];
   if (!isPaused) held = all.at(-1)?.number ?? 0;
+  const missed = all.filter((each) => each.number > held && isWanted(each)).length;
+  $("wire-pause").textContent = isPaused ? t("wire.go_on", { count: missed }) : t("wire.pause");
+  $("wire-pause").setAttribute("aria-pressed", String(isPaused));
   const list = $("exchanges"), isAtEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 60;
   const shown = all.filter((each) => each.number <= held && isWanted(each)).slice(-SHOWN_AT_MOST);
   fill(list, shown.length ? shown.map(row) : [element("li", "empty", t(all.length ? "wire.nothing" : "wire.empty"))]);
