@@ -9,7 +9,7 @@ import logging
 from worker.outcome import Outcome
 from worker.store import DueMessage
 
-__all__ = ["publish", "tell"]
+__all__ = ["publish", "tell", "tell_end"]
 
 logger = logging.getLogger(__name__)
 
@@ -19,12 +19,20 @@ _SENDER = "late@operator"
 _TAKEN_UP = Outcome(None, detail="taken up by an operator", retry_in_s=0)
 
 
+def tell_end(task_id: str, outcome: Outcome) -> None:
+    """Show in Flower that an operator has ended a message that was unfinished."""
+    _tell(task_id, outcome)
+
+
 def tell(task_id: str, outcome: Outcome | None = None) -> None:
     """Show in Flower that a missed reply was taken up, and with what outcome, if it has one."""
+    _tell(task_id, *([_TAKEN_UP] if outcome is None else [_TAKEN_UP, outcome]))
+
+
+def _tell(task_id: str, *outcomes: Outcome) -> None:
     try:
         from worker.tasks import tell_of_another
 
-        outcomes = [_TAKEN_UP] if outcome is None else [_TAKEN_UP, outcome]
         tell_of_another(task_id, *outcomes, sender=_SENDER)
     except Exception as error:  # noqa: BLE001, the broker's clients raise what they like
         logger.warning("Flower will not see what was done: %s", type(error).__name__)
