@@ -27,6 +27,7 @@ ENGLISH, CHINESE = ROOT / "README.md", ROOT / "README.zh-CN.md"
 FOREIGN = {"HTTPS_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "NO_COLOR"}
 FOREIGN |= {"OLLAMA_CONTEXT_LENGTH"}
 FOREIGN |= {"REMAP_SIGTERM", "DOKKU_SCALE", "MAX_BODY_BYTES"}
+FOREIGN |= {"WEATHER_CITY"}  # of the example of an agent's settings
 
 FENCED = re.compile(r"^ *```.*?^ *```$", re.MULTILINE | re.DOTALL)
 

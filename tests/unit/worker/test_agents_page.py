@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import json
 import re
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,12 @@ from dingwire.errors import MediaTooLargeError
 from dingwire.messages import parse_bot_message
 from worker.agents import Card, Context, Message, Said
 from worker.agents import Quoted as QuotedMessage
+from worker.agents.agent_settings import AgentSettingsError
+from worker.agents.hooks import Hooks
+from worker.agents.loading import load_agent
+from worker.agents.loop import AgentLoop
 from worker.agents.results import replies_of
-from worker.agents.runner import AgentRunner
+from worker.agents.runner import AgentRetryError, AgentRunner
 from worker.own_commands import LoadedCommand, judged
 
 ROOT = Path(__file__).parents[3]
@@ -87,6 +92,113 @@ def test_the_examples_do_what_they_say(tmp_path, name, fields, said):
     assert runner.run(_message(tmp_path, **fields), limit_s=60) == said
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("plain", "You wrote 5 characters"),
+        ("asynchronous", "There are 30 seconds left"),
+        ("generator", "One piece, and another"),
+        ("async_generator", "said before\nhello"),
+        ("counter", "Message 1 of this process"),
+        ("Counter", "Message 1 of this process"),
+    ],
+)
+def test_each_example_of_an_agent_is_one(tmp_path, in_a_module, name, said):
+    in_a_module("What an agent is", "my_shapes")
+    agent = load_agent(f"my_shapes:{name}").build()
+    message = _message(tmp_path, text="hello")
+    context: Context[None] = Context(
+        message, history=[Said("user", "said before")], left_s=lambda: 30
+    )
+
+    assert AgentRunner(agent).run(message, context=context, limit_s=60) == said
+
+
+@pytest.fixture
+def in_a_module(monkeypatch, tmp_path):
+    """Make an example importable, as the page tells to."""
+    monkeypatch.syspath_prepend(tmp_path)
+    names = list[str]()
+
+    def write(part: str, name: str) -> None:
+        names.append(name)
+        source = dict(_examples(_part(part)))[name]
+        (tmp_path / f"{name}.py").write_text(source, encoding="utf-8")
+
+    yield write
+    for name in names:
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize(
+    ("left_s", "ends"),
+    [(60, "It is on page 3"), (5, "I did not get through all of it")],
+    ids=["enough", "too little"],
+)
+def test_the_example_of_a_context_says_what_it_does(tmp_path, left_s, ends):
+    said, shown = list[str](), list[str]()
+    message = _message(tmp_path, text="where is it?")
+
+    def run(name: str) -> Any:
+        agent = _module(_part("The context"), "my_context")[name]
+        context: Context[None] = Context(
+            message, left_s=lambda: left_s, say=said.append, progress=shown.append
+        )
+        return AgentRunner(agent).run(message, context=context, limit_s=60)
+
+    assert run("answer") == ends
+    assert len(shown) == (3 if left_s == 60 else 0)
+    assert run("async_answer") == "It is on page 3"
+    assert said == ["One moment, I am looking it up"] * 2
+
+
+def test_the_table_of_the_context_names_what_there_is():
+    rows = re.findall(r"^\| ((?:`[^`]+`(?:, )?)+) \|", _part("The context"), re.MULTILINE)
+    ticked = [each for row in rows for each in re.findall("`([^`]+)`", row)]
+    named = {re.split(r"\W", each.removeprefix("await "))[0] for each in ticked}
+    there = {name for name in dir(Context(_message(Path()))) if not name.startswith("_")}
+    assert named == there - {"close", "cancellation", "usage"}
+
+
+@pytest.mark.parametrize("name", ["answer", "Weather"])
+def test_the_example_of_settings_reads_them(tmp_path, in_a_module, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    in_a_module("Settings of its own", "my_settings")
+    with pytest.raises(AgentSettingsError, match="WEATHER_API_KEY: Field required"):
+        load_agent(f"my_settings:{name}")
+    monkeypatch.setenv("WEATHER_API_KEY", "secret")
+    monkeypatch.setenv("WEATHER_CITY", "Beijing")
+    message = _message(tmp_path, text="and today?")
+
+    def said(**tables: Any) -> Any:
+        loaded = load_agent(f"my_settings:{name}", **tables)
+        runner = AgentRunner(loaded.build(), settings=loaded.settings)
+        return runner.run(message, limit_s=60)
+
+    assert said(last={"city": "Hangzhou"}) == "It is fine in Beijing"
+    assert said(first={"city": "Harbin"}) == "It is fine in Harbin"
+
+
+def test_the_example_of_a_start_opens_and_closes(tmp_path, in_a_module):
+    in_a_module("Start and end", "my_client")
+    loaded, loop = load_agent("my_client:Answers"), AgentLoop()
+    agent = loaded.build()
+    hooks, runner = Hooks([(loaded, agent)], loop), AgentRunner(agent, loop=loop)
+    message = _message(tmp_path, text="Open")
+
+    hooks.start()
+    assert runner.run(message, limit_s=60) == "Open? Yes"
+    hooks.stop()
+    assert runner.run(message, limit_s=60) == "closed"
+
+
+def test_the_example_of_a_failure_asks_for_another_run(tmp_path):
+    agent = _module(_part("When it fails"), "my_retry")["answer"]
+    with pytest.raises(AgentRetryError) as raised:
+        AgentRunner(agent).run(_message(tmp_path, text="hello"), limit_s=60)
+    assert (raised.value.after_s, raised.value.detail) == (5, "the model is busy")
+
+
 def test_the_example_of_answers_makes_them(tmp_path):
     runner = AgentRunner(_module(_part("What can be answered"), "my_agent")["answer"])
     report = replies_of(runner.run(_message(tmp_path, text="the report"), limit_s=60))
@@ -145,7 +257,8 @@ def test_the_example_of_a_memory_knows_what_was_asked(tmp_path):
 
 
 def test_every_example_is_run_here():
-    names = ["my_agent", "my_async_agent", "my_agent", "my_reminded_agent", "my_commands"]
+    names = ["my_shapes", "my_context", "my_settings", "my_client", "my_retry"]
+    names += ["my_agent", "my_async_agent", "my_agent", "my_reminded_agent", "my_commands"]
     names += ["my_handlers", "my_stream"]
     assert [name for name, _ in _examples(PAGE)] == names
 
