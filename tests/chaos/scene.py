@@ -192,6 +192,7 @@ def set_scene(broker: str, needs: Needs, folder: Path, shared: SharedServers) ->
                 "AGENT": "chaos_agent:agent",
                 "CHAOS_CALLS": str(folder / "calls"),
                 "LEASE_S": str(LEASE_S),
+                "HISTORY_TURNS": "5",
                 "WORKER_CONCURRENCY": str(SLOTS),
                 "LOG_FORMAT": "json",
                 **needs.variables,
