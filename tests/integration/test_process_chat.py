@@ -1,16 +1,19 @@
 """``celery -A worker chat --through``: by the simulated DingTalk, a listener and a worker."""
 
 import json
+import signal
 import subprocess
+import sys
 from typing import Any
 
 import pytest
 
 from tests.integration.worker_place import WorkerPlace, place
+from tests.servers import wait_for
 
 VARIABLES = {"AGENT": "through:answer", "THINKING": "card", "CARD_TEMPLATE_ID": "x.schema"}
 AGENT = """
-import time
+import pathlib, time
 from worker.agents import AgentError
 
 def answer(message):
@@ -18,6 +21,9 @@ def answer(message):
         return None
     if message.text == "fail":
         raise AgentError("the model is away")
+    if message.text == "wait":
+        pathlib.Path("waiting").touch()
+        time.sleep(1000)
     if message.text.startswith("stream"):
         return pieces()
     if message.attachments:
@@ -41,13 +47,11 @@ def here(tmp_path_factory, redis_url):
         yield somewhere
 
 
+COMMAND = ("-c", "from worker.commands.chat import chat; chat()", "--through")
+
+
 def chat(here: WorkerPlace, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return here.run(
-        "python",
-        *("-c", "from worker.commands.chat import chat; chat()"),
-        *("--through", *arguments),
-        **VARIABLES,
-    )
+    return here.run("python", *COMMAND, *arguments, **VARIABLES)
 
 
 def rows(result: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
@@ -85,3 +89,24 @@ def test_a_machine_is_told_what_came_by_card(here):
     assert [(each["outcome"], each["replies"]) for each in told] == [
         ("answered", [{"kind": "card", "text": "one two"}])
     ]
+
+
+def test_ctrl_c_has_the_bot_stop(here):
+    process = subprocess.Popen(
+        [sys.executable, *COMMAND, "--json", "--say", "wait", "--say", "hello", "--as", "carol"],
+        env=here.environment(**VARIABLES),
+        cwd=here.folder,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        wait_for((here.folder / "waiting").exists, what="the agent to run")
+        process.send_signal(signal.SIGINT)
+        shown, _ = process.communicate(timeout=120)
+    finally:
+        process.kill()
+
+    first, second = map(json.loads, shown.splitlines())
+    assert (first["message"], first["outcome"]) == ("wait", "stopped")
+    assert (second["message"], second["outcome"]) == ("hello", "answered")
+    assert process.returncode == 1
