@@ -258,8 +258,8 @@ def test_the_example_of_a_memory_knows_what_was_asked(tmp_path):
 
 def test_every_example_is_run_here():
     names = ["my_shapes", "my_context", "my_settings", "my_client", "my_retry"]
-    names += ["my_agent", "my_async_agent", "my_agent", "my_reminded_agent", "my_commands"]
-    names += ["my_handlers", "my_stream"]
+    names += ["my_agent", "my_async_agent", "my_agent", "my_stream", "my_reminded_agent"]
+    names += ["my_commands", "my_handlers"]
     assert [name for name, _ in _examples(PAGE)] == names
 
 
