@@ -32,8 +32,9 @@ export function drawPlaces() {
   drawTitle();
 }
 
-export function setPill(state, text, title = "") {
+function setPill(state, text, title = "") {
   Object.assign($("bot"), { textContent: text, title });
+  delete $("bot").dataset.text; // it said that the page connects
   $("bot").dataset.state = state;
 }
 

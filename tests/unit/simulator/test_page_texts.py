@@ -16,7 +16,7 @@ GROUPS = (FOLDER / "switches.js").read_text(encoding="utf-8")
 # Keys that are put together from a part and the name of something.
 BEGINNINGS = {
     *("switch.", "kind.", "attach.", "state.", "cardstate.", "click.", "sample.", "keys.", "wire."),
-    *("faults.", "card.", "bot."),
+    *("faults.", "card."),
 }
 
 
