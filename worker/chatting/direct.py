@@ -65,6 +65,7 @@ class Direct:
         limit_s: float,
         turns: int,
         retries: int,
+        obeys: bool,
         clock: Callable[[], datetime],
     ) -> None:
         """Prepare.
@@ -77,17 +78,19 @@ class Direct:
             limit_s: Longest an answer may take.
             turns: So many questions and answers are remembered.
             retries: So often an agent may ask to be run again.
+            obeys: The bot's own commands are on.
             clock: Ours, aware UTC.
         """
         self._runner, self._person, self._bot = runner, person, bot
         self._screen, self._limit_s, self._clock = screen, limit_s, clock
-        self._turns, self._retries = turns, retries
+        self._turns, self._retries, self._obeys = turns, retries, obeys
         self._history: list[Utterance] = []
 
     def forget(self) -> bool:
-        """Begin anew."""
-        self._history.clear()
-        return True
+        """Begin anew, unless such words are for the agent."""
+        if self._obeys:
+            self._history.clear()
+        return self._obeys
 
     def close(self) -> None:
         """End what still runs."""

@@ -7,13 +7,13 @@ from typing import IO
 
 import click
 
+from contract.commands import NAMES, BuiltIn, normal
 from worker.chatting.screen import Screen
 from worker.chatting.told import End, Partner, Told
 
 __all__ = ["Session", "typed"]
 
 _PROMPT = "you> "
-_FORGET = frozenset({"/new", "/新对话"})
 
 
 class Session:
@@ -29,7 +29,7 @@ class Session:
         for text in messages:
             if not text and not files:
                 continue
-            if text in _FORGET and self._partner.forget():
+            if NAMES.get(normal(text)) is BuiltIn.NEW and self._partner.forget():
                 self._screen.note("a new conversation")
                 continue
             try:

@@ -131,6 +131,7 @@ def _direct(
         limit_s=bot.agent_timeout_s,
         turns=runner.history_turns if asked is None else asked,
         retries=bot.agent_retries,
+        obeys=bot.chat_commands,
         clock=clock,
     )
     try:

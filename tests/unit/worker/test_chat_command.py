@@ -317,6 +317,15 @@ def test_what_was_said_is_remembered_as_far_as_the_agent_asks_and_new_forgets_it
     assert result.stderr == "a new conversation\n"
 
 
+def test_new_is_known_as_people_write_it_and_left_to_the_agent_where_commands_are_off(
+    agent, monkeypatch
+):
+    agent("plain")
+    assert run(typed="／New\n/新会话\n").stdout == ""
+    monkeypatch.setenv("CHAT_COMMANDS", "off")
+    assert run(typed="/new\n").stdout == "alice in private: /new\n"
+
+
 def test_how_much_is_remembered_is_for_the_operator_to_say(agent, monkeypatch):
     monkeypatch.setenv("HISTORY_TURNS", "1")
     agent("remembering")
