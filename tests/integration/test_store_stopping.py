@@ -1,5 +1,7 @@
 """What of a conversation is unfinished can be stopped, in one step: Redis, PostgreSQL, SQLite."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -372,3 +374,28 @@ def test_nothing_is_open_where_nobody_wrote(store):
 
     assert found == []
     assert store.stop("robot", "another", before=(5, 0), facts=FACTS, hold_s=15) == StopResult(())
+
+
+def test_of_messages_that_come_at_the_same_moment_none_escapes(store_place):
+    """Each is found by the stop, or finds what the stop has noted; nobody waits for ever."""
+    store = store_place.open()
+    store.prepare()
+    begin = threading.Barrier(5)
+
+    def come_in(worker: int) -> None:
+        begin.wait()
+        for number in range(worker * 10, worker * 10 + 10):
+            claim(store, number, lane=f"lane{number % 3}")
+
+    def say_stop() -> None:
+        begin.wait()
+        stop(store, 1000)
+
+    with ThreadPoolExecutor(5) as pool:
+        done = [*(pool.submit(come_in, worker) for worker in range(4)), pool.submit(say_stop)]
+        for each in done:
+            each.result(120)
+
+    assert store.open_in("robot", "cid1") == []
+    assert {claim(store, number) for number in range(40)} == {Finished("CANCELLED")}
+    store.close()
