@@ -169,12 +169,19 @@ class Asking:
     ) -> Answer | Outcome:
         started, bot = time.monotonic(), self._bots.of(envelope)
         cancellation = Cancellation()
+
+        def remaining_s() -> float:
+            """Until the deadline too: a late answer is kept, and a timely one is better."""
+            of_agent = started + limit_s - time.monotonic()
+            of_message = None if claim.rerun else spare_s(envelope, self._clock())
+            return of_agent if of_message is None else min(of_agent, of_message)
+
         speaker = self._saying.about(claim, envelope, cancellation)
         context: Context[Any] = Context(
             message,
             settings=runner.settings,
             history=self._memory.recalled(envelope),
-            left_s=lambda: started + limit_s - time.monotonic(),
+            left_s=remaining_s,
             cancellation=cancellation,
             say=speaker.say,
             progress=thought.progress,

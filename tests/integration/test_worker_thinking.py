@@ -15,6 +15,7 @@ from tests.servers import wait_for
 from tests.unit.worker.answering_parts import Desk, envelope
 from worker.outcome import FinalState
 from worker.thinking import CardSettings
+from worker.words import FAILED
 
 CREATE = "/v1.0/card/instances/createAndDeliver"
 UPDATE, STREAM = "/v1.0/card/instances", "/v1.0/card/streaming"
@@ -147,7 +148,8 @@ def test_a_stream_that_fails_midway_leaves_a_failed_card(desk, simulator, make):
 
     assert outcome.state is FinalState.FAILURE
     assert card_of(simulator, message).state == "failed"
-    assert card_of(simulator, message).text == "so far"
+    sorry = FAILED.in_("both")
+    assert card_of(simulator, message).text == f"so far\n\n{sorry}"
 
 
 @pytest.mark.parametrize("group", [None, "team"])

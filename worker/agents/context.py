@@ -146,7 +146,7 @@ class Context(Generic[S]):
     @property
     def cancelled(self) -> bool:
         """Whether nobody waits any more: stopped, out of time, or the process ends."""
-        return self._is_over or self.cancellation.is_cancelled or self._left_s() <= 0
+        return self._is_over or self.cancellation.is_cancelled
 
     def say(self, reply: Any) -> None:
         """Send a message now, before the answer; blocks until it is sent.

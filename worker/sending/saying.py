@@ -6,6 +6,7 @@ the conversation's pace, and an answer never overtakes it. What DingTalk does no
 again while there is time, then logged; no agent fails by it.
 """
 
+import concurrent.futures
 import logging
 import threading
 import time
@@ -144,6 +145,24 @@ class Speaker:
         Raises:
             TypeError: It is neither text nor a reply, nor a list of those.
         """
+        if threading.current_thread() is not threading.main_thread():
+            self._say(reply)
+            return
+        # There an agent may be interrupted anywhere: not in the middle of what others use, too.
+        saying: concurrent.futures.Future[None] = concurrent.futures.Future()
+
+        def say() -> None:
+            try:
+                self._say(reply)
+            except Exception as error:  # noqa: BLE001, it is raised where it is waited for
+                saying.set_exception(error)
+            else:
+                saying.set_result(None)
+
+        threading.Thread(target=say, name="say", daemon=True).start()
+        saying.result()
+
+    def _say(self, reply: Any) -> None:
         try:
             replies = replies_of(reply)
         except AgentFailedError as error:

@@ -168,3 +168,36 @@ def test_an_operators_second_run_sends_the_answer_alone(desk):
     desk.work_on(desk.worker(talking("one")), TASK, due.envelope)
     assert not any("one" in posted for posted in desk.webhook.posted)
     assert len(desk.webhook.posted) + len(desk.proactive.sent) == 1
+
+
+def test_in_the_main_thread_of_a_pool_process_it_is_sent_by_another_one(desk):
+    """An agent is interrupted there anywhere, and must not be while it has a connection in hand."""
+    posted_by = list[bool]()
+
+    def at_post() -> None:
+        posted_by.append(threading.current_thread() is threading.main_thread())
+
+    desk.webhook.at_post = at_post
+    message = envelope()
+    outcome = desk.worker(talking("one")).work(TASK, message.to_wire())
+    assert outcome.state is FinalState.SUCCESS
+    assert desk.webhook.posted == ["one", "the answer"]
+    assert posted_by == [False, True]
+
+    refused = desk.worker(talking(7), failed_notice=False)
+    outcome = refused.work(
+        task_id("robot1", "msg2"), envelope(message_id="msg2", conversation_id="cid2").to_wire()
+    )
+    assert outcome.detail == "TypeError"
+
+
+def test_an_agent_is_told_how_long_it_has_until_the_deadline(desk):
+    left = list[float]()
+
+    def agent(_message, context):
+        left.append(context.remaining_s())
+
+    desk.answer(desk.worker(agent), envelope(deadline=START + timedelta(seconds=40)))
+    desk.answer(desk.worker(agent, agent_timeout_s=20), envelope(message_id="msg2"))
+    assert left[0] == 40
+    assert 0 < left[1] <= 20
