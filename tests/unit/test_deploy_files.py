@@ -11,6 +11,7 @@ import pytest
 import yaml
 from pydantic import AliasChoices
 
+from contract.variables import AGENT_VARIABLES
 from listener.settings import ListenerSettings
 from tests.processes import ROOT, procfile
 from worker.settings import WorkerSettings
@@ -42,7 +43,7 @@ def _variables() -> set[str]:
     for field in [*ListenerSettings.model_fields.values(), *WorkerSettings.model_fields.values()]:
         alias = field.validation_alias
         names |= set(map(str, alias.choices)) if isinstance(alias, AliasChoices) else {str(alias)}
-    return names | FLOWERS | OF_PLATFORMS
+    return names | AGENT_VARIABLES | FLOWERS | OF_PLATFORMS
 
 
 def test_app_json_has_fields_that_heroku_knows():
