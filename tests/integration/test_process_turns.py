@@ -148,7 +148,7 @@ def test_one_too_many_gets_a_notice_at_once_and_is_a_missed_reply(here):
     third = here.simulator.say("third")
 
     _until_replies(here, 1)
-    assert _texts(here, first.conversation_id) == [CROWDED.in_("both")]
+    assert _texts(here, first.conversation_id) == [CROWDED.in_("en")]
     wait_for(lambda: here.missed(), what="a missed reply")
     [missed] = here.missed()
     assert (missed["message_id"], missed["reason"]) == (third.message_id, "too_many_waiting")
