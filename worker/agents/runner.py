@@ -17,19 +17,18 @@ import contextlib
 import inspect
 import itertools
 import logging
-import signal
 import threading
 import time
 import traceback
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from types import FrameType
 from typing import Any
 
 from dingwire.replies import InvalidReplyError
-from worker.agents import pieces
+from worker.agents import interrupting, pieces
 from worker.agents.base import Agent, Message, wanted_turns
 from worker.agents.cancelling import ENDING, OVERRAN, AgentStoppedError, Cancellation
 from worker.agents.context import AgentError, Context, Retry
+from worker.agents.interrupting import InterruptedByUsError, interrupted_after
 from worker.agents.loop import AgentLoop
 from worker.agents.pieces import OnPiece, Pieces
 from worker.agents.shape import shape_of
@@ -45,10 +44,8 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-_INTERRUPT_AGAIN_S = 1.0
-_SHORTEST_S = 0.001  # a timer of nothing would never go off
 # Left out of what is shown of an agent's failure.
-_OURS = {__file__, pieces.__file__}
+_OURS = {__file__, interrupting.__file__, pieces.__file__}
 
 
 class AgentTimeoutError(Exception):
@@ -78,10 +75,6 @@ class AgentRetryError(AgentFailedError):
     def __init__(self, after_s: float, detail: str, frames: str) -> None:
         super().__init__(detail, frames)
         self.after_s = after_s
-
-
-class _InterruptedError(BaseException):
-    """Raised in an agent's own frame by the timer; a BaseException, so agents let it pass."""
 
 
 def _described(error: BaseException) -> AgentFailedError:
@@ -140,41 +133,6 @@ async def _awaited(result: Any, yielded: Pieces) -> Any:
         raise
     except BaseException as error:  # noqa: BLE001, a SystemExit would end the loop of all agents
         raise _described(error) from None
-
-
-def _interrupted_after(limit_s: float, call: Callable[[], Any], cancellation: Cancellation) -> Any:
-    """Return what ``call`` returns, or raise in it when ``limit_s`` is over or it is cancelled.
-
-    Only in the main thread. The signal may come at any moment, the ones at which ``call`` has just
-    ended included; it must never strike outside of this function.
-    """
-    is_armed = True
-    lock = threading.Lock()  # of the timer, which any thread may set
-
-    def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        if is_armed:
-            raise _InterruptedError
-
-    def interrupt_now() -> None:
-        with lock:
-            if is_armed:
-                signal.setitimer(signal.ITIMER_REAL, _SHORTEST_S, _INTERRUPT_AGAIN_S)
-
-    before = signal.signal(signal.SIGALRM, interrupt)
-    forget = cancellation.on_cancel(lambda: None)
-    try:
-        try:
-            signal.setitimer(signal.ITIMER_REAL, limit_s, _INTERRUPT_AGAIN_S)
-            forget = cancellation.on_cancel(interrupt_now)
-            return call()
-        finally:
-            is_armed = False
-    finally:
-        forget()
-        # Reached within the second before the signal comes again.
-        with lock:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 class AgentRunner:
@@ -284,8 +242,8 @@ class AgentRunner:
 
     def _run_here(self, call: Callable[[], Any], limit_s: float, cancellation: Cancellation) -> Any:
         try:
-            return _interrupted_after(max(limit_s, _SHORTEST_S), call, cancellation)
-        except _InterruptedError:
+            return interrupted_after(limit_s, call, cancellation)
+        except InterruptedByUsError:
             raise _end_of(cancellation) from None
         except KeyboardInterrupt:
             raise
