@@ -1,11 +1,14 @@
 """Commands that overtake, through real processes: answered while agents have every slot."""
 
 import pytest
+from celery import Celery
 
 from contract.broker import Broker
+from contract.routing import COMMAND, task_id
 from tests.integration.worker_place import WorkerPlace, place
 from tests.listening import empty
 from tests.servers import wait_for
+from tests.watching import watching
 
 
 @pytest.fixture
@@ -55,3 +58,27 @@ def test_people_are_heard_while_agents_have_every_slot(here, request, kind, pool
     answered = {reply.text for reply in here.simulator.accepted[3:]}
     assert answered == {f"answer to number {number}" for number in (1, 2, 3, 4)}
     wait_for(lambda: here.unfinished() == 0, what="the end of what was stopped")
+
+
+def test_flower_sees_a_command_and_what_it_stopped(here):
+    here.listener()
+    here.worker("-c 1", BOT_LANGUAGE="en")
+    with watching(Celery("watcher", broker=here.broker_url, set_as_current=False)) as seen:
+        asked = here.simulator.say("a question", "alice")
+        _until_runs(here, 1)
+        _said_to(here, "alice", "/stop")
+        command = here.simulator.messages[-1]
+        its, stopped = (task_id("dingprocess", m.message_id) for m in (command, asked))
+
+        def told(id_: str) -> list[str]:
+            return [each["type"] for each in seen if each.get("uuid") == id_]
+
+        wait_for(lambda: "task-cancelled" in told(stopped), what="the end of the question")
+        wait_for(lambda: told(its) == ["task-received", "task-succeeded"], what="the command's")
+
+    (received,) = (e for e in seen if e["type"] == "task-received" and e["uuid"] == its)
+    assert (received["name"], received["kwargs"]) == (
+        COMMAND,
+        f"{{'message_id': '{command.message_id}'}}",
+    )
+    assert "/stop" not in repr([each for each in seen if each.get("uuid") == its])
