@@ -89,6 +89,7 @@ class Handlers:
         *,
         loop: AgentLoop | None = None,
         on_abandoned: Callable[[int], object] = lambda count: None,
+        on_returned: Callable[[], object] = lambda: None,
     ) -> None:
         """Prepare.
 
@@ -97,10 +98,13 @@ class Handlers:
             handlers: From :func:`load_handlers`.
             loop: As for :class:`AgentRunner`.
             on_abandoned: As for :class:`AgentRunner`.
+            on_returned: As for :class:`AgentRunner`.
         """
         self._bots = bots
         self._runners = {
-            named: HandlerRunner(handler, loop=loop, on_abandoned=on_abandoned)
+            named: HandlerRunner(
+                handler, loop=loop, on_abandoned=on_abandoned, on_returned=on_returned
+            )
             for named, handler in handlers.items()
         }
 
@@ -136,13 +140,16 @@ class HandlerRunner:
         *,
         loop: AgentLoop | None = None,
         on_abandoned: Callable[[int], object] = lambda count: None,
+        on_returned: Callable[[], object] = lambda: None,
     ) -> None:
-        """Prepare; ``loop`` and ``on_abandoned`` as for :class:`AgentRunner`."""
+        """Prepare; all but ``handler`` as for :class:`AgentRunner`."""
         is_async = inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
             getattr(handler, "__call__", None)  # noqa: B004, an object whose call is async
         )
         agent: Any = _async(handler) if is_async else _plain(handler)
-        self._runner = AgentRunner(agent, loop=loop, on_abandoned=on_abandoned)
+        self._runner = AgentRunner(
+            agent, loop=loop, on_abandoned=on_abandoned, on_returned=on_returned
+        )
 
     def run(self, push: Push, *, limit_s: float) -> Any:
         """Return what the handler does.

@@ -3,7 +3,6 @@
 A prefork child builds its own: connections and threads do not survive a fork.
 """
 
-import itertools
 import os
 import socket
 from collections.abc import Callable
@@ -34,6 +33,7 @@ from worker.outcome import Outcome
 from worker.own_commands import OwnCommands, load_commands
 from worker.patience import PatientStore
 from worker.pushes import PushWork
+from worker.running.lost_threads import LostThreads
 from worker.running.pool import hand_back_when_ended
 from worker.running.stopping_parts import build_stopping
 from worker.sending.api_gate import ApiGate
@@ -60,6 +60,7 @@ __all__ = [
     "build",
     "clear_up",
     "clock",
+    "lost_threads",
     "openapi_of",
     "runtime",
     "stop",
@@ -174,7 +175,13 @@ def build(
     bare, loop = store_of(settings), AgentLoop()
 
     def runner(agent: Agent, own: Any) -> AgentRunner:
-        return AgentRunner(agent, settings=own, loop=loop, on_abandoned=lambda _: _count_lost())
+        return AgentRunner(
+            agent,
+            settings=own,
+            loop=loop,
+            on_abandoned=lambda _: lost_threads.add(),
+            on_returned=lost_threads.remove,
+        )
 
     bots = Bots.build(
         settings,
@@ -184,7 +191,11 @@ def build(
     )
     commands = OwnCommands(bots, load_commands(settings), runner=runner)
     handlers = Handlers(
-        bots, load_handlers(settings), loop=loop, on_abandoned=lambda _: _count_lost()
+        bots,
+        load_handlers(settings),
+        loop=loop,
+        on_abandoned=lambda _: lost_threads.add(),
+        on_returned=lost_threads.remove,
     )
     sealer = settings.sealer
     store = PatientStore(bare, publish)
@@ -314,18 +325,7 @@ def _cards_of(bots: Bots, client_id: str) -> Cards | None:
     return None if openapi is None else Cards(openapi)
 
 
-# Set by worker/running/process.py: how many lost threads are too many, and what is done then.
-lost_threads_limit = 0
-replace_process: Callable[[], object] = lambda: None  # noqa: E731, a default to be replaced
-
-
-_lost = itertools.count(1)  # by the agents of all bots
-
-
-def _count_lost() -> None:
-    metrics.thread_lost()
-    if next(_lost) == lost_threads_limit:
-        replace_process()
+lost_threads = LostThreads()
 
 
 _runtime: Runtime | None = None

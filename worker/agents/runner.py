@@ -145,6 +145,7 @@ class AgentRunner:
         settings: Any = None,
         loop: AgentLoop | None = None,
         on_abandoned: Callable[[int], object] = lambda count: None,
+        on_returned: Callable[[], object] = lambda: None,
     ) -> None:
         """Prepare.
 
@@ -153,9 +154,10 @@ class AgentRunner:
             settings: The agent's own.
             loop: Of all agents of the process; one of its own, if left out.
             on_abandoned: Told how many threads have been lost so far.
+            on_returned: Told of each of them that came to its end after all, in that thread.
         """
         self._agent, self._shape, self.settings = agent, shape_of(agent), settings
-        self._on_abandoned = on_abandoned
+        self._on_abandoned, self._on_returned = on_abandoned, on_returned
         self._loop = AgentLoop() if loop is None else loop
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
@@ -267,6 +269,7 @@ class AgentRunner:
             return _result_of(future, limit_s, cancellation)
         except (AgentTimeoutError, AgentStoppedError):
             self._abandon()
+            future.add_done_callback(lambda _: self._on_returned())
             raise
 
     def _abandon(self) -> None:

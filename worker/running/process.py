@@ -72,7 +72,7 @@ class Worker(CeleryWorker):
     hostname: str
     pool_cls: Any
     concurrency: int | None
-    _is_to_be_replaced = False
+    _is_to_be_replaced = _is_to_stay_away = False
 
     def on_before_init(self, **options: Any) -> None:  # type: ignore[override]
         """Read the settings and refuse to start on bad ones."""
@@ -125,8 +125,7 @@ class Worker(CeleryWorker):
             self.pool_cls.grace_s = self.settings.shutdown_grace_s
         if self.pool_cls is ThreadPool:
             ThreadPool.hand_back = staticmethod(wiring.stop)
-            wiring.lost_threads_limit = self.concurrency or 0
-            wiring.replace_process = self._replace
+            wiring.lost_threads.tell_at(self.concurrency or 0, self._replace)
 
     def start(self) -> None:
         """Run until told to stop; then leave, even past a thread that never returns."""
@@ -157,16 +156,18 @@ class Worker(CeleryWorker):
 
     def _replace(self) -> None:
         """Stop as for SIGTERM, and start anew under the same process id."""
+        if self._is_to_stay_away:
+            return
         logger.error(
             "too many threads are lost to agents that never return; this worker starts anew",
-            extra={"action": "worker_replaced", "abandoned": wiring.lost_threads_limit},
+            extra={"action": "worker_replaced", "abandoned": self.concurrency},
         )
         self._is_to_be_replaced = True
         state.should_stop = 0  # type: ignore[assignment]  # an exit code, as Celery sets it
 
     def _stay_away(self, **_: Any) -> None:
         """A signal says that this process is to end for good."""
-        self._is_to_be_replaced = False
+        self._is_to_be_replaced, self._is_to_stay_away = False, True
 
 
 def _clear_up(**_: Any) -> None:
