@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
     InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
@@ -21,6 +24,24 @@ __all__ = ["AgentSettings", "AgentSettingsError"]
 
 class AgentSettingsError(AgentLoadError):
     """An agent's own settings are wrong; names every variable, one a line, and shows no value."""
+
+
+# Of what a variable holds as JSON.
+_MANY = frozenset({"list_type", "tuple_type", "set_type", "frozen_set_type", "dict_type"})
+
+
+class _Undecoded(EnvSettingsSource):
+    """Leaves what should be JSON and is none to be judged with all the other variables."""
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        try:
+            return super().decode_complex_value(field_name, field, value)
+        except (ValueError, RecursionError):
+            return value
+
+
+class _UndecodedFile(_Undecoded, DotEnvSettingsSource):
+    """The same of ``.env``."""
 
 
 class AgentSettings(BaseSettings):
@@ -61,7 +82,8 @@ class AgentSettings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Order the sources, first wins."""
         table = InitSettingsSource(settings_cls, init_kwargs=dict(cls._last))
-        return init_settings, env_settings, dotenv_settings, table
+        env, file = _Undecoded(settings_cls), _UndecodedFile(settings_cls)
+        return init_settings, env, file, table
 
     @classmethod
     def load(
@@ -74,18 +96,28 @@ class AgentSettings(BaseSettings):
             last: By field name; every source wins over it.
 
         Raises:
-            AgentSettingsError: Naming all that is wrong, one ``VARIABLE: reason`` a line.
+            AgentSettingsError: Naming all that is wrong, one ``VARIABLE: reason`` a line; a name in
+                ``first`` that no field has, too, as it would be without effect.
         """
+        faults = [f"agent_settings.{name}: no such setting" for name in cls._unknown(first or {})]
         reading = type(cls.__name__, (cls,), {"_last": dict(last or {}), "__module__": __name__})
+        values = dict[str, Any]()
         try:
-            values = reading(**(first or {}))
+            values = dict(reading(**(first or {})))
         except ValidationError as error:
-            faults = error.errors(include_input=False, include_url=False)
-            raise AgentSettingsError(
-                "\n".join(f"{cls._named(each['loc'])}{_words(each['msg'])}" for each in faults)
-            ) from None
-        made: Any = cls.model_construct(**dict(values))
+            found = error.errors(include_input=False, include_url=False)
+            faults += [f"{cls._named(each['loc'])}{_words(each)}" for each in found]
+        if faults:
+            raise AgentSettingsError("\n".join(faults))
+        made: Any = cls.model_construct(**values)
         return made  # type: ignore[no-any-return]
+
+    @classmethod
+    def _unknown(cls, given: Mapping[str, Any]) -> list[str]:
+        """Return the names that are no field's, in order."""
+        fields = cls.model_fields
+        aliases = {field.alias for field in fields.values()}
+        return [name for name in given if name not in fields and name not in aliases]
 
     @classmethod
     def _named(cls, loc: tuple[int | str, ...]) -> str:
@@ -98,5 +130,6 @@ class AgentSettings(BaseSettings):
         return f"{cls.model_config.get('env_prefix', '')}{name}: ".upper()
 
 
-def _words(message: str) -> str:
-    return message.removeprefix("Value error, ")
+def _words(fault: Mapping[str, Any]) -> str:
+    words = str(fault["msg"]).removeprefix("Value error, ")
+    return f"{words}, as JSON in the environment" if fault["type"] in _MANY else words

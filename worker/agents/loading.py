@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from worker.agents.agent_settings import AgentSettings
+from worker.agents.agent_settings import AgentSettings, AgentSettingsError
 from worker.agents.base import Agent, AgentLoadError, load_object, place_of
 from worker.agents.shape import NotAnAgentError, Shape, shape_of
 
@@ -58,7 +58,7 @@ def load_agent(
 
     Raises:
         AgentLoadError: Saying what does not hold, and what would.
-        AgentSettingsError: Its settings are wrong.
+        AgentSettingsError: Its settings are wrong, or ``first`` is for an agent that takes none.
     """
     found = load_object("AGENT", spec)
     try:
@@ -73,4 +73,6 @@ def load_agent(
                 f'class {shape.settings.__name__}(AgentSettings, env_prefix="MY_AGENT_")'
             )
         settings = shape.settings.load(first=first, last=last)
+    elif first:
+        raise AgentSettingsError(f"agent_settings: AGENT={spec!r} takes no settings")
     return LoadedAgent(spec, found, shape, settings)

@@ -10,6 +10,7 @@ from worker.agents import AgentSettings, Context, Usage
 from worker.agents.agent_settings import AgentSettingsError
 from worker.agents.base import Message
 from worker.agents.cancelling import Cancellation
+from worker.agents.loading import load_agent
 from worker.agents.runner import AgentRunner
 
 MESSAGE = Message.of(envelope(text="hello"))
@@ -98,6 +99,49 @@ def test_every_wrong_setting_is_named_and_not_shown(monkeypatch):
     assert first == "WEATHER_CITY: Field required"
     assert second.startswith("WEATHER_DAYS: ")
     assert "SECRET" not in str(raised.value)
+
+
+class TripSettings(AgentSettings, env_prefix="TRIP_"):
+    stops: list[str]
+    prices: dict[str, int] = {}
+    days: int
+
+
+@pytest.mark.parametrize("where", ["environment", "env file"])
+def test_what_should_be_json_and_is_none_is_named_with_all_that_is_wrong(
+    monkeypatch, tmp_path, where
+):
+    monkeypatch.chdir(tmp_path)
+    variables = {"TRIP_STOPS": "SECRET,b", "TRIP_PRICES": "{SECRET", "TRIP_DAYS": "SECRET"}
+    if where == "env file":
+        lines = "".join(f"{name}={value}\n" for name, value in variables.items())
+        (tmp_path / ".env").write_text(lines, encoding="utf-8")
+    else:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+
+    with pytest.raises(AgentSettingsError) as raised:
+        TripSettings.load()
+
+    faults = dict(line.split(": ") for line in str(raised.value).splitlines())
+    assert list(faults) == ["TRIP_STOPS", "TRIP_PRICES", "TRIP_DAYS"]
+    assert faults["TRIP_STOPS"] == "Input should be a valid list, as JSON in the environment"
+    assert "SECRET" not in str(raised.value)
+
+
+def test_a_bots_own_setting_that_no_field_has_is_a_fault_and_one_of_all_bots_is_not():
+    with pytest.raises(AgentSettingsError) as raised:
+        WeatherSettings.load(first={"town": "SECRET"}, last={"of_another_agent": 1})
+    assert str(raised.value).splitlines() == [
+        "agent_settings.town: no such setting",
+        "WEATHER_CITY: Field required",
+    ]
+
+
+def test_settings_of_a_bot_whose_agent_takes_none_are_a_fault():
+    with pytest.raises(AgentSettingsError, match="takes no settings"):
+        load_agent("worker.agents.echo:agent", first={"model": "m"})
+    assert load_agent("worker.agents.echo:agent", last={"model": "m"}).settings is None
 
 
 def test_a_cancellation_keeps_its_first_reason_and_calls_each_callback_once():
