@@ -59,6 +59,7 @@ class Says:
         gate: Waited for after the first piece of a stream, or before an answer in one go.
         is_broken: The connection ends after all that was said.
         finish: Why it ends; "" for what is usual.
+        numbers: Of its tool calls, each told in one piece then; () for 0, 1 and so on, in halves.
     """
 
     text: str = ""
@@ -69,6 +70,7 @@ class Says:
     gate: Gate | None = None
     is_broken: bool = False
     finish: str = ""
+    numbers: tuple[int | None, ...] = ()
 
     @property
     def why(self) -> str:
@@ -183,7 +185,9 @@ def deltas_of(says: Says) -> Iterator[dict[str, Any]]:
         yield {says.thoughts_are: word}
     for word in re.findall(r"\s*\S+", says.text):
         yield {"content": word}
-    for number, call in enumerate(says.calls):
+    for number, call in zip(says.numbers, says.calls, strict=False):
+        yield {"tool_calls": [{**call, "index": number}]}
+    for number, call in enumerate(() if says.numbers else says.calls):
         name, given = call["function"]["name"], call["function"]["arguments"]
         half = len(given) // 2
         first = {"name": name, "arguments": given[:half]}

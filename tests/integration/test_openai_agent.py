@@ -367,6 +367,45 @@ def test_a_tool_that_fails_is_told_to_the_model_which_goes_on(endpoint, agent, t
     assert endpoint.asked[1].last.startswith(told)
 
 
+@pytest.mark.parametrize(
+    "numbers", [(0, 0), (None, None), (5, 2)], ids=["all the same", "none", "with gaps"]
+)
+def test_tools_are_told_apart_however_an_endpoint_numbers_them(endpoint, agent, tools, numbers):
+    wishes = (("time_of", {"city": "H"}), ("weather", {"city": "X"}))
+    endpoint.script(Says(tools=wishes, numbers=numbers), Says("Done."))
+
+    answer(agent(tools=tools), message())
+
+    *_, wanted, first, second = endpoint.asked[1].messages
+    assert [each["function"]["name"] for each in wanted["tool_calls"]] == ["time_of", "weather"]
+    assert [first["tool_call_id"], second["tool_call_id"]] == ["call_0", "call_1"]
+    assert not any(each["content"].startswith("error") for each in (first, second))
+
+
+def test_halves_of_emoji_that_a_tool_returns_do_not_end_the_answer(endpoint, agent, monkeypatch):
+    def half() -> str:
+        return "a \ud83d b"
+
+    module = types.ModuleType("my_tools")
+    module.__dict__.update(half=half)
+    monkeypatch.setitem(sys.modules, "my_tools", module)
+    endpoint.script(Says(tools=(("half", {}),)), Says("Done."))
+
+    words, _ = answer(agent(tools=("my_tools:half",)), message())
+
+    assert (words, endpoint.asked[1].last) == ("Done.", "a ? b")
+
+
+def test_an_endpoint_of_this_machine_is_not_asked_by_a_proxy(endpoint, agent, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+
+    words, _ = answer(agent(retries=0), message("hello"))
+
+    assert words.endswith("now: hello")
+
+
 def test_after_so_many_steps_a_model_must_answer(endpoint, agent, tools):
     wish = Says(tools=(("time_of", {"city": "H"}),))
     endpoint.script(wish, wish, Says("Noon."))

@@ -103,7 +103,7 @@ def test_every_wrong_setting_is_named_and_not_shown(monkeypatch):
 
 class TripSettings(AgentSettings, env_prefix="TRIP_"):
     stops: list[str]
-    prices: dict[str, int] = {}
+    prices: dict[str, int]
     days: int
 
 

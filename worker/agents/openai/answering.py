@@ -174,7 +174,11 @@ class OpenAIAgent:
         loop = asyncio.get_running_loop()
         if loop not in self._clients:
             self._clients[loop] = openai.AsyncOpenAI(
-                base_url=self._settings.base_url, api_key=self._settings.key, max_retries=0
+                base_url=self._settings.base_url,
+                api_key=self._settings.key,
+                max_retries=0,
+                # Proxies of the environment are for what is elsewhere.
+                http_client=openai.DefaultAsyncHttpxClient(trust_env=not self._settings.is_local),
             )
         return self._clients[loop]
 

@@ -16,7 +16,7 @@ from worker.agents.openai.thoughts import Thoughtless
 __all__ = ["Call", "Wish"]
 
 _CONNECT_S = 10.0
-_MOST_WISHES = 63
+_MOST_WISHES = 64
 # DeepSeek, DashScope and others; vLLM and Ollama.
 _THOUGHTS = ("reasoning_content", "reasoning")
 _CUT_OFF = "OpenAI endpoint broke its answer off"
@@ -55,10 +55,13 @@ class Call:
     wishes: list[Wish] = field(default_factory=list)
     _tokens: CompletionUsage | None = None
     _thoughts_are: str = _THOUGHTS[0]
+    _begun: dict[int, Wish] = field(default_factory=dict)
+    _last_index: int = 0
 
     def _begin(self) -> None:
         self.said = self.thoughts = self.finish = ""
         self.wishes, self._tokens, self.is_used = [], None, True
+        self._begun, self._last_index = {}, 0
 
     @property
     def usage(self) -> Usage:
@@ -116,6 +119,7 @@ class Call:
                 raise AgentError(_NOTHING)
         except (openai.OpenAIError, ValueError, TypeError, LookupError, AttributeError) as error:
             raise meant_by(error) from error
+        self._end()
         if not self.finish:
             raise BusyError(_CUT_OFF) if self._tokens or self.said else AgentError(_NOTHING)
 
@@ -165,12 +169,28 @@ class Call:
                 return
 
     def _wish(self, delta: Any) -> None:
-        """Add a piece of a wish; one that comes without a number goes on with the last."""
-        index = delta.index if delta.index is not None else max(len(self.wishes) - 1, 0)
-        while len(self.wishes) <= min(index, _MOST_WISHES):
-            self.wishes.append(Wish())
-        wish = self.wishes[min(index, _MOST_WISHES)]
-        wish.id = wish.id or delta.id or f"call_{index}"
+        """Add a piece of a wish.
+
+        One without a number goes on with the last. A new id and a name begin another wish, whatever
+        its number: some endpoints give all of them the same.
+        """
+        name = (delta.function.name or "") if delta.function is not None else ""
+        index = self._last_index if delta.index is None else delta.index
+        wish = self._begun.get(index)
+        is_new = wish is None or bool(name and delta.id and wish.id and delta.id != wish.id)
+        if wish is None or is_new:
+            if len(self.wishes) == _MOST_WISHES:
+                return
+            wish = self._begun[index] = Wish()
+            self.wishes.append(wish)
+        self._last_index = index
+        wish.id = wish.id or delta.id or ""
+        wish.name = wish.name or name
         if delta.function is not None:
-            wish.name = wish.name or delta.function.name or ""
             wish.arguments += delta.function.arguments or ""
+
+    def _end(self) -> None:
+        """Leave out wishes for no tool, and give each an id, by which its result is told."""
+        self.wishes = [wish for wish in self.wishes if wish.name]
+        for number, wish in enumerate(self.wishes):
+            wish.id = wish.id or f"call_{number}"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from dingwire.values import without_surrogates
 from worker.agents.base import Message, Quoted
 from worker.agents.context import Said
 
@@ -46,7 +47,8 @@ class Conversation:
         """What is sent: the prompt, then people and assistant in turn, whoever wrote last."""
         prompt = "\n\n".join(filter(None, [self.prompt, IN_A_GROUP if self.is_group else ""]))
         first = [{"role": "system", "content": prompt}] if prompt else []
-        return [*first, *_in_turn([*self._remembered(), self.present]), *self.steps]
+        said = [*first, *_in_turn([*self._remembered(), self.present]), *self.steps]
+        return [_sendable(message) for message in said]
 
     def forget(self) -> bool:
         """Drop the older half of the memory, all of what is short; False when there is none."""
@@ -119,6 +121,17 @@ def _in_turn(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
         else:
             joined.append(message)
     return joined
+
+
+def _sendable(value: Any) -> Any:
+    """Return it without halves of emoji, which models and tools write and UTF-8 has not."""
+    if isinstance(value, str):
+        return without_surrogates(value)
+    if isinstance(value, list):
+        return [_sendable(each) for each in value]
+    if isinstance(value, dict):
+        return {name: _sendable(each) for name, each in value.items()}
+    return value
 
 
 def _both(first: str, second: Any) -> Any:

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_v
 from pydantic_settings import NoDecode
 
 from contract.settings import CommaSeparated
+from dingwire.http import is_loopback
 from worker.agents.agent_settings import AgentSettings
 from worker.agents.base import AgentLoadError
 from worker.agents.openai.tools import load_tools
@@ -112,19 +113,25 @@ class OpenAISettings(AgentSettings, env_prefix="OPENAI_"):
     @classmethod
     def _address(cls, value: str) -> str:
         value = value.strip().rstrip("/").removesuffix("/chat/completions")
-        if not value.startswith(("https://", "http://")):
-            raise ValueError("must start with https:// or http://")
+        try:
+            parts = urlsplit(value)
+            host, _ = parts.hostname, parts.port  # the port is read, and checked, only now
+        except ValueError:
+            raise ValueError("cannot be read as an address") from None
+        if parts.scheme not in ("http", "https") or not host:
+            raise ValueError("must start with https:// or http:// and name a host")
         return value
 
     @field_validator("api_key", mode="before")
     @classmethod
     def _stripped(cls, value: object) -> object:
-        return value.strip() if isinstance(value, str) else value
+        return value.strip() or None if isinstance(value, str) else value
 
     @field_validator("api_key")
     @classmethod
     def _can_be_sent(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not value.get_secret_value().isascii():
+        key = "" if value is None else value.get_secret_value()
+        if not (key.isascii() and key.isprintable()):
             raise ValueError("has characters that no key has: was it pasted whole?")
         return value
 
@@ -169,6 +176,11 @@ class OpenAISettings(AgentSettings, env_prefix="OPENAI_"):
     def in_words(self) -> str:
         """Which model, and where, for people; never with a password in the address."""
         return f"{self.model} at {urlsplit(self.base_url).netloc.rpartition('@')[2]}"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the endpoint is on this machine."""
+        return is_loopback(urlsplit(self.base_url).hostname or "")
 
     @property
     def key(self) -> str:
