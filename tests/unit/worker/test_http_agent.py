@@ -80,6 +80,7 @@ def test_a_server_is_told_everything_that_an_agent_is_told(server, tmp_path):
         mentions=(Mention(staff_id="bob", name="Bob"),),
         deadline=at,
         created_at=at,
+        raw={"hologram": {"depth": 3}},
     )
     message = Message.of(sent)
     context = Context[Any](
@@ -132,6 +133,7 @@ def test_a_server_is_told_everything_that_an_agent_is_told(server, tmp_path):
             }
         ],
         "is_delegated": False,
+        "raw": {"hologram": {"depth": 3}},
         "created_at": "2026-03-01T09:00:00Z",
         "deadline": "2026-03-01T09:00:00Z",
         "remaining_s": 41.25,
@@ -143,6 +145,13 @@ def test_no_webhook_and_no_download_code_goes_out(server):
 
     assert b"sendBySession" not in server.seen[0].raw
     assert b"c0de" not in server.seen[0].raw
+
+
+def test_a_server_reads_by_itself_the_kinds_that_the_operator_names(server, monkeypatch):
+    monkeypatch.setenv("HTTP_AGENT_READS", "interactiveCard, chatRecord")
+
+    assert runner_for(server).reads == {"interactiveCard", "chatRecord"}
+    assert runner_for(server, reads=["hologram"]).reads == {"hologram"}
 
 
 def test_half_an_emoji_does_not_keep_a_message_from_the_server(server):

@@ -44,7 +44,7 @@ _HEADERS = {
 
 
 class HttpAgent:
-    """One a process."""
+    """One a process; ``reads`` is for the worker, as of every agent."""
 
     def __init__(
         self, settings: HttpAgentSettings, *, clock: Callable[[], float] = time.time
@@ -55,6 +55,7 @@ class HttpAgent:
             settings: Where the server is.
             clock: Unix time, for the signature.
         """
+        self.reads = frozenset(settings.reads)
         self._settings, self._clock = settings, clock
         self._keys = settings.signing_keys
         self._client: httpx2.AsyncClient | None = None

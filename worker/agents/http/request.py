@@ -106,6 +106,11 @@ class Request(_Part):
     attachments: tuple[AttachedFile, ...]
     history: tuple[Utterance, ...]
     is_delegated: bool
+    raw: dict[str, Any] = Field(
+        default_factory=dict,
+        repr=False,
+        description="What came and is nowhere else in here; bounded by the listener.",
+    )
     created_at: AwareDatetime | None
     deadline: AwareDatetime | None
     remaining_s: float | None = Field(description="None when there is no limit.")
@@ -151,6 +156,7 @@ def request_of(
         attachments=_files(message.attachments, contents),
         history=tuple(map(_utterance, context.history)),
         is_delegated=message.is_delegated,
+        raw=message.raw,
         created_at=message.created_at,
         deadline=message.deadline,
         remaining_s=round(left_s, 3) if isfinite(left_s) else None,

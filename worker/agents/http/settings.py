@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
+from contract.settings import CommaSeparated
 from dingwire.http import is_loopback
 from worker.agents.agent_settings import AgentSettings
 from worker.agents.http.signing import keys_in
@@ -41,6 +42,11 @@ class HttpAgentSettings(AgentSettings, env_prefix="HTTP_AGENT_"):
     )
     headers: Annotated[dict[str, SecretStr], NoDecode, BeforeValidator(_object)] = Field(
         default_factory=dict, description='More headers, as JSON: {"Authorization": "Bearer …"}.'
+    )
+    reads: CommaSeparated = Field(
+        default=(),
+        description="Kinds of message that the server reads by itself, from raw, comma separated; "
+        "of what else is without content it is not asked.",
     )
     files_mb: float = Field(
         default=0,
