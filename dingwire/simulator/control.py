@@ -107,10 +107,13 @@ class Control:
         kind = request.query.get("kind", "")
         if kind == "tickets":
             return _json({"tickets": self._simulator.tickets_seen})
-        since = int(request.query.get("since", "0"))
+        since = request.query.get("since", "0")
+        if not (since.isascii() and since.isdigit()):
+            raise _bad_request("since is a number of records")
+        first = int(since)
         if kind == "wire":
             noted = [each.shown() for each in self._simulator.world.wire.exchanges]
-            return _json({"wire": noted[since:], "total": len(noted)})
+            return _json({"wire": noted[first:], "total": len(noted)})
         if kind not in RECORDS:
             raise _bad_request(f"kind is one of tickets, wire, {', '.join(RECORDS)}")
         found_records = getattr(self._simulator, kind)
@@ -121,7 +124,7 @@ class Control:
             found = self._simulator.world.find_conversation(conversation)
             wanted = found.conversation_id if found else None
             records = [each for each in records if _is_about(each, wanted)]
-        return _json({kind: [as_json(each) for each in records[since:]], "total": len(records)})
+        return _json({kind: [as_json(each) for each in records[first:]], "total": len(records)})
 
     async def _say(self, body: dict[str, Any]) -> dict[str, Any]:
         person, group = body.get("person", "alice"), body.get("group")
@@ -284,4 +287,7 @@ def _bad_request(text: str) -> web.HTTPBadRequest:
 
 
 def _json(body: dict[str, Any]) -> web.Response:
-    return web.json_response(body, dumps=lambda value: json.dumps(value, ensure_ascii=False))
+    text = json.dumps(body, ensure_ascii=False)
+    # Half an emoji as JSON has it.
+    content = text.encode(errors="backslashreplace")
+    return web.Response(body=content, content_type="application/json", charset="utf-8")

@@ -103,7 +103,8 @@ class Page:
                 queue.put_nowait(_event("wire", exchange.shown()))
             queue.put_nowait("event: ready\ndata: {}\n\n")
             while True:
-                await response.write((await _next(queue)).encode())
+                # Half an emoji is written as JSON has it, or the feed would end with it.
+                await response.write((await _next(queue)).encode(errors="backslashreplace"))
         except ConnectionError:
             return response
         finally:

@@ -22,8 +22,12 @@ SECRET_MEMBERS = frozenset(
     | {"pictureDownloadCode", "accessToken", "access_token", "authorization", "Authorization"}
 )
 SECRET_QUERY = re.compile(
-    r"([?&](?:session|ticket|access_token|appsecret|Signature|OSSAccessKeyId)=)([^&\s\"\\]+)"
+    r"((?:[?&]|\A)(?:session|ticket|access_token|appsecret|client_secret|Signature|OSSAccessKeyId)=)"
+    r"([^&\s\"\\]+)"
 )
+# Of what is no JSON: cut off, or with something around it.
+SECRET_TEXT = re.compile(rf'("(?:{"|".join(sorted(SECRET_MEMBERS))})"\s*:\s*")([^"\\]+)')
+DEEPEST = 40  # nobody nests deeper; a recursion must end
 
 
 @dataclass
@@ -109,22 +113,29 @@ def readable(raw: str | bytes, kind: str = "text") -> str:
     return raw if isinstance(raw, str) else raw.decode(errors="replace")
 
 
-def shortened(value: Any) -> Any:
-    """A JSON value whose secrets show their first characters only, also inside JSON text."""
+def shortened(value: Any, left: int = DEEPEST) -> Any:
+    """A JSON value whose secrets show their first characters only, also inside JSON text.
+
+    What is nested deeper than ``left`` is left out.
+    """
+    if isinstance(value, dict | list) and not left:
+        return "…"
     if isinstance(value, dict):
         return {
             name: _short(each)
             if name in SECRET_MEMBERS and isinstance(each, str)
-            else shortened(each)
+            else shortened(each, left - 1)
             for name, each in value.items()
         }
     if isinstance(value, list):
-        return [shortened(each) for each in value]
+        return [shortened(each, left - 1) for each in value]
     if not isinstance(value, str):
         return value
-    inner = _value(value) if value[:1] in ("{", "[") else value
-    if not isinstance(inner, str):
-        value = json.dumps(shortened(inner), ensure_ascii=False)
+    inner = _value(value) if left and value[:1] in ("{", "[") else value
+    if isinstance(inner, str):
+        value = SECRET_TEXT.sub(lambda found: found[1] + _short(found[2]), value)
+    else:
+        value = json.dumps(shortened(inner, left - 1), ensure_ascii=False)
     return _without_query_secrets(value)[:SHOWN_CHARACTERS]
 
 
@@ -140,5 +151,5 @@ def _value(text: str) -> Any:
     """The JSON value of a text, else the text."""
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text

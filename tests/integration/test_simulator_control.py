@@ -227,3 +227,26 @@ async def test_the_record_of_the_wire_changes_no_answer(simulator, http, body, c
 
     shown = simulator.world.wire.exchanges[-1].shown()["request"]
     assert shown == ({} if kept == "{}" else kept)
+
+
+async def test_half_an_emoji_ends_neither_the_feed_nor_the_records(simulator, http):
+    async with RawBot(simulator.endpoint):
+        await simulator.until_connected()
+        said = await control(http, "say", text="half \ud83d", wait=True)
+        async with http.get("/control/records?kind=messages") as response:
+            records = await response.json()
+        lines = list[str]()
+        async with http.get("/control/events") as feed:
+            async for line in feed.content:
+                lines.append(line.decode())
+                if lines[-1].startswith("event: ready"):
+                    break
+
+    assert said["message"]["state"] == "answered"
+    assert records["messages"][0]["text"] == "half \ud83d"
+    assert any("half \\ud83d" in line for line in lines)
+
+
+async def test_records_since_no_number_are_refused(http):
+    async with http.get("/control/records?kind=messages&since=yesterday") as response:
+        assert response.status == 400
