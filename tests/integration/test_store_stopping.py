@@ -1,12 +1,14 @@
 """What of a conversation is unfinished can be stopped, in one step: Redis, PostgreSQL, SQLite."""
 
 import threading
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import psycopg
 import pytest
 
-from tests.integration.store_place import envelope
+from tests.integration.store_place import StorePlace, envelope
 from tests.servers import wait_for
 from worker.store import (
     Claimed,
@@ -398,4 +400,35 @@ def test_of_messages_that_come_at_the_same_moment_none_escapes(store_place):
 
     assert store.open_in("robot", "cid1") == []
     assert {claim(store, number) for number in range(40)} == {Finished("CANCELLED")}
+    store.close()
+
+
+def test_a_stop_and_a_heartbeat_never_wait_for_each_other(postgresql_url):
+    """PostgreSQL would end one of them: a lease not renewed, or a stop that fails."""
+    name = f"test{uuid.uuid4().hex}"
+    url = f"{postgresql_url}?options=-csearch_path%3D{name}&application_name={name}"
+    with psycopg.connect(postgresql_url, autocommit=True) as connection:
+        connection.execute(f"CREATE SCHEMA {name}")
+    store = StorePlace(url).open()
+    store.prepare()
+    # The order of their ids is not the one in which they were written.
+    later = claimed(store, 1, lane=None, written=(2, 2)).lease
+    earlier = claimed(store, 2, lane=None, written=(1, 1)).lease
+
+    watching = psycopg.connect(postgresql_url, autocommit=True)
+    with watching as watch, psycopg.connect(url) as gate, ThreadPoolExecutor(2) as pool:
+        gate.execute("SELECT 1 FROM dingtalk_messages WHERE task_id = 'task1' FOR UPDATE")
+
+        def waiting() -> int:
+            who = "application_name = %s AND wait_event_type = 'Lock'"
+            found = watch.execute(f"SELECT 1 FROM pg_stat_activity WHERE {who}", [name])
+            return len(found.fetchall())
+
+        renewed = pool.submit(store.renew, [later, earlier], lease_s=15)
+        wait_for(lambda: waiting() == 1, what="the heartbeat to wait")
+        stopped = pool.submit(stop, store, 9)
+        wait_for(lambda: waiting() == 2, what="the stop to wait")
+        gate.rollback()
+        assert renewed.result(120) == []
+        assert len(stopped.result(120).messages) == 2
     store.close()

@@ -263,13 +263,17 @@ class SqlStore(SqlMemory):
             return []
         until = self._database.now() + ms(lease_s)
         keys = [(lease.task_id, lease.token) for lease in leases]
+        ours = (_m.state == RUNNING, tuple_(_m.task_id, _m.token).in_(keys))
         statement = (
             update(messages)
-            .where(_m.state == RUNNING, tuple_(_m.task_id, _m.token).in_(keys))
+            .where(*ours)
             .values(lease_until=until, due_at=until)
             .returning(_m.task_id, _m.token)
         )
-        with self._database.one() as connection:
+        several = len(leases) > 1
+        with self._database.transaction() if several else self._database.one() as connection:
+            if several:
+                sql_turns.lock_records(connection, *ours)
             renewed = {(row.task_id, row.token) for row in connection.execute(statement)}
         return [lease for lease in leases if (lease.task_id, lease.token) not in renewed]
 

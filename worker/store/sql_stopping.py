@@ -5,6 +5,7 @@ stop has it alone: so of a message that comes at the same moment, either the sto
 or the claim finds what the stop has noted.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, func, select, tuple_, update
@@ -52,16 +53,17 @@ class SqlStopping(SqlLimits):
             now = self._database.now()
             if task_id is None:
                 self._note_stop(connection, key, before, facts)
-            wanted = _open_in(key, conversation_id).where(
-                tuple_(_m.written_ms, _m.written_us) < before
-            )
+            these = [*_is_open_in(key, conversation_id)]
+            these.append(tuple_(_m.written_ms, _m.written_us) < before)
             if task_id is not None:
-                wanted = wanted.where(_m.task_id == plain(task_id))
+                these.append(_m.task_id == plain(task_id))
+            wanted = _in_order(these)
             lanes = {row.lane for row in connection.execute(wanted) if row.lane is not None}
             for lane in sorted(lanes):
                 sql_turns.lock(connection, lane)
             is_alive = func.coalesce(_m.lease_until > now, False).label("is_alive")
-            rows = connection.execute(wanted.add_columns(is_alive).with_for_update()).all()
+            sql_turns.lock_records(connection, *these)
+            rows = connection.execute(wanted.add_columns(is_alive)).all()
             for row in rows:
                 doubt = {"in_doubt": True} if row.in_doubt else {}
                 self._end_early(connection, row.task_id, {"was": row.state, **doubt, **facts})
@@ -88,7 +90,7 @@ class SqlStopping(SqlLimits):
     def open_in(self, bot: str, conversation_id: str) -> list[Open]:
         """See :meth:`Store.open_in <worker.store.base.Store.open_in>`."""
         ran_ms = (self._database.now() - _m.claimed_at).label("ran_ms")
-        wanted = _open_in(conversation_key(bot, conversation_id), conversation_id)
+        wanted = _in_order(_is_open_in(conversation_key(bot, conversation_id), conversation_id))
         with self._database.one() as connection:
             rows = connection.execute(wanted.add_columns(ran_ms)).all()
         found = [
@@ -162,6 +164,7 @@ class SqlStopping(SqlLimits):
             self._write_note(connection, _STOP, key, pack({"before": before, "facts": facts}))
 
     def _note_work_stopped(self, connection: Connection) -> None:
+        sql_turns.lock(connection, _STOPS)  # else two stops at once may note the same
         last = connection.execute(_note(_STOPS, "")).scalar_one_or_none()
         number = max(self._read_now(connection), int(last or 0) + 1)
         self._write_note(connection, _STOPS, "", str(number))
@@ -181,14 +184,16 @@ class SqlStopping(SqlLimits):
         )
 
 
-def _open_in(key: str, conversation_id: str) -> Any:
-    """Select what is open in a conversation, in the order it was written."""
-    return (
-        select(*_OF_OPEN)
-        .where(_m.conversation_id == plain(conversation_id), _m.conversation == key)
-        .where(_m.due_at.is_not(None), _m.was.is_(None), _m.written_ms.is_not(None))
-        .order_by(_m.written_ms, _m.written_us, _m.task_id)
-    )
+def _is_open_in(key: str, conversation_id: str) -> tuple[ColumnElement[bool], ...]:
+    """Say of a record, in a statement, whether it is open in a conversation."""
+    is_in = (_m.conversation_id == plain(conversation_id), _m.conversation == key)
+    return (*is_in, _m.due_at.is_not(None), _m.was.is_(None), _m.written_ms.is_not(None))
+
+
+def _in_order(these: Sequence[ColumnElement[bool]]) -> Any:
+    """Select records in the order they were written."""
+    found = select(*_OF_OPEN).where(*these)
+    return found.order_by(_m.written_ms, _m.written_us, _m.task_id)
 
 
 def _note(kind: str, key: str) -> Any:

@@ -20,6 +20,7 @@ __all__ = [
     "hand_over",
     "is_behind",
     "lock",
+    "lock_records",
     "merge",
     "size",
 ]
@@ -47,6 +48,18 @@ def lock(connection: Connection, name: str, *, sharing: str | None = None) -> No
     if sharing is not None:
         locks.insert(0, func.pg_advisory_xact_lock_shared(func.hashtextextended(sharing, 0)))
     connection.execute(select(*locks))
+
+
+def lock_records(connection: Connection, *these: ColumnElement[bool]) -> None:
+    """Let nobody else change some records until the transaction ends.
+
+    All who need several at once take them in this order, so that none of them waits for another
+    one that waits for it.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(
+            select(_m.task_id).where(*these).order_by(_m.task_id).with_for_update()
+        ).all()
 
 
 def _in_order(lane: str, now: ColumnElement[int]) -> Any:
