@@ -141,7 +141,9 @@ class Heartbeat:
             with self._lock:
                 leases = list(self._held)
             if leases and (is_time or self._is_any_stopped()):
-                self._renew(leases)
+                has_answered = self._renew(leases)
+                if not has_answered and not is_time:
+                    self._last_stop = None  # what was stopped is still to be learnt
 
     def _is_any_stopped(self) -> bool:
         """Whether any message at work was stopped since we looked last, of whatever process."""
@@ -153,13 +155,14 @@ class Heartbeat:
         is_new, self._last_stop = last_stop != self._last_stop, last_stop
         return is_new
 
-    def _renew(self, leases: list[Lease]) -> None:
+    def _renew(self, leases: list[Lease]) -> bool:
+        """Return whether the store has answered."""
         try:
             lost = self._store.renew(leases, lease_s=self._lease_s)
         except Exception as error:  # noqa: BLE001, the heart beats on whatever happens
             # A lease that runs out meanwhile is noticed by whoever writes with it next.
             logger.warning("cannot renew %s leases: %s", len(leases), _shown(error))
-            return
+            return False
         with self._lock:
             newly = self._held.intersection(lost)
             self._lost.update(newly)
@@ -167,6 +170,7 @@ class Heartbeat:
             calls = [self._on_lost.pop(lease) for lease in newly if lease in self._on_lost]
         for call in calls:
             call()
+        return True
 
     def _tell_lost(self) -> None:
         """Say which were lost at the beat before, save those that were just being finished then."""

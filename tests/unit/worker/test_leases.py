@@ -284,6 +284,23 @@ def test_others_hear_nothing_of_what_is_stopped_elsewhere(store, another_process
     heartbeat.release_all()
 
 
+def test_a_stop_that_could_not_be_learnt_of_is_learnt_of_at_the_next_look(
+    store, another_process, looks_often
+):
+    watched = Watched(store)
+    heartbeat = Heartbeat(watched, lease_s=300)
+    lease, heard = claim_in_conversation(store), threading.Event()
+
+    with heartbeat.holding(lease), heartbeat.when_lost(lease, heard.set):
+        watched.wait_for_beats(1)  # the first look, which knows of no stop before
+        wait_for(lambda: heartbeat._last_stop is not None, what="the first look")
+        watched.fail_next = [StoreUnavailableError("away")]
+        stop(another_process)
+        assert heard.wait(120)
+    assert watched.fail_next == []
+    heartbeat.release_all()
+
+
 class Looked:
     """Counts looks on their way to the store, and fails them if it is told to."""
 
