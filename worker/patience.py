@@ -283,7 +283,8 @@ class PatientStore:
         """See :meth:`worker.store.Store.settle`."""
         self._last_write(lambda: self._store.settle(lease, outcome, steps))
 
-    # Not waited for: somebody wants to know now, or nobody any more.
+    # For commands, which are messages in hand: one that gave up would be nobody's until its lease
+    # runs out.
 
     def stop(
         self,
@@ -296,8 +297,11 @@ class PatientStore:
         task_id: str | None = None,
     ) -> StopResult:
         """See :meth:`worker.store.Store.stop`; who is next is published."""
-        result = self._store.stop(
-            bot, conversation_id, before=before, facts=facts, hold_s=hold_s, task_id=task_id
+        result = self._patiently(
+            lambda: self._store.stop(
+                bot, conversation_id, before=before, facts=facts, hold_s=hold_s, task_id=task_id
+            ),
+            waits_out=StoreUnavailableError,
         )
         for message in result.next:
             self.hand_over(message)
@@ -305,7 +309,11 @@ class PatientStore:
 
     def open_in(self, bot: str, conversation_id: str) -> list[Open]:
         """See :meth:`worker.store.Store.open_in`."""
-        return self._store.open_in(bot, conversation_id)
+        return self._patiently(
+            lambda: self._store.open_in(bot, conversation_id), waits_out=StoreUnavailableError
+        )
+
+    # Not waited for: nobody may want to know any more.
 
     def story(self, id_: str) -> Story | None:
         """See :meth:`worker.store.Store.story`."""

@@ -52,6 +52,7 @@ class _Operator:
     ) -> None:
         self._store, self._by = store, {"by": operator()}
         patient = PatientStore(store, broker.publish)
+        patient.stopping.set()  # whoever stands here is told of an outage at once
         self._stopping = Stopping(patient, hold_s=settings.lease_s, tell=tell)
 
     def stop(self, id_: str) -> Done:

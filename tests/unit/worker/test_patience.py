@@ -7,7 +7,14 @@ import pytest
 
 from tests.servers import wait_for
 from worker.patience import PatientStore
-from worker.store import Lease, LeaseLostError, Reason, StoreError, StoreUnavailableError
+from worker.store import (
+    Lease,
+    LeaseLostError,
+    Reason,
+    StopResult,
+    StoreError,
+    StoreUnavailableError,
+)
 
 LEASE = Lease("task1", "me", 1)
 
@@ -123,3 +130,30 @@ def test_stopping_ends_the_wait():
         store.stopping.set()
         with pytest.raises(StoreUnavailableError):
             waiting.result(60)
+
+
+COMMANDS = {
+    "stop": lambda s: s.stop("robot", "cid1", before=(1, 0), facts={"by": "anna"}, hold_s=60),
+    "open_in": lambda s: s.open_in("robot", "cid1"),
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_is_a_message_in_hand_and_waits_as_others_do(name):
+    result = {"stop": StopResult(()), "open_in": []}[name]
+    script = Script(StoreUnavailableError("away"), result)
+
+    assert COMMANDS[name](PatientStore(script, print)) == result
+
+    first, second = script.calls
+    assert first == second
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_who_is_not_to_wait_is_told_at_once(name):
+    script = Script(StoreUnavailableError("away"))
+    store = PatientStore(script, print)
+    store.stopping.set()
+
+    with pytest.raises(StoreUnavailableError):
+        COMMANDS[name](store)
