@@ -474,6 +474,17 @@ def test_nothing_else_is_forgotten(store, which):
     assert questions(store) == ["q1"]
 
 
+def test_what_was_forgotten_stays_so_when_one_asks_for_less_later(store):
+    """Of two people who say ``/new`` at about the same time, the later one may be first."""
+    on_its_way = kept(store, 5)
+    store.forget(bot="robot", conversation_id="cid1", before_ms=9)
+    store.forget(bot="robot", conversation_id="cid1", before_ms=3)
+
+    store.finish(on_its_way.lease, "SUCCESS")
+
+    assert said(store) == []
+
+
 def test_an_exchange_of_a_later_release_ends_its_message_all_the_same(store, store_place):
     claimed = kept(store, 1)
     spoil(store_place)

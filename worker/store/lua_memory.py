@@ -11,7 +11,7 @@ Until its answer has arrived, a record has what was said, and in ``said_in`` whe
 ``memory_records.py``.
 """
 
-__all__ = ["EXCHANGES", "FORGET", "REMEMBERING"]
+__all__ = ["EXCHANGES", "FORGET", "MARK_FORGOTTEN", "REMEMBERING"]
 
 # What cannot be read, as of a later release, is left out: no message may end otherwise by it.
 REMEMBERING = """
@@ -59,6 +59,15 @@ for n = 1, #members, 2 do
   end
 end
 return found
+"""
+
+# KEYS: mark. ARGV: since when it is forgotten, ttl ms. What was forgotten stays so, also when it is
+# asked for once more as of a time before.
+MARK_FORGOTTEN = """
+if tonumber(redis.call('GET', KEYS[1]) or 0) < tonumber(ARGV[3]) then
+  redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4])
+end
+return 1
 """
 
 # KEYS: scopes of a conversation. ARGV: prefix of its entries, key of who asked or '', before which

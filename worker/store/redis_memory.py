@@ -25,6 +25,7 @@ class RedisMemory(RedisStopping):
         register = self._redis.register_script
         self._exchanges = register(PRELUDE + lua_memory.EXCHANGES)
         self._forget = register(PRELUDE + lua_memory.FORGET)
+        self._mark_forgotten = register(PRELUDE + lua_memory.MARK_FORGOTTEN)
 
     def exchanges(
         self, scope: Scope, *, before: tuple[int, int], turns: int, within_s: float
@@ -47,8 +48,8 @@ class RedisMemory(RedisStopping):
         """See :meth:`Store.forget <worker.store.base.Store.forget>`."""
         with self._errors():
             since = self._now_ms() if before_ms is None else before_ms
-            mark = f"{self._prefix}forgotten:{mark_of(bot, conversation_id, person)}"
-            self._redis.set(mark, since, px=self._missed_ttl)
+        mark = f"{self._prefix}forgotten:{mark_of(bot, conversation_id, person)}"
+        self._run(self._mark_forgotten, [mark], since, self._missed_ttl)
         until = "+inf" if before_ms is None else str(before_ms)
         who = key_of(person) if person else ""
         return sum(

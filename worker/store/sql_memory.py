@@ -133,4 +133,10 @@ class SqlMemory(SqlStopping):
             expires_at=now + self._missed_ttl,
         )
         later = {name: new.excluded[name] for name in ("facts", "noted_at", "expires_at")}
-        connection.execute(new.on_conflict_do_update(index_elements=[_n.kind, _n.key], set_=later))
+        # What was forgotten stays so, also when it is asked for once more as of a time before.
+        is_earlier = cast(_n.facts, BigInteger) < since
+        connection.execute(
+            new.on_conflict_do_update(
+                index_elements=[_n.kind, _n.key], set_=later, where=is_earlier
+            )
+        )
