@@ -40,12 +40,13 @@ def start_here(hostname: str) -> None:
 
 def start_in_children(hostname: str) -> None:
     """Have each process of the prefork pool make itself ready; one that cannot ends the worker."""
+    main_process = os.getpid()
 
     def start(**_: object) -> None:
         try:
             start_here(hostname)
         except (AgentLoadError, SettingsError) as error:
-            _end_the_worker(error)
+            _end_the_worker(error, main_process)
 
     worker_process_init.connect(start, weak=False)
 
@@ -55,11 +56,12 @@ def has_failed() -> bool:
     return _failed[:] != b"\0"
 
 
-def _end_the_worker(error: Exception) -> None:
+def _end_the_worker(error: Exception, main_process: int) -> None:
     if not has_failed():
         _failed[:] = b"\1"
         for line in str(error).splitlines():
             click.echo(f"cannot start the agent: {line}", err=True)
-        os.kill(os.getppid(), signal.SIGTERM)
+        if os.getppid() == main_process:  # else that is gone, and we are somebody else's child
+            os.kill(main_process, signal.SIGTERM)
     time.sleep(_NOT_AGAIN_AT_ONCE_S)
     os._exit(1)
