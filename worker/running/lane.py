@@ -33,6 +33,8 @@ _AT_ONCE = 8
 # How long an acknowledgement, a heartbeat or a stop may wait for the consumer to look up.
 _LOOK_UP_S = 0.2
 _BACK_AFTER_S = 5.0
+# For what waits for the store to be put back on the broker, once it is told not to wait.
+_LET_GO_S = 1.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 5.0
 
 
@@ -104,6 +106,7 @@ class CommandLane:
         if not self._ended.wait(limit_s):
             logger.warning("commands are unfinished; they go back", extra={"action": "drained"})
         self._work.stop()
+        self._ended.wait(_LET_GO_S)
 
     # In the consumer's thread.
 
