@@ -372,6 +372,8 @@ def test_a_busy_server_that_says_for_how_long_is_asked_again(server, status):
 def test_a_server_may_ask_to_be_asked_again(server):
     server.answers({"retry_after_s": 2.5})
     assert asked_for_again(server).after_s == 2.5
+    server.answers({"retry_after_s": 10**400})
+    assert asked_for_again(server).after_s == 86_400
 
 
 def test_a_server_that_is_away_is_asked_again():
@@ -469,6 +471,17 @@ def test_a_stream_is_told_piece_by_piece_and_is_the_reply_in_the_end(server):
     image = Image(url="https://a.example/b.png")
     assert pieces == ["one ", "two\n", image]
     assert replies_of(result) == [Text(content="one two\n"), image]
+
+
+def test_a_stream_may_be_written_in_any_of_the_ways_that_there_are(server):
+    body = (
+        '\ufeffdata: "one "\r\n\r\n'  # with a mark of UTF-8 before it
+        "retry: 3000\r\rid: 7\n\nevent: piece\n\n"  # which say nothing
+        'data:{"kind": "text",\ndata:"content": "x"}\n\n' + "event:done\n\n"
+    )
+    server.default = Told(200, body, {"Content-Type": "text/event-stream"})
+
+    assert replies_of(ask(server)) == [Text(content="one "), Text(content="x")]
 
 
 def test_a_piece_is_told_before_the_stream_ends(server):

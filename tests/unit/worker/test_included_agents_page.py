@@ -117,6 +117,7 @@ def test_the_signature_is_verified_as_the_page_does_it():
     assert not verified(secret="another")
     assert not verified(id="another")
     assert not verified(timestamp=str(int(time.time()) - 400))
+    assert not verified(timestamp="²")
     assert not verified(signature="v1,x")
     assert not page["is_from_the_worker"]({}, seen.raw, SECRET.encode())
 

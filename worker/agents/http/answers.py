@@ -131,4 +131,4 @@ def _code(value: Any) -> str:
 def _seconds(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
         raise BadAnswerError("answered with a retry_after_s that is no number of seconds")
-    return min(float(value), _LONGEST_S)
+    return float(min(value, _LONGEST_S))  # whole numbers may be larger than a float can be

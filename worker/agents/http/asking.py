@@ -180,11 +180,14 @@ async def _bounded(response: httpx2.Response) -> bytes:
 async def _streamed(response: httpx2.Response, context: Context[Any]) -> AsyncIterator[Reply | str]:
     """Yield the pieces of server-sent events; a stream without its end is cut off."""
     left = MAX_ANSWER_BYTES
+    response.encoding = "utf-8-sig"  # theirs is always UTF-8, and some begin with its mark
     async for event in httpx2.EventSource(response, max_event_size=MAX_ANSWER_BYTES):
         left -= len(event.data.encode())
         if left < 0:
             raise BadAnswerError(f"answered with more than {MAX_ANSWER_BYTES} bytes")
         match event.event:
+            case "message" | "piece" if not event.data:
+                pass  # an id, or when to connect again, and no message
             case "message" | "piece":
                 yield reply_of(json_of(event.data))
             case "say":
