@@ -396,6 +396,12 @@ def test_halves_of_emoji_that_a_tool_returns_do_not_end_the_answer(endpoint, age
     assert (words, endpoint.asked[1].last) == ("Done.", "a ? b")
 
 
+def test_what_is_no_number_of_tokens_was_not_told(endpoint, agent):
+    endpoint.script(Says("Done.", used=(-3, 7)))
+    words, context = answer(agent(), message())
+    assert (words, context.usage) == ("Done.", (Usage(MODEL, None, 7),))
+
+
 def test_an_endpoint_of_this_machine_is_not_asked_by_a_proxy(endpoint, agent, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")

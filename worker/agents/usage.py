@@ -16,19 +16,24 @@ def summed(usage: Sequence[Usage]) -> list[dict[str, Any]]:
 
     Returns:
         ``model``, ``calls``, ``input_tokens`` and ``output_tokens`` of each; tokens that were not
-        told of one of its calls are None.
+        told of one of its calls are None. What an agent tells that is no count is not told.
     """
     found: dict[str, dict[str, Any]] = {}
     for each in usage:
+        model = str(each.model)
         own = found.setdefault(
-            each.model,
-            {"model": each.model, "calls": 0, "input_tokens": 0, "output_tokens": 0},
+            model, {"model": model, "calls": 0, "input_tokens": 0, "output_tokens": 0}
         )
-        own["calls"] += each.calls
+        own["calls"] += _count(each.calls) or 0
         for name in ("input_tokens", "output_tokens"):
-            told = getattr(each, name)
+            told = _count(getattr(each, name))
             own[name] = None if told is None or own[name] is None else own[name] + told
     return list(found.values())
+
+
+def _count(told: object) -> int | None:
+    is_count = isinstance(told, int) and not isinstance(told, bool) and told >= 0
+    return told if is_count else None  # type: ignore[return-value]  # it is one
 
 
 def usage_in_words(usage: Sequence[dict[str, Any]]) -> str:

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -74,6 +75,12 @@ def test_what_agents_used_of_models_is_counted(counting):
     assert counting.value("model_calls_total", model="qwen-plus", tokens="told") == 3
     assert counting.value("model_calls_total", model="other", tokens="untold") == 1
     assert counting.value("model_tokens_total", model="other", direction="input") is None
+
+
+def test_what_an_agent_tells_that_is_no_count_breaks_nothing():
+    odd: Any = "many"
+    told = summed([Usage("m", -1, odd, calls=-2), Usage("m", 3, 4)])
+    assert told == [{"model": "m", "calls": 1, "input_tokens": None, "output_tokens": None}]
 
 
 def test_a_posted_reply_is_counted_with_all_that_is_known_of_it(counting):

@@ -167,6 +167,7 @@ def test_all_that_is_wrong_is_named_at_once_without_its_value(environment):
     wrong = {
         "BROKER_URL": "SECRET",
         "STORE_URL": "SECRET",
+        "AGENT_SETTINGS": '{"api_key": "SECRET',
         "AGENT_TIMEOUT_S": "-SECRET",
         "LATE_POLICY": "SECRET",
         "LEASE_S": "0.5",

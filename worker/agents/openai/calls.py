@@ -9,6 +9,7 @@ import openai
 from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletion
 
+from dingwire.values import whole_number
 from worker.agents.context import AgentError, Usage
 from worker.agents.openai.errors import BusyError, meant_by
 from worker.agents.openai.thoughts import Thoughtless
@@ -67,9 +68,7 @@ class Call:
     def usage(self) -> Usage:
         """What it took so far; unknown of an endpoint that does not tell."""
         model, told = str(self.options["model"]), self._tokens
-        if told is None:
-            return Usage(model)
-        return Usage(model, told.prompt_tokens, told.completion_tokens)
+        return Usage(model, _count(told, "prompt_tokens"), _count(told, "completion_tokens"))
 
     @property
     def as_message(self) -> dict[str, Any]:
@@ -194,3 +193,9 @@ class Call:
         self.wishes = [wish for wish in self.wishes if wish.name]
         for number, wish in enumerate(self.wishes):
             wish.id = wish.id or f"call_{number}"
+
+
+def _count(told: Any, name: str) -> int | None:
+    """Return a number of tokens; None where the endpoint tells none, or what is no such number."""
+    count = whole_number(getattr(told, name, None))
+    return None if count is None or count < 0 else count
