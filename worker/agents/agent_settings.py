@@ -103,7 +103,8 @@ class AgentSettings(BaseSettings):
         reading = type(cls.__name__, (cls,), {"_last": dict(last or {}), "__module__": __name__})
         values = dict[str, Any]()
         try:
-            values = dict(reading(**(first or {})))
+            # By its iterator: a field called "keys" would have dict() take it for a mapping.
+            values = dict(iter(reading(**(first or {}))))
         except ValidationError as error:
             found = error.errors(include_input=False, include_url=False)
             faults += [f"{cls._named(each['loc'])}{_words(each)}" for each in found]

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from typing import Any
 
 import pytest
 
@@ -142,6 +143,19 @@ def test_settings_of_a_bot_whose_agent_takes_none_are_a_fault():
     with pytest.raises(AgentSettingsError, match="takes no settings"):
         load_agent("worker.agents.echo:agent", first={"model": "m"})
     assert load_agent("worker.agents.echo:agent", last={"model": "m"}).settings is None
+
+
+@pytest.mark.parametrize("name", ["keys", "values", "items", "get"])
+def test_a_setting_may_be_called_like_a_method_of_a_mapping(monkeypatch, name):
+    settings: Any = type(
+        "LockSettings",
+        (AgentSettings,),
+        {"__annotations__": {name: str}, "__module__": __name__},
+        env_prefix="LOCK_",
+    )
+    monkeypatch.setenv(f"LOCK_{name}".upper(), "three")
+
+    assert getattr(settings.load(), name) == "three"
 
 
 def test_a_cancellation_keeps_its_first_reason_and_calls_each_callback_once():
