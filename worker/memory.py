@@ -28,7 +28,7 @@ from worker.settings import WorkerSettings
 from worker.store import Exchange, Scope, StoreError, StoreUnavailableError
 from worker.utterances import exchange_of, said_in
 
-__all__ = ["Memory", "Remembered"]
+__all__ = ["Memory", "Remembered", "last_within"]
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ class Memory:
             return ()
         exchanges = self._opened(envelope, found)
         limit = settings.history_tokens
-        return tuple(said for exchange in _last_within(exchanges, limit) for said in exchange)
+        return tuple(said for exchange in last_within(exchanges, limit) for said in exchange)
 
     def exchange(self, envelope: Envelope, replies: Sequence[Reply]) -> Exchange | None:
         """Return what is to be remembered of a message and its answer; None when memory is off.
@@ -172,9 +172,10 @@ def _person(envelope: Envelope) -> str:
     return envelope.sender_staff_id or envelope.sender_id
 
 
-def _last_within(
+def last_within(
     exchanges: Sequence[tuple[Said, ...]], limit: int | None
 ) -> Sequence[tuple[Said, ...]]:
+    """Return the last whole turns that are no more than so many tokens; all of them without."""
     if limit is None:
         return exchanges
     return list(_fitting(exchanges, limit))[::-1]

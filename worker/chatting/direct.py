@@ -1,6 +1,6 @@
 """Asks the agent itself, as a worker would: no broker, no store, no DingTalk.
 
-The memory is that of this conversation alone, and as long as the worker's would be.
+The commands are those of the bot, and the memory (``remembering.py``) is that of this conversation.
 """
 
 import itertools
@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,22 +19,26 @@ from uuid import uuid4
 from contract.content import Attachment
 from contract.envelope import Conversation, Envelope
 from dingwire.replies import Reply
+from worker.agents.attachments import Fetch
 from worker.agents.base import Message
 from worker.agents.cancelling import AgentStoppedError, Cancellation
 from worker.agents.context import Context, Usage
-from worker.agents.context import Said as Utterance
 from worker.agents.results import replies_of
 from worker.agents.runner import (
     AgentCancelledError,
     AgentFailedError,
     AgentRetryError,
-    AgentRunner,
     AgentTimeoutError,
 )
+from worker.bots import Runner
+from worker.chat_commands import ChatCommands
+from worker.chatting.remembering import Remembering
 from worker.chatting.screen import Screen
 from worker.chatting.told import End, Said, Told, said_by
+from worker.stopping import ConversationStatus, Stopped
+from worker.words import Language
 
-__all__ = ["Direct", "Person"]
+__all__ = ["Direct", "NothingWaits", "Person"]
 
 _WEBHOOK_LIFE = timedelta(minutes=90)
 _KINDS = {
@@ -52,75 +56,104 @@ class Person:
         self.name, self.is_group = name, is_group
 
 
+class NothingWaits:
+    """What is unfinished here: nothing, as the next message is written when one is done."""
+
+    def stop(self, envelope: Envelope) -> Stopped:
+        """Return that none was stopped."""
+        return Stopped(running=0, waiting=0)
+
+    def status(self, envelope: Envelope) -> ConversationStatus:
+        """Return that there is none."""
+        return ConversationStatus(())
+
+
+@dataclass(frozen=True)
+class _Turn:
+    """A message that is answered, as it was written and as what answers it is given it."""
+
+    envelope: Envelope
+    message: Message
+    runner: Runner
+
+
 class Direct:
     """A conversation with an agent of this process."""
 
     def __init__(
         self,
-        runner: AgentRunner,
+        runner: Runner,
         *,
+        commands: ChatCommands,
+        memory: Remembering,
+        language_of: Callable[[Envelope], Language],
         person: Person,
         bot: str,
         screen: Screen,
         limit_s: float,
-        turns: int,
         retries: int,
-        obeys: bool,
         clock: Callable[[], datetime],
     ) -> None:
         """Prepare.
 
         Args:
             runner: Of the agent.
+            commands: The bot's, built in and its own.
+            memory: Of this conversation.
+            language_of: In what the bot speaks of its own accord.
             person: Who writes.
             bot: What messages call the bot.
             screen: Shows what comes.
             limit_s: Longest an answer may take.
-            turns: So many questions and answers are remembered.
             retries: So often an agent may ask to be run again.
-            obeys: The bot's own commands are on.
             clock: Ours, aware UTC.
         """
         self._runner, self._person, self._bot = runner, person, bot
         self._screen, self._limit_s, self._clock = screen, limit_s, clock
-        self._turns, self._retries, self._obeys = turns, retries, obeys
-        self._history: list[Utterance] = []
-
-    def forget(self) -> bool:
-        """Begin anew, unless such words are for the agent."""
-        if self._obeys:
-            self._history.clear()
-        return self._obeys
+        self._commands, self._memory, self._language_of = commands, memory, language_of
+        self._retries = retries
 
     def close(self) -> None:
         """End what still runs."""
         self._runner.cancel_all()
 
     def ask(self, text: str, files: Sequence[Path]) -> Told:
-        """Run the agent; a KeyboardInterrupt stops it."""
-        cancellation, told = Cancellation(), Future[Told]()
+        """Obey a command, or run the agent; a KeyboardInterrupt stops it."""
         with tempfile.TemporaryDirectory(prefix="celery-dingtalk-") as folder:
-            message = self._message(text, files, Path(folder))
+            envelope, fetch = self._written(text, files, Path(folder))
+            command = self._commands.find(envelope)
+            if command is not None and command.built_in is not None:
+                words = self._commands.obey(command.built_in, envelope, self._language_of(envelope))
+                self._screen.message(words)
+                return Told(End.ANSWERED, [Said("text", words)])
+            message, runner = Message.of(envelope, fetch), self._runner
+            if command is not None:
+                message = replace(message, text=command.words)
+                runner = self._commands.runner_of(envelope, command)
+            return self._answered(_Turn(envelope, message, runner))
 
-            def run() -> None:
-                try:
-                    told.set_result(self._run(message, cancellation))
-                except BaseException as error:  # noqa: BLE001, it is raised where it is waited for
-                    told.set_exception(error)
+    def _answered(self, turn: _Turn) -> Told:
+        cancellation, told = Cancellation(), Future[Told]()
 
-            # In the main thread Ctrl-C could strike anywhere in the runner.
-            threading.Thread(target=run, name="chat", daemon=True).start()
-            while True:
-                try:
-                    return told.result()
-                except KeyboardInterrupt:
-                    cancellation.cancel()
+        def run() -> None:
+            try:
+                told.set_result(self._run(turn, cancellation))
+            except BaseException as error:  # noqa: BLE001, it is raised where it is waited for
+                told.set_exception(error)
 
-    def _run(self, message: Message, cancellation: Cancellation) -> Told:
+        # In the main thread Ctrl-C could strike anywhere in the runner.
+        threading.Thread(target=run, name="chat", daemon=True).start()
+        while True:
+            try:
+                return told.result()
+            except KeyboardInterrupt:
+                cancellation.cancel()
+
+    def _run(self, turn: _Turn, cancellation: Cancellation) -> Told:
         began, before, usage = time.monotonic(), list[Said](), list[Usage]()
         why, end, replies = "", End.ANSWERED, list[Reply]()
         try:
-            replies = self._replies(message, cancellation, before, usage)
+            replies = self._replies(turn, cancellation, before, usage)
         except AgentTimeoutError:
             end, why = End.FAILED, f"agent_timeout: no reply within {self._limit_s:g} s"
         except AgentFailedError as error:
@@ -130,7 +163,7 @@ class Direct:
         said = [said_by(each) for each in replies]
         if end is End.ANSWERED:
             self._show(said, streamed=self._screen.end())
-            self._remember(message, said)
+            self._memory.add(turn.envelope, replies)
             end = End.ANSWERED if said or before else End.SILENT
         else:
             self._screen.drop()
@@ -139,7 +172,7 @@ class Direct:
 
     def _replies(
         self,
-        message: Message,
+        turn: _Turn,
         cancellation: Cancellation,
         before: list[Said],
         usage: list[Usage],
@@ -148,10 +181,10 @@ class Direct:
         stopped = threading.Event()
         cancellation.on_cancel(stopped.set)
         for runs in itertools.count(1):
-            context = self._context(message, cancellation, before)
+            context = self._context(turn, cancellation, before)
             try:
-                result = self._runner.run(
-                    message, context=context, limit_s=self._limit_s, on_piece=self._piece
+                result = turn.runner.run(
+                    turn.message, context=context, limit_s=self._limit_s, on_piece=self._piece
                 )
                 return replies_of(result)
             except AgentRetryError as again:
@@ -166,14 +199,12 @@ class Direct:
                 usage += context.usage
         raise AssertionError("it counts for ever")
 
-    def _context(
-        self, message: Message, cancellation: Cancellation, before: list[Said]
-    ) -> Context[Any]:
+    def _context(self, turn: _Turn, cancellation: Cancellation, before: list[Said]) -> Context[Any]:
         until = time.monotonic() + self._limit_s
         return Context(
-            message,
-            settings=self._runner.settings,
-            history=self._history,
+            turn.message,
+            settings=turn.runner.settings,
+            history=self._memory.recalled(),
             left_s=lambda: until - time.monotonic(),
             cancellation=cancellation,
             say=lambda reply: self._say(reply, before),
@@ -199,20 +230,8 @@ class Direct:
         for each in said[1:] if streamed.strip() else said:
             self._screen.message(each.text)
 
-    def _remember(self, message: Message, said: Sequence[Said]) -> None:
-        if not self._turns:
-            return
-        now = self._clock()
-        asked = Utterance(
-            "user", message.text, message.sender_nick, message.sender_id, message.created_at
-        )
-        answer = "\n\n".join(each.text for each in said)
-        self._history += [asked, *([Utterance("assistant", answer, at=now)] if answer else [])]
-        begins = [n for n, each in enumerate(self._history) if each.role == "user"]
-        if len(begins) > self._turns:
-            del self._history[: begins[-self._turns]]
-
-    def _message(self, text: str, files: Sequence[Path], folder: Path) -> Message:
+    def _written(self, text: str, files: Sequence[Path], folder: Path) -> tuple[Envelope, Fetch]:
+        """Return a message as the listener would send it, and what gives the files of it."""
         codes = tuple(
             Attachment(kind=_kind(path), name=path.name, size=path.stat().st_size,
                        download_code=str(number))
@@ -242,7 +261,7 @@ class Direct:
             received_at=now,
             deadline=now + _WEBHOOK_LIFE,
         )
-        return Message.of(envelope, fetch)
+        return envelope, fetch
 
 
 def _kind(path: Path) -> str:

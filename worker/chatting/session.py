@@ -7,7 +7,6 @@ from typing import IO
 
 import click
 
-from contract.commands import NAMES, BuiltIn, normal
 from worker.chatting.screen import Screen
 from worker.chatting.told import End, Partner, Told
 
@@ -28,9 +27,6 @@ class Session:
         """Write each message, the first with ``files``, and show what becomes of it."""
         for text in messages:
             if not text and not files:
-                continue
-            if NAMES.get(normal(text)) is BuiltIn.NEW and self._partner.forget():
-                self._screen.note("a new conversation")
                 continue
             try:
                 told = self._partner.ask(text, files)

@@ -49,10 +49,6 @@ class Through:
         self._chat, self._store, self._screen = chat, store, screen
         self._limit_s, self._pause = limit_s, pause
 
-    def forget(self) -> bool:
-        """Leave that to the bot's own command."""
-        return False
-
     def close(self) -> None:
         """Close the connection to the simulator."""
         self._chat.close()

@@ -67,9 +67,6 @@ class Partner(Protocol):
         A KeyboardInterrupt while it waits stops the answer.
         """
 
-    def forget(self) -> bool:
-        """Begin anew, as after ``/new``; False when the message itself is to be sent."""
-
     def close(self) -> None:
         """End what is kept for it."""
 

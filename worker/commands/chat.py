@@ -20,13 +20,16 @@ from worker.agents.base import AgentLoadError
 from worker.agents.hooks import Hooks
 from worker.agents.loop import AgentLoop
 from worker.agents.runner import AgentRunner
-from worker.bots import load_agents
-from worker.chatting.direct import Direct, Person
+from worker.bots import BotParts, Bots, load_agents
+from worker.chat_commands import ChatCommands
+from worker.chatting.direct import Direct, NothingWaits, Person
+from worker.chatting.remembering import Remembering
 from worker.chatting.screen import Screen
 from worker.chatting.session import Session, typed
 from worker.chatting.through import Through
 from worker.chatting.told import Partner
 from worker.commands.opening import fail, opened, read_settings
+from worker.own_commands import OwnCommands, load_commands
 from worker.settings import WorkerSettings
 from worker.wiring import clock
 
@@ -73,8 +76,8 @@ def chat(
 ) -> None:
     """Talk to the agent, without DingTalk.
 
-    A line is a message; Ctrl-C stops the answer, Ctrl-D ends, /new begins anew. On a pipe every
-    line is said.
+    A line is a message; Ctrl-C stops the answer, Ctrl-D ends, /help names the bot's commands. On a
+    pipe every line is said.
 
     The agent runs in this process: no broker, no worker and no store is needed. With --through
     everything is: DINGTALK_OPENAPI_ENDPOINT names the simulated DingTalk, as beside `make run`.
@@ -118,26 +121,41 @@ def _direct(
         agent = loaded.build()
         runner = AgentRunner(agent, settings=loaded.settings, loop=loop)
         hooks = Hooks([(loaded, agent)], loop)
+        bot = settings.of_bots[number]
+        parts = BotParts(bot, runner, openapi=None)
+        bots = Bots([parts], default=parts)
+        own = OwnCommands(
+            bots,
+            load_commands(bot),
+            runner=lambda call, its: AgentRunner(call, settings=its, loop=loop),
+        )
         hooks.start()
     except AgentLoadError as error:
         _refuse(*(f"cannot load the agent: {line}" for line in str(error).splitlines()))
-    bot = settings.of_bots[number]
     asked = bot.history_turns
+    memory = Remembering(
+        turns=runner.history_turns if asked is None else asked,
+        hours=bot.history_hours,
+        tokens=bot.history_tokens,
+        clock=clock,
+    )
     direct = Direct(
         runner,
+        commands=ChatCommands(bots, stopping=NothingWaits(), memory=memory, own=own),
+        memory=memory,
+        language_of=bots.language_of,
         person=person,
         bot=bot.robot or "chat",
         screen=screen,
         limit_s=bot.agent_timeout_s,
-        turns=runner.history_turns if asked is None else asked,
         retries=bot.agent_retries,
-        obeys=bot.chat_commands,
         clock=clock,
     )
     try:
         with closing(direct):
             yield direct
     finally:
+        own.cancel_all()
         hooks.stop()
 
 

@@ -11,6 +11,7 @@ import pty
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,10 +19,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 from contract.variables import AGENT_VARIABLES, VARIABLES
+from dingwire.replies import Text
 from dingwire.simulated import SimulatedChat, Written
 from dingwire.simulator import SimulatorThread
 from tests.servers import wait_for
 from tests.unit.dingwire.local_server import running
+from tests.unit.worker.answering_parts import envelope
+from worker import words
+from worker.chatting.remembering import Remembering
 from worker.chatting.screen import Screen
 from worker.chatting.session import Session
 from worker.chatting.through import Through
@@ -310,20 +315,66 @@ def test_what_was_said_is_remembered_as_far_as_the_agent_asks_and_new_forgets_it
 
     result = run(typed="a\nb\nc\nd\n/new\ne\n")
 
+    forgotten = words.FORGOTTEN.in_("both")
     assert result.stdout.splitlines() == [
         *("0 []", "2 ['a']", "4 ['a']", "4 ['b']"),
-        "0 []",
+        *(forgotten, "0 []"),
     ]
-    assert result.stderr == "a new conversation\n"
+    assert result.stderr == ""
 
 
-def test_new_is_known_as_people_write_it_and_left_to_the_agent_where_commands_are_off(
+def test_commands_are_known_as_people_write_them_and_left_to_the_agent_where_they_are_off(
     agent, monkeypatch
 ):
     agent("plain")
-    assert run(typed="／New\n/新会话\n").stdout == ""
+    assert run(typed="／Whoami\n").stdout.splitlines()[0].endswith(": alice")
+    assert run(typed="/新会话\n").stdout == f"{words.NOTHING_TO_FORGET.zh}\n"
     monkeypatch.setenv("CHAT_COMMANDS", "off")
     assert run(typed="/new\n").stdout == "alice in private: /new\n"
+
+
+def test_where_one_message_follows_the_other_there_is_none_to_stop(agent, monkeypatch):
+    monkeypatch.setenv("BOT_LANGUAGE", "en")
+    agent("plain")
+    result = run("--say", "/stop", "--say", "/status")
+    assert result.stdout.splitlines() == [words.NOTHING_TO_STOP.en, words.STATUS_NOTHING.en]
+
+
+def test_a_machine_is_told_of_a_command_as_of_a_message(agent, monkeypatch):
+    monkeypatch.setenv("BOT_LANGUAGE", "en")
+    agent("plain")
+    [row] = rows(run("--json", "--say", "/new"))
+    assert (row["message"], row["outcome"]) == ("/new", "answered")
+    assert row["replies"] == [{"kind": "text", "text": words.NOTHING_TO_FORGET.en}]
+
+
+def test_commands_of_ones_own_run_in_the_place_of_the_agent(agent, here, monkeypatch):
+    (here / "chat_commands_of_mine.py").write_text(
+        "def left(message, context):\n"
+        "    'Say what was said.'\n"
+        "    return f'{message.text!r} {[each.text for each in context.history]}'\n"
+        "def wrong(message):\n"
+        "    return 1 / 0\n"
+        "commands = {'/left': left, '/wrong': wrong}\n"
+    )
+    monkeypatch.setenv("COMMANDS", "chat_commands_of_mine:commands")
+    agent("remembering")
+
+    result = run(typed="a\n／Left over there\n/left\n/wrong\n/help\n")
+
+    first, second, third, *rest = result.stdout.splitlines()
+    assert (first, second) == ("0 []", "'over there' ['a', '0 []']")
+    assert third.startswith("'' ['a', '0 []', '／Left over there', ")  # as in the chat
+    assert "/left: Say what was said." in rest
+    assert "no answer: agent_failed: ZeroDivisionError" in result.stderr
+    sys.modules.pop("chat_commands_of_mine")
+
+
+def test_commands_that_cannot_work_end_it_with_2(here, monkeypatch):
+    monkeypatch.setenv("COMMANDS", "nowhere:commands")
+    result = run("--say", "x")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "COMMANDS='nowhere:commands': cannot import nowhere" in result.stderr
 
 
 def test_how_much_is_remembered_is_for_the_operator_to_say(agent, monkeypatch):
@@ -332,9 +383,24 @@ def test_how_much_is_remembered_is_for_the_operator_to_say(agent, monkeypatch):
     assert run(typed="a\nb\nc\n").stdout.splitlines() == ["0 []", "2 ['a']", "2 ['b']"]
 
 
+def test_what_is_too_long_or_long_ago_is_left_out(agent, monkeypatch):
+    agent("remembering")
+    monkeypatch.setenv("HISTORY_TOKENS", "40")
+    assert run(typed=f"{'a' * 400}\nb\nc\n").stdout.splitlines() == ["0 []", "0 []", "2 ['b']"]
+
+    now = datetime(2026, 3, 1, tzinfo=UTC)
+    memory = Remembering(turns=5, hours=2, tokens=None, clock=lambda: now)
+    memory.add(envelope(text="hi"), [Text(content="hello")])
+    memory.add(envelope(text="and?"), [])
+    assert [each.text for each in memory.recalled()] == ["hi", "hello", "and?"]
+    now += timedelta(hours=2)
+    assert memory.recalled() == ()
+
+
 def test_without_memory_nothing_is_remembered(agent):
     agent("plain")
-    assert run(typed="/new\nhi\n").stdout == "alice in private: hi\n"
+    said = run(typed="hi\n/new\n").stdout.splitlines()
+    assert said == ["alice in private: hi", words.NOTHING_TO_FORGET.in_("both")]
 
 
 # What is wrong before anything is said.
