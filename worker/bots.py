@@ -47,6 +47,10 @@ class Runner(Protocol):
     def history_turns(self) -> int:
         """How many turns the agent wants to be reminded of."""
 
+    @property
+    def history_tokens(self) -> int | None:
+        """How many tokens of them it wants at most; None: any number."""
+
 
 class _NoRunner:
     """In the place of a runner where only sending is done."""
@@ -68,6 +72,10 @@ class _NoRunner:
     @property
     def history_turns(self) -> int:
         return 0
+
+    @property
+    def history_tokens(self) -> int | None:
+        return None
 
 
 class UnknownBotError(LookupError):

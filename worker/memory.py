@@ -72,7 +72,7 @@ class Memory:
     def recalled(self, envelope: Envelope) -> tuple[Said, ...]:
         """Return what was said before a message, oldest first; nothing when memory is off.
 
-        Whole turns, the last ones that ``HISTORY_TOKENS`` leaves room for.
+        Whole turns, the last ones that ``HISTORY_TOKENS``, or else the agent, leaves room for.
 
         Raises:
             StoreUnavailableError: The process stops while the store is away.
@@ -94,7 +94,8 @@ class Memory:
             _unreadable(envelope, {str(error)}, count=None)
             return ()
         exchanges = self._opened(envelope, found)
-        limit = settings.history_tokens
+        asked, limit = self._bots.of(envelope).runner.history_tokens, settings.history_tokens
+        limit = asked if limit is None else limit
         return tuple(said for exchange in last_within(exchanges, limit) for said in exchange)
 
     def exchange(self, envelope: Envelope, replies: Sequence[Reply]) -> Exchange | None:

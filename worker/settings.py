@@ -132,7 +132,7 @@ class WorkerSettings(Settings):
         default=None,
         ge=1,
         description="Most tokens of them, by a rough count, the oldest turns going first; unset: "
-        "any number.",
+        "as many as the agent asks for, else any number.",
     )
     history_by: Literal["conversation", "person"] = Field(
         validation_alias="HISTORY_BY",

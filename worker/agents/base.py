@@ -27,6 +27,7 @@ __all__ = [
     "Sender",
     "load_object",
     "place_of",
+    "wanted_tokens",
     "wanted_turns",
 ]
 
@@ -180,6 +181,12 @@ def wanted_turns(agent: object) -> int:
     """Return how many turns of a conversation an agent asks to be reminded of; 0: none."""
     turns = getattr(agent, "history_turns", 0)
     return min(turns, MOST_TURNS) if isinstance(turns, int) and turns > 0 else 0
+
+
+def wanted_tokens(agent: object) -> int | None:
+    """Return how many tokens of it at most an agent asks for; None: any number."""
+    tokens = getattr(agent, "history_tokens", None)
+    return tokens if isinstance(tokens, int) and tokens > 0 else None
 
 
 def load_object(variable: str, spec: str) -> Any:

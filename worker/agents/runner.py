@@ -25,7 +25,7 @@ from typing import Any
 
 from dingwire.replies import InvalidReplyError
 from worker.agents import interrupting, pieces
-from worker.agents.base import Agent, Message, wanted_turns
+from worker.agents.base import Agent, Message, wanted_tokens, wanted_turns
 from worker.agents.cancelling import ENDING, OVERRAN, AgentStoppedError, Cancellation
 from worker.agents.context import AgentError, Context, Retry
 from worker.agents.interrupting import InterruptedByUsError, interrupted_after
@@ -177,6 +177,11 @@ class AgentRunner:
     def history_turns(self) -> int:
         """How many turns of a conversation the agent asks to be reminded of; 0: none."""
         return wanted_turns(self._agent)
+
+    @property
+    def history_tokens(self) -> int | None:
+        """How many tokens of it at most the agent asks for; None: any number."""
+        return wanted_tokens(self._agent)
 
     def run(
         self,

@@ -136,7 +136,7 @@ def _direct(
     memory = Remembering(
         turns=runner.history_turns if asked is None else asked,
         hours=bot.history_hours,
-        tokens=bot.history_tokens,
+        tokens=runner.history_tokens if bot.history_tokens is None else bot.history_tokens,
         clock=clock,
     )
     direct = Direct(

@@ -316,6 +316,7 @@ def test_with_drop_an_agent_gets_no_more_time_than_its_webhook(desk):
     class Runner:
         reads: frozenset[str] = frozenset()
         history_turns = 0
+        history_tokens = None
         settings = None
 
         def run(self, _message, *, context, limit_s, on_piece):

@@ -31,6 +31,7 @@ def _nowhere(monkeypatch, tmp_path):
 class Runner:
     reads: frozenset[str] = frozenset()
     history_turns = 0
+    history_tokens = None
 
     def __init__(self, agent: Any, settings: Any) -> None:
         self.agent, self.settings, self.is_cancelled = agent, settings, False

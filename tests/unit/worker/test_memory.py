@@ -39,6 +39,7 @@ class Listener:
     """An agent that notes of what it was reminded."""
 
     history_turns = 0
+    history_tokens: Any = None
 
     def __init__(self, reply: Callable[[str], Any] = lambda text: f"answer to {text}") -> None:
         self.reminded: list[list[str]] = []
@@ -351,6 +352,21 @@ def test_whole_turns_go_to_keep_within_the_tokens(desk):
         "assistant: ok",
     ]
     assert told(desk, Listener(), message(9), history={**ON, "history_tokens": 5}) == [[]]
+
+
+@pytest.mark.parametrize(
+    ("setting", "asked_for", "left"), [(None, 20, 2), (1000, 20, 4), (20, 1000, 2), (None, "x", 4)]
+)
+def test_the_agent_asks_for_the_tokens_that_the_operator_does_not_set(
+    desk, setting, asked_for, left
+):
+    agent = Listener(lambda text: "ok")
+    agent.history_tokens = asked_for
+    messages = [message(1, "x" * 400), message(2, "short"), message(3)]
+
+    told(desk, agent, *messages, history={**ON, "history_tokens": setting})
+
+    assert len(agent.reminded[2]) == left
 
 
 # Sealed, and when it cannot be read.

@@ -37,6 +37,7 @@ class OpenAIAgent:
     """Answers with any OpenAI-compatible chat endpoint."""
 
     history_turns = 20
+    history_tokens = 8_000  # the present message, tools and the answer want room as well
 
     def __init__(self, settings: OpenAISettings) -> None:
         """Prepare; nothing is connected.
