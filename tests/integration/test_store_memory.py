@@ -1,9 +1,11 @@
 """What was said, and is remembered with the end of its message: Redis, PostgreSQL, SQLite."""
 
 import threading
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import psycopg
 import pytest
 
 from tests.integration.store_place import StorePlace, envelope
@@ -483,6 +485,38 @@ def test_what_was_forgotten_stays_so_when_one_asks_for_less_later(store):
     store.finish(on_its_way.lease, "SUCCESS")
 
     assert said(store) == []
+
+
+def test_what_is_just_being_remembered_is_forgotten_as_well(postgresql_url):
+    """PostgreSQL shows nobody what is not committed yet."""
+    name = f"test{uuid.uuid4().hex}"
+    url = f"{postgresql_url}?options=-csearch_path%3D{name}&application_name={name}"
+    with psycopg.connect(postgresql_url, autocommit=True) as connection:
+        connection.execute(f"CREATE SCHEMA {name}")
+    store = StorePlace(url).open()
+    store.prepare()
+    first = claim(store, 1, turn=Turn("lane", (1, 1)))
+    store.keep_answer(first.lease, "answer", exchange=exchange(1))
+    store.claim("task2", owner="me", lease_s=15, envelope=envelope(2), turn=Turn("lane", (2, 2)))
+
+    watching = psycopg.connect(postgresql_url, autocommit=True)
+    with watching as watch, psycopg.connect(url) as gate, ThreadPoolExecutor(2) as pool:
+        gate.execute("SELECT 1 FROM dingtalk_messages WHERE task_id = 'task2' FOR UPDATE")
+
+        def waiting() -> int:
+            who = "application_name = %s AND wait_event_type = 'Lock'"
+            found = watch.execute(f"SELECT 1 FROM pg_stat_activity WHERE {who}", [name])
+            return len(found.fetchall())
+
+        finished = pool.submit(store.finish, first.lease, "SUCCESS")
+        wait_for(lambda: waiting() == 1, what="the end of the first, which hands its turn over")
+        forgotten = pool.submit(store.forget, bot="robot", conversation_id="cid1")
+        wait_for(lambda: waiting() == 2 or forgotten.done(), what="who forgets to be at work")
+        gate.rollback()
+        finished.result(120)
+        assert forgotten.result(120) == 1
+    assert said(store) == []
+    store.close()
 
 
 def test_an_exchange_of_a_later_release_ends_its_message_all_the_same(store, store_place):

@@ -21,6 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
+from worker.store import sql_turns
 from worker.store.base import Scope
 from worker.store.memory_records import Into, mark_of, scope_key
 from worker.store.records import conversation_key, key_of, ms, plain, unpack
@@ -44,6 +45,7 @@ def remember(
     into = Into.read(said_in)
     if into is None:
         return
+    sql_turns.share(connection, into.marks)
     values: dict[str, tuple[Any, Any]] = {
         "task_id": (task_id, String),
         "scope": (into.scope, String),
@@ -116,6 +118,8 @@ class SqlMemory(SqlStopping):
         with self._database.transaction() as connection:
             now = self._read_now(connection)
             mark = mark_of(bot, conversation_id, person)
+            # What is being remembered meanwhile either sees the mark, or is found below.
+            sql_turns.lock(connection, mark)
             since = now if before_ms is None else before_ms
             self._mark(connection, mark, since, now)
             if before_ms is not None:

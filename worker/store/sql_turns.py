@@ -3,6 +3,7 @@
 Called inside a transaction that holds the lane's lock.
 """
 
+from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, exists, func, select, update
@@ -22,6 +23,7 @@ __all__ = [
     "lock",
     "lock_records",
     "merge",
+    "share",
     "size",
 ]
 
@@ -48,6 +50,13 @@ def lock(connection: Connection, name: str, *, sharing: str | None = None) -> No
     if sharing is not None:
         locks.insert(0, func.pg_advisory_xact_lock_shared(func.hashtextextended(sharing, 0)))
     connection.execute(select(*locks))
+
+
+def share(connection: Connection, names: Collection[str]) -> None:
+    """Have whoever locks one of these wait until the transaction ends, and wait for who has."""
+    if connection.dialect.name == "postgresql" and names:
+        hashed = (func.hashtextextended(name, 0) for name in sorted(names))
+        connection.execute(select(*map(func.pg_advisory_xact_lock_shared, hashed)))
 
 
 def lock_records(connection: Connection, *these: ColumnElement[bool]) -> None:
