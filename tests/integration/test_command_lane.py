@@ -173,6 +173,17 @@ def test_one_that_cannot_be_worked_on_comes_back(each_broker, work):
     assert work.began == ["m1"] * 3
 
 
+def test_a_copy_of_one_that_another_worker_has_stays_until_that_is_done(each_broker, work):
+    """That worker may be dead, and no other one have a slot free when its lease is over."""
+    work.outcomes = [Outcome(None, duplicate=True), Outcome(FinalState.SUCCESS, duplicate=True)]
+    with _running(each_broker, work):
+        _publish(each_broker, _command("m1"))
+        wait_for(lambda: len(work.began) == 2, what="the second attempt")
+        _until_gone(each_broker)
+
+    assert work.told == []
+
+
 def test_what_is_no_command_of_the_bot_goes_to_its_agent(each_broker, work):
     work.outcomes = [None]
     with _running(each_broker, work):

@@ -208,7 +208,9 @@ class CommandLane:
             )
         elif not outcome.duplicate:  # whose first copy has told
             self._tell(task_id, outcome, message_id=message_id, name=COMMAND)
-        return True
+        # One that another worker has stays here until that has ended, well or by a death: then it
+        # is obeyed by a lane again, and not when some agent's slot comes free.
+        return outcome is None or not outcome.duplicate or outcome.state is not None
 
     def _set_aside(self, message: kombu.Message) -> bool:
         why = "not a command this release can use"
