@@ -154,7 +154,7 @@ function tick() {
     const record = world.items.get(each.dataset.message)?.record;
     if (!record) continue;
     const left = Math.ceil((endOf(record) - now()) / 1000), isOver = left <= 0;
-    each.classList.toggle("over", isOver && record.state !== "answered");
+    each.classList.toggle("over", isOver && !["answered", "stopped"].includes(record.state));
     each.classList.toggle("soon", !isOver && left < SOON_S);
     each.textContent = isOver ? t("countdown.over") : t("countdown.left", { time: `${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")}` });
     if (!isOver || !OPEN.includes(record.state)) continue;

@@ -82,7 +82,8 @@ class Ack:
 class Message:
     """What a person wrote.
 
-    ``state`` is lost, queued, pushed, acked, refused, answered or expired.
+    ``state`` is lost, queued, pushed, acked, refused, answered, stopped (somebody
+    wrote ``/stop`` behind it, and the bot answered that) or expired.
     """
 
     message_id: str

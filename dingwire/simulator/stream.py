@@ -82,7 +82,7 @@ class Switchboard:
             self._world.files.grant(code, line.record.client_id)
         data = _data_for(line, message)
         push = self._send(line, "CALLBACK", message.topic, data, kind="message", message=message)
-        if message.state not in ("acked", "answered"):
+        if message.state not in ("acked", "answered", "stopped"):
             self._world.mark(message, "pushed")
         self._plan_redelivery(message, to)
         return push

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import secrets
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -36,6 +37,10 @@ SEEDED_PEOPLE = {"alice": "Alice", "bob": "Bob", "xiaoming": "小明"}
 DEFAULT_GROUP = "Ops room"
 CORP_ID = "dingcorp0001"
 BOT_ID = "$:LWCP_v1:$BotExample=="
+
+# Commands that bots answer at once, whatever else they are at; the first of them end that.
+STOPS = frozenset({"/stop", "/停止", "/停"})
+AT_ONCE = STOPS | {"/status", "/状态", "/help", "/帮助", "/?", "/whoami", "/我是谁"}
 
 
 @dataclass(frozen=True)
@@ -174,8 +179,8 @@ class World:
         self.journal.changed("message", message)
 
     def mark(self, message: Message, state: str) -> None:
-        """Move a message on, unless it was answered already."""
-        if message.state != "answered":
+        """Move a message on, unless it was answered or stopped already."""
+        if message.state not in ("answered", "stopped"):
             message.state = state
             self.journal.changed("message", message)
 
@@ -204,15 +209,27 @@ class World:
         self.journal.changed("proactive", send)
 
     def answered(self, conversation_id: str, text: str, robot: str) -> None:
-        """A reply names no message, so it counts for the bot's oldest one that has none."""
+        """A reply names no message, so it counts for the bot's oldest one that has none.
+
+        Commands that bots answer at once go first, and what was written before an answered one
+        to stop waits for nothing any more.
+        """
         waiting = self.unanswered(conversation_id, robot)
-        if waiting:
-            message = waiting[0]
-            key = (conversation_id, robot)
-            is_named = message in self._open_messages.get(key, [])
-            self._open_messages[key if is_named else (conversation_id, "")].remove(message)
-            message.answers.append(text)
-            self.mark(message, "answered")
+        if not waiting:
+            return
+        message = next((each for each in waiting if _command(each) in AT_ONCE), waiting[0])
+        if _command(message) in STOPS:
+            for each in waiting[: waiting.index(message)]:
+                self._closed(each, robot)
+                self.mark(each, "stopped")
+        self._closed(message, robot)
+        message.answers.append(text)
+        self.mark(message, "answered")
+
+    def _closed(self, message: Message, robot: str) -> None:
+        key = (message.conversation_id, robot)
+        is_named = message in self._open_messages.get(key, [])
+        self._open_messages[key if is_named else (message.conversation_id, "")].remove(message)
 
     def complaint(self, shown: str) -> str:
         """What is wrong with a text people would see: ``unsafe`` or ``banned``; else nothing."""
@@ -237,6 +254,10 @@ class World:
             known = Conversation(conversation_id, name, is_group, robot=robot)
             self.conversations[conversation_id] = known
         return known
+
+
+def _command(message: Message) -> str:
+    return unicodedata.normalize("NFKC", message.text).strip().lower()
 
 
 def new_message_id() -> str:

@@ -28,7 +28,7 @@ def world(clock: Clock) -> World:
     return World(clock=clock, faults=Faults())
 
 
-def said(world: World, message_id: str, *, delivered: bool = True) -> Message:
+def said(world: World, message_id: str, text: str = "hello", *, delivered: bool = True) -> Message:
     chat = world.private_chat("alice")
     message = Message(
         message_id=message_id,
@@ -37,7 +37,7 @@ def said(world: World, message_id: str, *, delivered: bool = True) -> Message:
         is_group=False,
         person="alice",
         nick="Alice",
-        text="hello",
+        text=text,
         kind="text",
         created_at_ms=world.now_ms(),
         session_webhook="",
@@ -120,6 +120,30 @@ def test_an_answer_goes_to_the_oldest_message_without_one(world):
     assert (first.answers, second.answers) == (["one"], [])
     accepted(world, "two")
     assert second.state == "answered"
+
+
+@pytest.mark.parametrize(
+    "command", ["/status", "／ＳＴＡＴＵＳ", " /状态 "], ids=["en", "wide", "zh"]
+)
+def test_a_command_that_bots_answer_at_once_is_answered_before_what_waits(world, command):
+    question, status = said(world, "question"), said(world, "status", command)
+    accepted(world, "you are first in line")
+
+    assert (question.state, status.answers) == ("pushed", ["you are first in line"])
+    accepted(world, "the answer")
+    assert question.answers == ["the answer"]
+
+
+def test_what_was_written_before_an_answered_stop_waits_for_nothing(world):
+    running, waiting = said(world, "running"), said(world, "waiting")
+    stop, later = said(world, "stop", "/stop"), said(world, "later")
+    accepted(world, "stopped")
+
+    assert (running.state, waiting.state, stop.state) == ("stopped", "stopped", "answered")
+    world.mark(waiting, "acked")
+    assert waiting.state == "stopped"
+    accepted(world, "the next answer")
+    assert later.answers == ["the next answer"]
 
 
 def test_a_reply_knows_which_messages_were_waiting(world):
