@@ -7,6 +7,7 @@ words out of what it sends.
 import re
 from collections.abc import Iterator
 from typing import Literal
+from unicodedata import normalize
 
 from contract.envelope import Envelope
 
@@ -48,7 +49,8 @@ def _names(envelope: Envelope) -> Iterator[str]:
 
 
 def _told_by(words: str) -> WrittenIn | None:
-    left = _NO_WORDS.sub(" ", words)
+    # Full-width letters, of a Chinese keyboard, are names of commands as well.
+    left = _NO_WORDS.sub(" ", normalize("NFKC", words))
     if _HAN.search(left):
         return "zh"
     return "en" if any(map(str.isalpha, left)) else None

@@ -35,7 +35,7 @@ def test_han_characters_make_it_chinese_and_other_letters_anything_else(text, la
 
 
 @pytest.mark.parametrize(
-    "text", ["", "123 !", "😀", "[微笑]", "/whoami", "https://example.com/a", "@小明"]
+    "text", ["", "123 !", "😀", "[微笑]", "/whoami", "／ＨＥＬＰ", "https://example.com/a", "@小明"]
 )
 def test_what_holds_no_words_does_not_show_it(text):
     assert written_in(message(text)) is None
