@@ -52,6 +52,7 @@ clean: ## Remove .venv and caches; .data stays
 # An order-only prerequisite below: the file's date says nothing, its absence does.
 $(BIN)/pip:
 	@scripts/check-python $(PYTHON)
+	@echo "making $(VENV) ..."
 	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/run.stamp: pyproject.toml | $(BIN)/pip
