@@ -121,8 +121,8 @@ def _rabbitmq_and_postgresql(request: pytest.FixtureRequest, folder: Path) -> It
         lambda: len(heartbeats()),
         CLOUDAMQP_LIMIT,
         False,
-        # The listener's one, and two of each worker.
-        lambda: heartbeats().count("30") == 5,
+        # The listener's one, and three of each worker: that of its lane is the third.
+        lambda: heartbeats().count("30") == 7,
     )
 
 
