@@ -82,6 +82,8 @@ def chat(
     The agent runs in this process: no broker, no worker and no store is needed. With --through
     everything is: DINGTALK_OPENAPI_ENDPOINT names the simulated DingTalk, as beside `make run`.
     """
+    if any(not text.strip() for text in says[1 if files else 0 :]):
+        _refuse("--say: there is nothing to say")
     settings = read_settings()
     number = _number_of(settings, label)
     is_terminal = not says and sys.stdin.isatty() and sys.stdout.isatty()

@@ -150,6 +150,13 @@ def test_what_a_script_says_is_answered_on_stdout_and_nothing_else(here):
     assert (result.exit_code, result.stdout, result.stderr) == (0, "echo: hello\n", "")
 
 
+@pytest.mark.parametrize("says", [[""], [" "], ["one", ""]], ids=["empty", "blank", "second"])
+def test_a_script_that_says_nothing_is_told_so(here, says):
+    result = run(*[part for text in says for part in ("--say", text)])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == "--say: there is nothing to say\n"
+
+
 def test_who_says_it_and_where_is_for_the_caller_to_choose(agent):
     agent("plain")
     assert run("--say", "hi").stdout == "alice in private: hi\n"

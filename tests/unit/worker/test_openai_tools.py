@@ -86,6 +86,16 @@ def untellable(when: threading.Thread) -> str:
     return str(when)
 
 
+async def ending(how: str) -> None:
+    if how == "cancelled":  # by something inside of it
+        raise asyncio.CancelledError
+    sys.exit(3)
+
+
+async def endless() -> None:
+    await asyncio.Event().wait()
+
+
 def _module():
     module = types.ModuleType("my_tools")
     module.__dict__.update({k: v for k, v in globals().items() if not k.startswith("__")})
@@ -190,6 +200,16 @@ def test_of_a_failure_the_model_hears_the_kind_and_the_operator_the_lines(caplog
 def test_a_safe_text_is_told_and_an_exit_ends_nothing():
     assert call("failing", {"how": "safely"}) == "error: there is no such city"
     assert call("failing", {"how": "exit"}) == "error: failing failed (RuntimeError)"
+    assert call("ending", {"how": "exit"}) == "error: ending failed (SystemExit)"
+    assert call("ending", {"how": "cancelled"}) == "error: ending failed (CancelledError)"
+
+
+async def test_one_whose_message_is_called_off_is_cancelled_with_it():
+    running = asyncio.ensure_future(tool("endless").call("{}", Context(message())))
+    await asyncio.sleep(0)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
 
 
 @pytest.mark.parametrize(

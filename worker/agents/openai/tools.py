@@ -64,7 +64,9 @@ class Tool:
             return _told(await self._result(named))
         except AgentError as error:
             return f"error: {error}"
-        except Exception as error:  # noqa: BLE001, a tool may raise anything
+        except (Exception, SystemExit, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+                raise
             # Its text may hold what nobody else is to read; its lines are for the operator.
             context.logger.warning(
                 "a tool failed: %s: %s\n%s",
@@ -134,7 +136,13 @@ def _tool(spec: str, function: Any) -> Tool:
     return Tool(name, function, tool, adapter, given)
 
 
-def _its_lines(error: Exception) -> str:
+def _is_cancelled() -> bool:
+    """Whether it is the agent that is called off, and not something inside of the tool."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
+
+
+def _its_lines(error: BaseException) -> str:
     """Return the way to the line that raised, as far as it is the tool's own."""
     frames = traceback.extract_tb(error.__traceback__)
     return "".join(traceback.format_list([f for f in frames if f.filename != __file__]))
