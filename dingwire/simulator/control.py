@@ -13,6 +13,7 @@ from aiohttp import web
 from dingwire.simulator.faults import FaultsError
 from dingwire.simulator.filestore import File
 from dingwire.simulator.journal import as_json
+from dingwire.simulator.strangers import refuse_strangers
 from dingwire.simulator.world import SEEDED_PEOPLE
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Control"]
 
-LOCAL_NAMES = frozenset({"127.0.0.1", "localhost"})
 RECORDS = (
     *("registrations", "connections", "pushes", "acks", "messages", "replies", "proactive"),
     *("api_calls", "uploads", "reactions", "cards", "clicks", "events"),
@@ -233,13 +233,6 @@ class Control:
 
     def _connected(self) -> dict[str, Any]:
         return {"connections": [as_json(each) for each in self._simulator.live_connections]}
-
-
-def refuse_strangers(request: web.Request) -> None:
-    """Keep other sites' pages out: the control API obeys only local names of this machine."""
-    name = request.host.rsplit(":", 1)[0]
-    if name not in LOCAL_NAMES:
-        raise web.HTTPForbidden(text="the simulator answers only to 127.0.0.1 and localhost")
 
 
 def _handler(action: Action) -> Callable[[web.Request], Awaitable[web.Response]]:

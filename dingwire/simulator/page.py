@@ -11,8 +11,8 @@ from typing import Any
 
 from aiohttp import web
 
-from dingwire.simulator.control import refuse_strangers
 from dingwire.simulator.journal import as_json
+from dingwire.simulator.strangers import refuse_strangers
 from dingwire.simulator.world import World
 
 __all__ = ["Page", "assets"]

@@ -29,6 +29,7 @@ from dingwire.simulator.orders import Orders
 from dingwire.simulator.page import Page, assets
 from dingwire.simulator.records import Message, Push
 from dingwire.simulator.robot import GroupRobots
+from dingwire.simulator.strangers import refuse_pages
 from dingwire.simulator.webhook import Webhooks
 from dingwire.simulator.wiretap import wiretap
 from dingwire.simulator.world import DEFAULT_GROUP, World
@@ -254,7 +255,7 @@ class Simulator(Orders):
 
     def _app(self) -> web.Application:
         tap = wiretap(self.world, frozenset(assets()))
-        app = web.Application(client_max_size=MAX_BODY, middlewares=[tap])
+        app = web.Application(client_max_size=MAX_BODY, middlewares=[refuse_pages, tap])
         app.on_response_prepare.append(self._set_date)
         app.add_routes(
             [

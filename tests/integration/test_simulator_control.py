@@ -125,6 +125,19 @@ async def test_other_sites_pages_cannot_drive_it(http):
         assert response.status == 403
 
 
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [("http://evil.example", 403), ("null", 403), ("http://[", 403), ("http://localhost:1", 400)],
+    ids=["another site", "no site", "odd", "this machine"],
+)
+async def test_other_sites_pages_cannot_play_a_bot_under_a_name_that_leads_here(
+    http, origin, status
+):
+    path, headers = "/v1.0/gateway/connections/open", {"Host": "evil.example", "Origin": origin}
+    async with http.post(path, json={}, headers=headers) as response:
+        assert response.status == status
+
+
 def test_the_thread_serves_tests_without_a_loop():
     with SimulatorThread(ping_every_s=0) as simulator:
         message = simulator.say("anybody?", group=True)
