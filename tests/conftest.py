@@ -1,6 +1,7 @@
 """Fixtures shared by all tests: real servers, started once a run when a test first asks."""
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -12,6 +13,9 @@ from contract.broker import Broker
 from contract.variables import AGENT_VARIABLES
 from tests import servers
 from tests.listening import empty
+
+# A shell ignores Ctrl-C for what it runs in the background, and so would all that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Whoever runs the tests may have a model of their own.
 for name in AGENT_VARIABLES:
