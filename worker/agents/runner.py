@@ -123,6 +123,12 @@ def _end_of(cancellation: Cancellation) -> Exception:
     return AgentCancelledError() if why == ENDING else AgentStoppedError(why)
 
 
+def _check_wanted(cancellation: Cancellation) -> None:
+    """Take what an agent says that ends because it was stopped for no answer, and no failure."""
+    if cancellation.reason not in (None, OVERRAN, ENDING):
+        raise _end_of(cancellation)
+
+
 async def _awaited(result: Any, yielded: Pieces) -> Any:
     """Return what an async agent returns, or all that it yields."""
     try:
@@ -214,18 +220,30 @@ class AgentRunner:
         with Pieces(on_piece) as yielded, self._known(cancellation):
             if cancellation.is_cancelled:  # before it was run
                 raise _end_of(cancellation)
-            if self._shape.is_async:
-                result: Any = self._agent(*arguments)
-            else:
-                call = lambda: yielded.of(self._agent(*arguments))  # noqa: E731
-                result = self._call(call, limit_s, cancellation)
-            if inspect.isawaitable(result) or isinstance(result, AsyncIterator):
-                left_s = end - time.monotonic()
-                result = self._wait(_awaited(result, yielded), left_s, cancellation)
-            if isinstance(result, Iterator):  # an async agent returned a plain one
-                made = result
-                left_s = end - time.monotonic()
-                result = self._call(lambda: yielded.of(made), left_s, cancellation)
+            try:
+                result = self._ended(arguments, yielded, end, cancellation)
+            except AgentFailedError:
+                _check_wanted(cancellation)
+                raise
+            _check_wanted(cancellation)
+        return result
+
+    def _ended(
+        self, arguments: tuple[Any, ...], yielded: Pieces, end: float, cancellation: Cancellation
+    ) -> Any:
+        """Run the agent to its end, or to ``end`` on the monotonic clock."""
+        if self._shape.is_async:
+            result: Any = self._agent(*arguments)
+        else:
+            call = lambda: yielded.of(self._agent(*arguments))  # noqa: E731
+            result = self._call(call, end - time.monotonic(), cancellation)
+        if inspect.isawaitable(result) or isinstance(result, AsyncIterator):
+            left_s = end - time.monotonic()
+            result = self._wait(_awaited(result, yielded), left_s, cancellation)
+        if isinstance(result, Iterator):  # an async agent returned a plain one
+            made = result
+            left_s = end - time.monotonic()
+            result = self._call(lambda: yielded.of(made), left_s, cancellation)
         return result
 
     @contextlib.contextmanager

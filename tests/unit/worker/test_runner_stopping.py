@@ -52,14 +52,26 @@ def test_an_async_agent_is_cancelled_where_it_waits(context, running):
     assert runner.abandoned == 0
 
 
+def test_what_an_agent_says_that_ends_because_it_was_stopped_is_no_answer():
+    async def agent(_message, context):
+        context.cancellation.cancel("the person stopped it")
+        return "half an answer"
+
+    async def failing(_message, context):
+        context.cancellation.cancel("the person stopped it")
+        raise ConnectionError
+
+    for each in (agent, failing):
+        with pytest.raises(AgentStoppedError, match="the person stopped it"):
+            AgentRunner(each).run(MESSAGE, context=Context(MESSAGE), limit_s=60)
+
+
 def test_a_plain_agent_in_a_thread_is_told_and_abandoned(context, running):
-    begun, seen = threading.Event(), list[bool]()
+    begun, gate, seen = threading.Event(), threading.Event(), list[bool]()
 
     def agent(_message, context):
         begun.set()
-        stopped = threading.Event()
-        context.cancellation.on_cancel(stopped.set)
-        stopped.wait(60)
+        gate.wait(60)
         seen.append(context.cancelled)
 
     runner = AgentRunner(agent)
@@ -69,6 +81,7 @@ def test_a_plain_agent_in_a_thread_is_told_and_abandoned(context, running):
 
     with pytest.raises(AgentStoppedError):
         run.result(60)
+    gate.set()
     wait_for(lambda: seen == [True], what="the agent to see it")
     assert runner.abandoned == 1
 
