@@ -7,6 +7,7 @@ passes values down. No variable's value is ever part of an error.
 With several bots, :attr:`Settings.of_bots` are the settings as each of them has them.
 """
 
+import json
 import os
 import tempfile
 import tomllib
@@ -45,6 +46,7 @@ __all__ = [
     "SettingsError",
     "check_url",
     "is_local_url",
+    "read_json",
 ]
 
 EMBEDDED_BROKER = "embedded://"
@@ -83,6 +85,20 @@ def _split(value: object) -> object:
     if not isinstance(value, str):
         return value
     return tuple(part for part in (p.strip() for p in value.split(",")) if part)
+
+
+def read_json(value: object) -> object:
+    """Read what is JSON in the environment; a table of the TOML file is no text, and stays.
+
+    Raises:
+        ValueError: It is text and no JSON; how it is written is said.
+    """
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        raise ValueError('not JSON: write {"name": value}') from None
 
 
 CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]

@@ -1,6 +1,5 @@
 """What the worker reads; by ``worker/running/process.py`` once, and by the operator commands."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -15,7 +14,7 @@ from pydantic import (
 )
 from pydantic_settings import NoDecode
 
-from contract.settings import CommaSeparated, Settings, check_url, is_local_url
+from contract.settings import CommaSeparated, Settings, check_url, is_local_url, read_json
 from contract.variables import names_set
 from dingwire.media_hosts import DEFAULT_MEDIA_HOSTS, MediaHosts
 from dingwire.webhook import WebhookHosts
@@ -45,16 +44,6 @@ _STORE_SCHEMES = (
 def _own_words(value: object) -> object:
     """Read the file that is named; what was read before stays."""
     return OwnWords.read(value, CATALOGUE) if isinstance(value, str) else value
-
-
-def _object(value: object) -> object:
-    """Read what is JSON, as in the environment."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value)
-    except (ValueError, RecursionError):
-        raise ValueError('not JSON: write {"name": value}') from None
 
 
 class WorkerSettings(Settings):
@@ -104,7 +93,7 @@ class WorkerSettings(Settings):
         description="module:attribute of the agent, importable from the working directory; unset "
         "while OPENAI_MODEL is set: worker.agents.openai:agent.",
     )
-    agent_settings: Annotated[dict[str, Any], NoDecode, BeforeValidator(_object)] = Field(
+    agent_settings: Annotated[dict[str, Any], NoDecode, BeforeValidator(read_json)] = Field(
         validation_alias="AGENT_SETTINGS",
         default={},
         repr=False,

@@ -82,7 +82,7 @@ def test_the_prompt_may_stand_in_a_file(monkeypatch, tmp_path):
             {"OPENAI_SYSTEM_PROMPT_FILE": ".", "OPENAI_TEMPERATURE": "9"},
             "OPENAI_TEMPERATURE: Input should be less",
         ),
-        ({"OPENAI_EXTRA_BODY": "top_p=1"}, "OPENAI_EXTRA_BODY: no JSON"),
+        ({"OPENAI_EXTRA_BODY": "top_p=1"}, "OPENAI_EXTRA_BODY: not JSON"),
         ({"OPENAI_EXTRA_BODY": "[]"}, "OPENAI_EXTRA_BODY: Input should be a valid dict"),
         ({"OPENAI_TOOLS": "no_such:it"}, "OPENAI_TOOLS: 'no_such:it': cannot import no_such"),
         (

@@ -1,6 +1,5 @@
 """What the agent reads: where the server is, and what it is asked with."""
 
-import json
 import re
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -8,7 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
-from contract.settings import CommaSeparated
+from contract.settings import CommaSeparated, read_json
 from dingwire.http import is_loopback
 from worker.agents.agent_settings import AgentSettings
 from worker.agents.http.signing import keys_in
@@ -18,16 +17,6 @@ __all__ = ["HttpAgentSettings"]
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _VALUE = re.compile(r"[\x20-\x7e\t]*")
 _OURS = ("accept", "connection", "content-", "host", "transfer-encoding", "webhook-")
-
-
-def _object(value: object) -> object:
-    """Read what is JSON, as in the environment."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value)
-    except (ValueError, RecursionError):
-        raise ValueError('not JSON: write {"Name": "value"}') from None
 
 
 class HttpAgentSettings(AgentSettings, env_prefix="HTTP_AGENT_"):
@@ -40,7 +29,7 @@ class HttpAgentSettings(AgentSettings, env_prefix="HTTP_AGENT_"):
         description="Signs what is posted; with several, comma separated, one signature for each. "
         "Needed unless the server is on this machine.",
     )
-    headers: Annotated[dict[str, SecretStr], NoDecode, BeforeValidator(_object)] = Field(
+    headers: Annotated[dict[str, SecretStr], NoDecode, BeforeValidator(read_json)] = Field(
         default_factory=dict, description='More headers, as JSON: {"Authorization": "Bearer …"}.'
     )
     reads: CommaSeparated = Field(

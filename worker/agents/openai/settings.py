@@ -1,6 +1,5 @@
 """What the agent reads: ``OPENAI_…``."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
@@ -8,7 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode
 
-from contract.settings import CommaSeparated
+from contract.settings import CommaSeparated, read_json
 from dingwire.http import is_loopback
 from worker.agents.agent_settings import AgentSettings
 from worker.agents.base import AgentLoadError
@@ -25,16 +24,6 @@ _PROMPT = (
     "briefly, in plain words or simple Markdown without HTML."
 )
 _MIB = 1024 * 1024
-
-
-def _json(value: object) -> object:
-    """Read what is JSON, as in the environment."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value)
-    except (ValueError, RecursionError):
-        raise ValueError('no JSON: write {"name": value}') from None
 
 
 class OpenAISettings(AgentSettings, env_prefix="OPENAI_"):
@@ -104,7 +93,7 @@ class OpenAISettings(AgentSettings, env_prefix="OPENAI_"):
         description="How often a busy or unreachable endpoint is asked again, within the agent's "
         "time.",
     )
-    extra_body: Annotated[dict[str, Any], NoDecode, BeforeValidator(_json)] = Field(
+    extra_body: Annotated[dict[str, Any], NoDecode, BeforeValidator(read_json)] = Field(
         default_factory=dict,
         description='More fields of each request, a JSON object: {"enable_thinking": false}.',
     )
