@@ -35,8 +35,9 @@ check: $(VENV)/dev.stamp ## Lint, formatting, types, and which package may impor
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/dev.stamp ## How quickly turns change hands, on Redis; ARGS= as in bench/turns.py
-	@$(BIN)/python -m bench.turns $(ARGS)
+bench: $(VENV)/bench.stamp ## Measure against other ways to run a bot; see docs/performance.md
+	@scripts/system-packages
+	@$(BIN)/python -m bench $(ARGS)
 
 lock: $(VENV)/dev.stamp ## Pin what a deploy installs, in requirements.txt
 	@$(BIN)/python scripts/lock.py
@@ -44,6 +45,10 @@ lock: $(VENV)/dev.stamp ## Pin what a deploy installs, in requirements.txt
 docs: $(VENV)/dev.stamp ## Write docs/configuration.md from the settings, and the table of texts
 	@$(BIN)/python scripts/configuration.py
 	@$(BIN)/python scripts/words.py
+
+$(VENV)/bench.stamp: pyproject.toml $(VENV)/dev.stamp
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@touch $@
 
 clean: ## Remove .venv and caches; .data stays
 	rm -rf $(VENV) .cache .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache \

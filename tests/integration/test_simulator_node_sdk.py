@@ -1,7 +1,6 @@
 """The official Node SDK meets the simulator; its hard-coded API base is patched at run time."""
 
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,34 +8,19 @@ from pathlib import Path
 import pytest
 
 from dingwire.simulator import SimulatorThread
-
-ROOT = Path(__file__).parents[2]
-SOURCES = ROOT / "tests" / "node"
-MODULES = ROOT / ".cache" / "node"
-
-
-def missing(program: str) -> None:
-    reason = f"{program} is not installed; `make test` says how to get it"
-    if os.environ.get("CI"):
-        pytest.fail(f"CI must run every test: {reason}")
-    pytest.skip(reason)
+from tests import node_sdk
+from tests.servers import MissingServerError
 
 
 @pytest.fixture(scope="session")
-def node() -> str:
-    """The node program, with the SDK of tests/node/package.json installed in .cache/node."""
-    for program in ("node", "npm"):
-        if shutil.which(program) is None:
-            missing(program)
-    wanted = (SOURCES / "package.json").read_bytes()
-    kept = MODULES / "package.json"
-    is_there = (MODULES / "node_modules" / "dingtalk-stream").is_dir()
-    if not is_there or not kept.is_file() or kept.read_bytes() != wanted:
-        MODULES.mkdir(parents=True, exist_ok=True)
-        kept.write_bytes(wanted)
-        install = ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund"]
-        subprocess.run(install, cwd=MODULES, check=True, timeout=100, capture_output=True)
-    return "node"
+def modules() -> Path:
+    """The folder with the SDK of tests/node/package.json."""
+    try:
+        return node_sdk.installed()
+    except MissingServerError as missing:
+        if os.environ.get("CI"):
+            pytest.fail(f"CI must run every test: {missing}")
+        pytest.skip(str(missing))
 
 
 @pytest.fixture
@@ -46,8 +30,8 @@ def simulator() -> Iterator[SimulatorThread]:
 
 
 @pytest.fixture
-def node_bot(node: str, simulator: SimulatorThread, tmp_path: Path) -> Iterator[None]:
-    command = [node, str(SOURCES / "echo.cjs"), str(MODULES), simulator.endpoint]
+def node_bot(modules: Path, simulator: SimulatorThread, tmp_path: Path) -> Iterator[None]:
+    command = ["node", str(node_sdk.SOURCES / "echo.cjs"), str(modules), simulator.endpoint]
     with (tmp_path / "bot.log").open("wb") as output:
         bot = subprocess.Popen(command, stdout=output, stderr=output)
         try:
