@@ -42,8 +42,7 @@ class Broker:
         parts = urlsplit(broker_url)
         if broker_url.startswith(EMBEDDED_BROKER):
             folder = data_dir.absolute() / "broker"
-            # Two idle workers that look 20 times a second cost 1 % of a core.
-            options: dict[str, Any] = {"folder": str(folder), "polling_interval": 0.05}
+            options: dict[str, Any] = {"folder": str(folder)}
             return cls(f"{EMBEDDED_BROKER}localhost", f"embedded in {folder}", options)
         if parts.scheme in {"amqp", "amqps"}:
             # No confirm_publish: the listener counts its confirms by the batch, and a worker's

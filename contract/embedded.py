@@ -6,6 +6,7 @@ message is one file that moves::
 
     queues/<queue>/<time>_<tag>.msg      waiting; written beside it first, then renamed
     taken/<owner>/<queue>/<…>.msg        read by a process, not acknowledged yet
+    taken/<owner>/.wake/<n>.<queue>      a pipe that wakes a process (``contract/embedded_wake.py``)
     control/<exchange>.exchange          which queues an exchange feeds (kombu's)
 
 An owner is a process that holds a lock on ``taken/<owner>/lock``. Whoever finds the lock free
@@ -17,6 +18,7 @@ promised, to survive a loss of power: the file is flushed to the disk, its folde
 """
 
 import fcntl
+import math
 import os
 import re
 import shutil
@@ -34,6 +36,7 @@ from kombu.transport import filesystem
 from kombu.transport.virtual import BrokerState
 from kombu.utils.json import dumps, loads
 
+from contract.embedded_wake import Waiter, wake
 from contract.routing import QUEUES
 
 __all__ = ["Channel", "Transport"]
@@ -107,6 +110,7 @@ class Channel(filesystem.Channel):
         self._taken: dict[str, tuple[Path, str]] = {}
         self._unacknowledged: set[str] = set()
         self._recover_at = 0.0
+        self._waiter: Waiter = self.connection.waiter  # type: ignore[attr-defined]
 
     @property
     def control_folder(self) -> Path:
@@ -143,6 +147,7 @@ class Channel(filesystem.Channel):
                     file.flush()
                     os.fsync(file.fileno())
             draft.rename(folder / f"{name}.msg")
+            wake(self._root / "taken", queue)
         except FileNotFoundError:
             # The subscriber of an event queue went away with it; its events go nowhere, as on
             # any broker.
@@ -195,7 +200,14 @@ class Channel(filesystem.Channel):
         """Consume; messages of a queue that needs no acknowledgement are not kept."""
         if no_ack:
             self._unacknowledged.add(queue)
+        self._waiter.listen(queue, _owner(self._root).folder)
         return super().basic_consume(queue, no_ack, *arguments, **options)
+
+    def basic_cancel(self, consumer_tag: str) -> Any:
+        """Consume no more."""
+        if consumer_tag in self._consumers:
+            self._waiter.leave(self._tag_to_queue[consumer_tag])
+        return super().basic_cancel(consumer_tag)
 
     def basic_get(self, queue: str, no_ack: bool = False, **options: Any) -> Any:
         """Get one message."""
@@ -208,11 +220,13 @@ class Channel(filesystem.Channel):
         """Acknowledge: the message is finished."""
         super().basic_ack(delivery_tag, multiple)
         self._forget(delivery_tag)
+        self._waiter.look_again()  # there is room for another one
 
     def basic_reject(self, delivery_tag: str, requeue: bool = False) -> None:
         """Reject; requeued, it is first in line again."""
         super().basic_reject(delivery_tag, requeue)
         self._forget(delivery_tag)
+        self._waiter.look_again()
 
     def _forget(self, delivery_tag: str) -> None:
         path, _ = self._taken.pop(delivery_tag, (None, ""))
@@ -229,6 +243,7 @@ class Channel(filesystem.Channel):
         folder = self._folder(queue)
         folder.mkdir(mode=0o700, exist_ok=True)
         path.rename(folder / path.name)
+        wake(self._root / "taken", queue)
 
     # Processes that are gone.
 
@@ -291,9 +306,11 @@ class Transport(filesystem.Transport):
     driver_name = "embedded"
     # No host and no port to warn about when the address names none.
     default_connection_params: ClassVar[dict[str, Any]] = {}
+    cycle: Any
 
     def __init__(self, client: Any, **options: Any) -> None:
         super().__init__(client, **options)
+        self.waiter = Waiter()
         self._longest_wait_s: float | None = client.transport_options.get("longest_wait_s")
         # What this process has declared, folder by folder; Celery asks for a transport without
         # options when it only wants to print the address.
@@ -308,4 +325,18 @@ class Transport(filesystem.Transport):
         """
         if self._longest_wait_s is not None:
             timeout = min(timeout or self._longest_wait_s, self._longest_wait_s)
-        super().drain_events(connection, timeout=timeout)
+        end = math.inf if timeout is None else time.monotonic() + timeout
+        while True:
+            self.waiter.forget()
+            with suppress(Empty):
+                self.cycle.get(self._deliver, timeout=timeout)
+                return
+            left_s = end - time.monotonic()
+            if left_s <= 0:
+                raise TimeoutError
+            self.waiter.wait(left_s)
+
+    def close_connection(self, connection: Any) -> None:
+        """Close it, and wait for nothing any more."""
+        super().close_connection(connection)
+        self.waiter.close()

@@ -15,7 +15,7 @@ import pytest
 from kombu import Exchange, Queue
 from kombu.simple import SimpleQueue
 
-from contract import embedded
+from contract import embedded, embedded_wake
 from contract.broker import Broker
 from tests.servers import wait_for
 
@@ -238,3 +238,67 @@ def test_the_event_queue_of_a_dead_watcher_goes_with_it(broker, tmp_path, monkey
         wait_for(gone, what="the orphaned queue to go")
 
     assert "watcher" not in (tmp_path / "broker/control/celeryev.exchange").read_text()
+
+
+def test_what_is_put_wakes_who_waits_for_it(broker, monkeypatch):
+    """Two that hand a message to and fro would look only once an hour by themselves."""
+    monkeypatch.setattr(embedded_wake, "LOOK_EVERY_S", 3600)
+
+    def echo() -> None:
+        with _queue(broker, "events") as asked, _queue(broker, "replies") as answers:
+            for _ in range(20):
+                message = asked.get(timeout=60)
+                answers.put(message.payload)
+                message.ack()
+
+    echoing = threading.Thread(target=echo)
+    echoing.start()
+    with _queue(broker, "events") as asking, _queue(broker, "replies") as answers:
+        for number in range(20):
+            asking.put(number)
+            message = answers.get(timeout=60)
+            message.ack()
+            assert message.payload == number
+    echoing.join()
+
+
+def test_room_for_another_message_wakes_who_may_take_it(broker, monkeypatch):
+    """Acknowledged by another thread, as a worker's pool does."""
+    monkeypatch.setattr(embedded_wake, "LOOK_EVERY_S", 3600)
+    _put(broker, *range(20))
+    got = []
+
+    def take(message) -> None:
+        got.append(message.payload)
+        threading.Thread(target=message.ack).start()
+
+    with broker.connection() as connection, connection.channel() as channel:
+        queue = next(q for q in broker.queues() if q.name == "messages")
+        with connection.Consumer(queue, channel=channel, on_message=take, prefetch_count=1):
+            while len(got) < 20:
+                connection.drain_events(timeout=60)
+
+    assert got == list(range(20))
+
+
+def test_nothing_stays_of_a_connection_that_waited(broker, tmp_path):
+    _put(broker, "one")
+    with _queue(broker) as queue:
+        queue.get(timeout=60).ack()
+        assert list(tmp_path.rglob(f"{embedded_wake.FOLDER}/*"))
+
+    assert list(tmp_path.rglob(f"{embedded_wake.FOLDER}/*")) == []
+
+
+def test_without_pipes_everybody_looks_often(broker, monkeypatch):
+    """As on a file system that knows none."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "mkfifo", refuse)
+    monkeypatch.setattr(embedded_wake, "LOOK_EVERY_S", 3600)
+    with _queue(broker) as queue:
+        threading.Timer(0.1, _put, (broker, "one")).start()
+
+        assert queue.get(timeout=60).payload == "one"
