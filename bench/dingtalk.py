@@ -84,7 +84,7 @@ class DingTalk:
             [
                 web.post("/v1.0/gateway/connections/open", self._register),
                 web.get("/connect", self._connect),
-                web.post("/hook/{name}", self._reply),
+                web.post("/robot/sendBySession", self._reply),
                 web.post("/load", self._take_load),
                 web.post("/hold", self._hold),
                 web.get("/state", self._state),
@@ -145,7 +145,7 @@ class DingTalk:
         asked = await request.json()
         socket, first = self.sockets[asked["bot"]], next(self.numbers)
         numbers = [first, *itertools.islice(self.numbers, asked["count"] - 1)]
-        hook = asked["webhook"] or f"http://{request.host}/hook"
+        hook = asked["webhook"] or f"http://{request.host}/robot/sendBySession"
         frames = [self._frame(number, hook, asked) for number in numbers]
         load = self.load = _Load(first, frames, asked["wants_replies"])
         try:
@@ -177,7 +177,7 @@ class DingTalk:
             sender=Person(staff_id=who, nick=who),
             conversation=Conversation(conversation_id=f"cid{who}", name=who, is_group=False),
             created_at_ms=now_ms,
-            session_webhook=f"{hook}/{who}",
+            session_webhook=f"{hook}?session={who}",
             expires_at_ms=now_ms + 5_400_000,
             faults=_FAULTS,
         )
