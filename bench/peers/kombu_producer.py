@@ -28,7 +28,7 @@ def _task(number: int) -> TaskMessage:
             conversation_id=f"cid{number % 500}", sender_id=f"$:LWCP_v1:$sender{number % 500:08}",
             sender_staff_id=f"bench-{number % 500}", sender_nick=f"bench-{number % 500}",
             text=f"n{number}x how much is left of the budget of this quarter?",
-            session_webhook=f"http://127.0.0.1:10000/robot/sendBySession?session=bench-{number % 500}",
+            session_webhook=f"http://127.0.0.1:10000/robot/sendBySession?session={number % 500}",
             webhook_expires_at=now, deadline=now, created_at=now, received_at=now,
         )
     )  # fmt: skip
