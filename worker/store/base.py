@@ -120,13 +120,15 @@ class Lease:
 
     ``token`` grows with every claim of the message (a fencing token): a write with an old one is
     refused by :class:`LeaseLostError`, however late it comes. ``length_s`` is what it was claimed
-    for, and how long a message that we were to publish waits for somebody else to do it.
+    for, and how long a message that we were to publish waits for somebody else to do it. ``lane``
+    is the store's own: where the message has the turn, "" when in none, None when it has to look.
     """
 
     task_id: str
     owner: str
     token: int
     length_s: float = 15.0
+    lane: str | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from select import POLLIN, poll
 from typing import Any
 
 from sqlalchemy import (
@@ -18,12 +19,12 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Engine,
+    bindparam,
     cast,
     create_engine,
     event,
     extract,
     func,
-    literal,
     make_url,
     select,
 )
@@ -35,7 +36,14 @@ __all__ = ["Database"]
 
 WAIT_S = 30
 
+# A connection that nobody has used for so long is asked whether it still is one: what stands
+# between us and the server may have forgotten it.
+IDLE_S = 25
+
 _READ_ONLY = "25006"
+
+# Of a statement without parameters: a % in it is one.
+_AS_IT_IS: dict[str, Any] = {"execution_options": {"no_parameters": True}}
 
 
 class Database:
@@ -47,32 +55,35 @@ class Database:
     def __init__(self, url: str, clock_ms: Callable[[], int] | None) -> None:
         parsed = _parse(url)
         self.name = _name(parsed)
-        self.engine = self._single = _engine(parsed)
-        self._clock_ms = clock_ms
-        if parsed.drivername == "sqlite":
-            self._clock_ms = clock_ms or _this_machine_ms
-        else:
-            # Spares BEGIN and COMMIT, a round trip each.
-            self._single = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        self.engine = _engine(parsed)
+        self.is_sqlite = parsed.drivername == "sqlite"
+        if self.is_sqlite:
+            clock_ms = clock_ms or _this_machine_ms
+        self._now = _now(clock_ms)
 
     def now(self) -> ColumnElement[int]:
-        """Return the time in epoch ms, as part of a statement."""
-        if self._clock_ms is not None:
-            return literal(self._clock_ms(), BigInteger)
-        # In a subselect it is read once a statement, which lets an index be used.
-        epoch_s = extract("epoch", func.clock_timestamp())
-        return select(cast(epoch_s * 1000, BigInteger)).scalar_subquery()
+        """Return the time in epoch ms at which a statement runs, as part of it."""
+        return self._now
 
     @contextmanager
     def one(self) -> Iterator[Connection]:
         """Connect for statements that are whole by themselves."""
-        with self._errors(), self._single.begin() as connection:
+        with self._errors(), self.engine.begin() as connection:
             yield connection
 
     @contextmanager
-    def transaction(self) -> Iterator[Connection]:
-        """Connect for statements that hold together."""
+    def transaction(self, first: str = "") -> Iterator[Connection]:
+        """Connect for statements that hold together.
+
+        Args:
+            first: A statement that runs in the same round trip as the beginning; what it returns is
+                lost.
+        """
         with self._errors(), self.engine.begin() as connection:
+            # A transaction of SQLite that starts as a reader and then writes is refused without
+            # waiting. What PostgreSQL reads after a lock was waited for must not be older than it.
+            begin = "BEGIN IMMEDIATE" if self.is_sqlite else "BEGIN ISOLATION LEVEL READ COMMITTED"
+            connection.exec_driver_sql(f"{begin}; {first}" if first else begin, **_AS_IT_IS)
             yield connection
 
     @contextmanager
@@ -113,6 +124,14 @@ class Database:
 
 def _this_machine_ms() -> int:
     return time.time_ns() // 1_000_000
+
+
+def _now(clock_ms: Callable[[], int] | None) -> ColumnElement[int]:
+    if clock_ms is not None:
+        return bindparam("now_ms", callable_=clock_ms, type_=BigInteger)
+    # In a subselect it is read once a statement, which lets an index be used.
+    epoch_s = extract("epoch", func.clock_timestamp())
+    return select(cast(epoch_s * 1000, BigInteger)).scalar_subquery()
 
 
 def _state(error: sql_errors.DBAPIError) -> str | None:
@@ -166,12 +185,11 @@ def _engine(url: URL) -> Engine:
         "application_name": "celery-dingtalk",
     }
     options = {key: value for key, value in defaults.items() if key not in url.query}
-    return create_engine(
+    engine = create_engine(
         url,
         hide_parameters=True,
-        # What is read after a lock was waited for must not be older than the lock.
-        isolation_level="READ COMMITTED",
-        pool_pre_ping=True,
+        # Transactions begin where Database.transaction says: the driver would spend a round trip.
+        isolation_level="AUTOCOMMIT",
         pool_size=4,
         max_overflow=2,
         pool_timeout=WAIT_S,
@@ -179,6 +197,36 @@ def _engine(url: URL) -> Engine:
         # Prepared statements do not survive a pooler such as PgBouncer between us and the server.
         connect_args={**options, "prepare_threshold": None},
     )
+    _look_before_use(engine)
+    return engine
+
+
+def _look_before_use(engine: Engine) -> None:
+    """Replace a connection that the server has closed, before anything is sent by it.
+
+    To ask the server each time, as ``pool_pre_ping`` does, is a round trip more for every step.
+    What was closed has something to be read: the end.
+    """
+
+    @event.listens_for(engine, "checkin")
+    def left(_: object, record: Any) -> None:
+        record.info["left_at"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def look(driver: Any, record: Any, _: object) -> None:
+        left_at = record.info.get("left_at")
+        if left_at is None or (time.monotonic() - left_at < IDLE_S and not _has_news(driver)):
+            return
+        try:
+            engine.dialect.do_ping(driver)
+        except engine.dialect.loaded_dbapi.Error as error:
+            raise sql_errors.InvalidatePoolError from error
+
+
+def _has_news(driver: Any) -> bool:
+    sockets = poll()
+    sockets.register(driver.fileno(), POLLIN)
+    return bool(sockets.poll(0))
 
 
 def _sqlite(url: URL) -> Engine:
@@ -199,12 +247,11 @@ def _sqlite(url: URL) -> Engine:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
     event.listen(engine, "connect", _set_up)
-    event.listen(engine, "begin", _begin)
     return engine
 
 
 def _set_up(connection: sqlite3.Connection, _: object) -> None:
-    connection.isolation_level = None  # transactions begin where _begin says
+    connection.isolation_level = None  # transactions begin where Database.transaction says
     connection.execute(f"PRAGMA busy_timeout = {WAIT_S * 1000}")
     _use_wal(connection)
     connection.execute("PRAGMA synchronous = NORMAL")
@@ -222,8 +269,3 @@ def _use_wal(connection: sqlite3.Connection) -> None:
             time.sleep(0.01)
         else:
             return
-
-
-def _begin(connection: Connection) -> None:
-    # A transaction that starts as a reader and then writes is refused without waiting.
-    connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -8,6 +8,7 @@ stopped in ``sql_stopping.py``, what was said in ``sql_memory.py``.
 
 import uuid
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from sqlalchemy import (
@@ -15,6 +16,7 @@ from sqlalchemy import (
     Connection,
     Row,
     Update,
+    bindparam,
     case,
     delete,
     func,
@@ -59,6 +61,7 @@ from worker.store.records import (
 )
 from worker.store.schema import DONE, MISSED, PARKED, RUNNING, WAITING, messages, prepare
 from worker.store.sql_memory import SqlMemory, remember
+from worker.store.sql_steps import Statements
 from worker.store.sql_story import begun, told
 from worker.store.sql_sweep import grace_until
 
@@ -69,12 +72,27 @@ _m = messages.c
 _STANDING = (_m.task_id, _m.lane, _m.place_ms, _m.handed)
 _PARKED = pack_steps([Step("parked")])
 _UNSAID: dict[str, Any] = {"said": None, "said_in": None}
+_LANE_OF = select(_m.lane).where(_m.task_id == bindparam("task"))
+# What every new record has, in a lane or not.
+_OF_ANY = frozenset(
+    f"its_{name}"
+    for name in (
+        *("message_id", "conversation", "conversation_id", "envelope", "route", "route_until"),
+        *("written_ms", "written_us"),
+    )
+)
 # Of those that are due, how many batches are looked through for one that is not behind another.
 _DUE_ROUNDS = 10
 
 
 class SqlStore(SqlMemory):
     """A :class:`~worker.store.base.Store` on SQLite or PostgreSQL."""
+
+    def __init__(self, url: str, **options: Any) -> None:
+        """Prepare; nothing is connected to yet. ``options`` as for the base."""
+        super().__init__(url, **options)
+        now, is_sqlite = self._database.now(), self._database.is_sqlite
+        self._statements = Statements(now, is_sqlite=is_sqlite)
 
     def __repr__(self) -> str:
         return f"<SqlStore {self._database.name}>"
@@ -110,23 +128,23 @@ class SqlStore(SqlMemory):
         steps: Sequence[Step] = (),
     ) -> Claim:
         """See :meth:`Store.claim <worker.store.base.Store.claim>`."""
-        lane = None if turn is None else key_of(turn.lane)
-        with self._database.transaction() as connection:
-            if lane is None:  # of a message that is known, perhaps
-                lane = connection.execute(
-                    select(_m.lane).where(_m.task_id == task_id)
-                ).scalar_one_or_none()
-            sharing = None
-            if written is not None and envelope is not None:
-                sharing = _conversation(envelope) or None
-            sql_turns.lock(connection, lane or task_id, sharing=sharing)
+        lane = self._lane_of(task_id) if turn is None else key_of(turn.lane)
+        sharing = None
+        if written is not None and envelope is not None:
+            sharing = _conversation(envelope) or None
+        with self._locked_lane(lane or task_id, sharing=sharing) as connection:
+            if envelope is not None:
+                new = _given(task_id, envelope, turn, written)
+                taken = self._take_new(connection, new, owner, lease_s, steps)
+                if taken is not None:
+                    return taken
             row = _unfinished(connection, task_id, self._database.now(), ms(lease_s))
             if isinstance(row, Held | Finished):
                 return row
             if row is None:
                 if envelope is None:
                     return Finished(None)
-                mine = self._add(connection, task_id, envelope, turn, written, pack_steps(steps))
+                mine = self._add(connection, new, turn, pack_steps(steps))
                 if written is not None and mine.stop_noted is not None:
                     noted, hold_ms = mine.stop_noted, ms(lease_s)
                     early = self._stopped_early(connection, mine, written, noted, hold_ms)
@@ -137,6 +155,35 @@ class SqlStore(SqlMemory):
             was = None if row is None else row.state
             not_yet = self._wait_for_turn(connection, mine, ms(lease_s), turn, was=was)
             return not_yet or self._grant(connection, task_id, owner, lease_s, was=was)
+
+    def _lane_of(self, task_id: str) -> str | None:
+        """Return the lane of a message that is known, and in one."""
+        with self._database.one() as connection:
+            return connection.execute(_LANE_OF, {"task": task_id}).scalar_one_or_none()
+
+    def _locked_lane(
+        self, name: str, *, sharing: str | None = None
+    ) -> AbstractContextManager[Connection]:
+        """Begin a transaction in which nobody else changes the lane; SQLite locks everything."""
+        first = "" if self._database.is_sqlite else sql_turns.locking(name, sharing=sharing)
+        return self._database.transaction(first)
+
+    def _take_new(
+        self,
+        connection: Connection,
+        new: dict[str, Any],
+        owner: str,
+        lease_s: float,
+        steps: Sequence[Step],
+    ) -> Claimed | None:
+        """Claim a message that nobody knows, and that nothing is in the way of."""
+        told = pack_steps([*steps, Step("taken", {"owner": owner})])
+        values = {"its_owner": owner, "lease_ms": ms(lease_s), "told": told}
+        taken = connection.execute(self._statements.take_new, new | values).scalar_one_or_none()
+        if taken is None:
+            return None
+        lease = Lease(new["task"], owner, taken, lease_s, new["its_lane"] or "")
+        return Claimed(lease, unpack(new["its_envelope"]))
 
     def _is_crowded(self, connection: Connection, task_id: str, turn: Turn) -> bool:
         if turn.max_waiting is None:
@@ -152,46 +199,32 @@ class SqlStore(SqlMemory):
         return True
 
     def _add(
-        self,
-        connection: Connection,
-        task_id: str,
-        envelope: dict[str, Any],
-        turn: Turn | None,
-        written: tuple[int, int] | None,
-        steps: str,
+        self, connection: Connection, new: dict[str, Any], turn: Turn | None, steps: str
     ) -> Row[Any]:
         now = self._database.now()
-        route, route_until = route_of(envelope)
-        conversation = _conversation(envelope)
+        given = {name.removeprefix("its_"): new[name] for name in new if name in _OF_ANY}
         record: dict[str, Any] = {
-            "task_id": task_id,
-            "message_id": plain(envelope.get("message_id", "")),
-            "conversation": conversation,
+            **given,
+            "task_id": new["task"],
             "state": PARKED,
             "token": now,  # so that tokens grow even over a forgotten record
             "attempts": 0,
             "takeovers": 0,
-            "envelope": pack(envelope),
-            "conversation_id": plain(envelope.get("conversation_id") or "") or None,
             "steps": begun(now, steps),
             "known_at": now,
-            "route": route or None,
-            "route_until": route_until,
         }
-        if written is not None and conversation:
-            record["written_ms"], record["written_us"] = (max(0, each) for each in written)
-        if turn is not None and self._is_crowded(connection, task_id, turn):
+        if turn is not None and self._is_crowded(connection, new["task"], turn):
             record["crowded"] = 1
         elif turn is not None:
             record |= {
-                "lane": key_of(turn.lane),
+                "lane": new["its_lane"],
                 "place_ms": max(0, turn.place[0]),
-                "place_us": turn.place[1],
-                "sender": key_of(turn.sender),
-                "after": turn.after,
-                "wait_until": now + ms(turn.wait_s),
+                "place_us": new["its_place_us"],
+                "sender": new["its_sender"],
+                "after": new["its_after"],
+                "wait_until": now + new["wait_ms"],
             }
-        found = (*_STANDING, self._stop_noted(conversation).label("stop_noted"))
+        found = (*_STANDING, self._stop_noted(new["its_conversation"]).label("stop_noted"))
         return connection.execute(insert(messages).values(**record).returning(*found)).one()
 
     def _wait_for_turn(
@@ -245,7 +278,7 @@ class SqlStore(SqlMemory):
         )
         row = connection.execute(statement).one()
         return Claimed(
-            Lease(task_id, owner, row.token, lease_s),
+            Lease(task_id, owner, row.token, lease_s, row.lane or ""),
             with_earlier(row.envelope, row.merged),
             unpack(row.answer),
             row.attempts,
@@ -286,10 +319,16 @@ class SqlStore(SqlMemory):
         exchange: Exchange | None = None,
     ) -> None:
         """See :meth:`Store.keep_answer <worker.store.base.Store.keep_answer>`."""
-        values: dict[str, Any] = {"answer": pack(answer), "attempts": 0}
-        if exchange is not None:
-            values["said"], values["said_in"] = pack_exchange(exchange)
-        self._write(lease, steps, **values)
+        said, said_in = pack_exchange(exchange)
+        values = {
+            "its_answer": pack(answer),
+            "its_said": said or None,
+            "its_said_in": said_in or None,
+            **_by(lease, steps),
+        }
+        with self._database.one() as connection:
+            if connection.execute(self._statements.keep, values).rowcount != 1:
+                raise LeaseLostError(lease.task_id)
 
     def sending(
         self,
@@ -300,20 +339,26 @@ class SqlStore(SqlMemory):
         limits: Sequence[Limit] = (),
     ) -> float:
         """See :meth:`Store.sending <worker.store.base.Store.sending>`."""
-        noted = {"sent": sent, "in_doubt": 1, **told(self._database.now(), pack_steps(steps))}
-        post = _ours(lease).values(noted)
+        values: dict[str, Any] = {"its_sent": sent, **_by(lease, steps)}
+        post = self._statements.post
         if all(limit.is_dormant for limit in limits):
+            at_once, keys = post, {}
+            if limits:
+                at_once = self._statements.post_unless
+                keys = {"keys": [plain(limit.key) for limit in limits]}
             with self._database.one() as connection:
-                at_once = post.where(~self._is_any_awake(limits)) if limits else post
-                if connection.execute(at_once).rowcount == 1:
+                if connection.execute(at_once, values | keys).rowcount == 1:
                     return 0.0
         with self._database.transaction() as connection:
             is_ours = select(_m.task_id).where(*_is_ours(lease)).with_for_update()
             if connection.execute(is_ours).first() is None:
                 raise LeaseLostError(lease.task_id)
             wait_s = self._let_in(connection, limits)
-            arrived = _ours(lease).where(_m.sent != sent).values(sent=sent, in_doubt=0)
-            connection.execute(arrived if wait_s else post)
+            if wait_s:
+                arrived = _ours(lease).where(_m.sent != sent).values(sent=sent, in_doubt=0)
+                connection.execute(arrived)
+            else:
+                connection.execute(post, values)
             return wait_s
 
     def release(
@@ -350,22 +395,29 @@ class SqlStore(SqlMemory):
         exchange: Exchange | None = None,
     ) -> DueMessage | None:
         """See :meth:`Store.finish <worker.store.base.Store.finish>`."""
-        return self._end(
-            lease,
-            steps,
-            paced=paced,
-            has_arrived=has_arrived(outcome),
-            exchange=exchange,
-            expires_at=self._database.now() + self._done_ttl,
-            state=DONE,
-            outcome=outcome,
-            missed_at=None,
-            envelope=None,
-            answer=None,
-            merged=None,
-            said=None,
-            said_in=None,
-        )
+        values = {
+            "its_outcome": outcome,
+            "ttl_ms": self._done_ttl,
+            "is_paced": int(paced),
+            **_by(lease, steps),
+        }
+        lane = (self._lane_of(lease.task_id) or "") if lease.lane is None else lease.lane
+        with self._locked_lane(lane or lease.task_id) as connection:
+            values["its_lane"] = lane
+            row = connection.execute(self._statements.finish, values).first()
+            if row is None:
+                raise LeaseLostError(lease.task_id)
+            now = self._database.now()
+            said, said_in = pack_exchange(exchange)
+            if has_arrived(outcome) and (said or row.said):
+                given = (said, said_in) if said else (row.said, row.said_in)
+                remember(connection, lease.task_id, now, *given)
+            if row.said is not None:
+                is_it = _m.task_id == lease.task_id
+                connection.execute(update(messages).where(is_it).values(**_UNSAID))
+            if not row.is_followed:
+                return None
+            return sql_turns.hand_over(connection, lane, now, ms(lease.length_s))
 
     def miss(
         self,
@@ -449,14 +501,7 @@ class SqlStore(SqlMemory):
     # Writing.
 
     def _end(
-        self,
-        lease: Lease,
-        steps: Sequence[Step],
-        *,
-        paced: bool = True,
-        has_arrived: bool = False,
-        exchange: Exchange | None = None,
-        **values: Any,
+        self, lease: Lease, steps: Sequence[Step], *, has_arrived: bool = False, **values: Any
     ) -> DueMessage | None:
         now = self._database.now()
         wanted = select(_m.lane, _m.said, _m.said_in).where(_m.task_id == lease.task_id)
@@ -465,16 +510,12 @@ class SqlStore(SqlMemory):
             lane = row.lane if row is not None else None
             sql_turns.lock(connection, lane or lease.task_id)
             story = told(now, pack_steps(steps), is_last=True)
-            work_ms = now - _m.claimed_at if paced else None
-            values |= {**sql_turns.end_values(), "work_ms": work_ms, **story}
+            values |= {**sql_turns.end_values(), "work_ms": now - _m.claimed_at, **story}
             values |= _UNSAID if has_arrived else {}
             if connection.execute(_ours(lease).values(**values)).rowcount != 1:
                 raise LeaseLostError(lease.task_id)
-            said, said_in = pack_exchange(exchange)
-            if row is not None and not said:
-                said, said_in = row.said, row.said_in
-            if has_arrived and said:
-                remember(connection, lease.task_id, now, said, said_in)
+            if has_arrived and row is not None and row.said:
+                remember(connection, lease.task_id, now, row.said, row.said_in)
             return sql_turns.hand_over(connection, lane, now, ms(lease.length_s))
 
     def _write(self, lease: Lease, steps: Sequence[Step], **values: Any) -> None:
@@ -482,6 +523,36 @@ class SqlStore(SqlMemory):
         with self._database.one() as connection:
             if connection.execute(_ours(lease).values(**values)).rowcount != 1:
                 raise LeaseLostError(lease.task_id)
+
+
+def _by(lease: Lease, steps: Sequence[Step]) -> dict[str, Any]:
+    """Return what :class:`Statements` take of a lease, and how its story goes on."""
+    return {"task": lease.task_id, "lease": lease.token, "told": pack_steps(steps)}
+
+
+def _given(
+    task_id: str, envelope: dict[str, Any], turn: Turn | None, written: tuple[int, int] | None
+) -> dict[str, Any]:
+    """Return what :class:`Statements` take of a message that is new."""
+    route, route_until = route_of(envelope)
+    conversation = _conversation(envelope)
+    place = written if written is not None and conversation else (None, None)
+    return {
+        "task": task_id,
+        "its_message_id": plain(envelope.get("message_id", "")),
+        "its_conversation": conversation,
+        "its_conversation_id": plain(envelope.get("conversation_id") or "") or None,
+        "its_envelope": pack(envelope),
+        "its_route": route or None,
+        "its_route_until": route_until,
+        "its_written_ms": None if place[0] is None else max(0, place[0]),
+        "its_written_us": None if place[1] is None else max(0, place[1]),
+        "its_lane": None if turn is None else key_of(turn.lane),
+        "its_place_us": None if turn is None else turn.place[1],
+        "its_sender": None if turn is None else key_of(turn.sender),
+        "its_after": None if turn is None else turn.after,
+        "wait_ms": None if turn is None else ms(turn.wait_s),
+    }
 
 
 def _conversation(envelope: dict[str, Any]) -> str:

@@ -103,6 +103,11 @@ class SqlOperator:
     ) -> list[tuple[Lease, MissedReply]]:
         """See :meth:`Store.take_missed <worker.store.base.Store.take_missed>`."""
         kept_for = _m.kept_for == conversation_key(bot, conversation_id)
+        # Asked before every answer, when there is nothing as a rule.
+        with self._database.one() as connection:
+            is_any = connection.execute(select(_m.task_id).where(kept_for).limit(1)).first()
+        if is_any is None:
+            return []
         oldest = self._select_missed().where(kept_for).order_by(_m.missed_at).limit(limit)
         return self._take(oldest, owner, lease_s)
 

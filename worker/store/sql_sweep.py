@@ -25,9 +25,8 @@ def grace_until(
         is_sweep: Whether this is a sweep itself, to be noted.
     """
     gap_ms = max(hold_ms // 2, LEAST_GAP_MS)
-    now_ms = int(connection.execute(select(now)).scalar_one())
-    found = connection.execute(select(sweep).with_for_update()).one()
-    until = int(found.grace_until)
+    found = connection.execute(select(sweep, now.label("now_ms")).with_for_update()).one()
+    now_ms, until = int(found.now_ms), int(found.grace_until)
     was_away = found.swept_at > 0 and now_ms - found.swept_at > gap_ms
     if was_away:
         until = now_ms + hold_ms

@@ -3,14 +3,24 @@
 Called inside a transaction that holds the lane's lock.
 """
 
+import re
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, exists, func, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    and_,
+    exists,
+    func,
+    select,
+    update,
+)
 from sqlalchemy.orm import aliased
 
 from worker.store.base import DueMessage, Merged, Step
-from worker.store.records import due_message, pack_steps
+from worker.store.records import due_message, key_of, pack_steps
 from worker.store.schema import DONE, MISSED, PARKED, messages
 from worker.store.sql_story import told
 
@@ -22,6 +32,7 @@ __all__ = [
     "is_behind",
     "lock",
     "lock_records",
+    "locking",
     "merge",
     "share",
     "size",
@@ -32,24 +43,35 @@ _m = messages.c
 # The place of the one with the turn: it is the first, whoever comes.
 HAS_TURN = -1
 _MERGE_LIMIT = 100
+# As records.key_of makes them.
+_KEY = re.compile("[0-9a-f]{32}")
 # A release that knows no lanes finishes a record without taking it out of its lane.
 _UNFINISHED = _m.state.not_in((DONE, MISSED))
+_awaited, _other = aliased(messages), aliased(messages)
 
 
-def lock(connection: Connection, name: str, *, sharing: str | None = None) -> None:
-    """Let nobody else change this lane until the transaction ends; SQLite locks everything.
+def locking(name: str, *, sharing: str | None = None) -> str:
+    """Return a statement of PostgreSQL: nobody else changes a lane until the transaction ends.
 
     Args:
-        connection: In a transaction.
         name: Of the lane, or of a conversation.
-        sharing: A conversation that nobody may lock meanwhile; in the same round trip, and first.
+        sharing: A conversation that nobody may lock meanwhile; in the same statement, and first.
     """
-    if connection.dialect.name != "postgresql":
-        return
-    locks = [func.pg_advisory_xact_lock(func.hashtextextended(name, 0))]
+    locks = [f"pg_advisory_xact_lock({_hashed(name)})"]
     if sharing is not None:
-        locks.insert(0, func.pg_advisory_xact_lock_shared(func.hashtextextended(sharing, 0)))
-    connection.execute(select(*locks))
+        locks.insert(0, f"pg_advisory_xact_lock_shared({_hashed(sharing)})")
+    return f"SELECT {', '.join(locks)}"
+
+
+def _hashed(name: str) -> str:
+    digits = name if _KEY.fullmatch(name) else key_of(name)
+    return f"hashtextextended('{digits}', 0)"
+
+
+def lock(connection: Connection, name: str) -> None:
+    """As :func:`locking`, at once; SQLite locks everything when a transaction begins."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(locking(name))
 
 
 def share(connection: Connection, names: Collection[str]) -> None:
@@ -82,8 +104,7 @@ def _in_order(lane: str, now: ColumnElement[int]) -> Any:
 
 def _is_early(now: ColumnElement[int]) -> ColumnElement[bool]:
     """Say of a record, in a statement, whether one written before it is still to come."""
-    awaited = aliased(messages)
-    known = exists().where(awaited.c.task_id == _m.after)
+    known = exists().where(_awaited.c.task_id == _m.after)
     return and_(_m.after.is_not(None), _m.wait_until > now, ~known)
 
 
@@ -100,11 +121,10 @@ def size(connection: Connection, lane: str) -> int:
 
 def is_behind() -> ColumnElement[bool]:
     """Say of a record, in a statement, whether it is parked behind another one of its lane."""
-    other = aliased(messages)
     another = exists().where(
-        other.c.lane == _m.lane,
-        other.c.place_ms < _m.place_ms,
-        other.c.state.not_in((DONE, MISSED)),
+        _other.c.lane == _m.lane,
+        _other.c.place_ms < _m.place_ms,
+        _other.c.state.not_in((DONE, MISSED)),
     )
     return and_(_m.state == PARKED, another)
 
