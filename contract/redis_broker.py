@@ -17,13 +17,16 @@ kombu's own transport works as well, at that price.
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from enum import Enum, auto
 from queue import Empty
 from typing import Any, NoReturn
 
 from kombu.transport import redis as kombu_redis
 from kombu.transport import virtual
+from kombu.utils.encoding import bytes_to_str
+from kombu.utils.json import loads
 
 from contract.routing import COMMANDS, QUEUES
 
@@ -35,29 +38,41 @@ WAKE = "dingtalk:wake"
 WAKE_COMMANDS = "dingtalk:wake:commands"
 REFUSED_PAUSE_S = 1.0
 
-# The time is that of Redis: workers whose clocks differ still agree on what is overdue. What stands
-# in ``unacked`` is what kombu writes there: the message, its exchange, its routing key.
+# As many messages at once, if there is room for them: each is one that a worker starts now.
+TAKEN_AT_ONCE = 8
+# Lua takes no more than some thousand values apart.
+CARRIED_AT_ONCE = 1000
+
+# ARGV: how many at most, then the tags of what was acknowledged meanwhile. The time is that of
+# Redis: workers whose clocks differ still agree on what is overdue. What stands in ``unacked`` is
+# what kombu writes there: the message, its exchange, its routing key.
 TAKE = """
-local wake, unacked, index = KEYS[1], KEYS[2], KEYS[3]
+local wake, unacked, index, most = KEYS[1], KEYS[2], KEYS[3], 2 * ARGV[1]
+if #ARGV > 1 then
+  redis.call('HDEL', unacked, unpack(ARGV, 2))
+  redis.call('ZREM', index, unpack(ARGV, 2))
+end
+local taken, now = {}, redis.call('TIME')[1]
 for i = 4, #KEYS do
-  local payload = redis.call('RPOP', KEYS[i])
-  if payload then
+  while #taken < most do
+    local payload = redis.call('RPOP', KEYS[i])
+    if not payload then break end
     local ok, value, tag = pcall(function()
       local properties = cjson.decode(payload).properties
       local info = properties.delivery_info
       return '[' .. payload .. ',' .. cjson.encode(info.exchange) .. ','
         .. cjson.encode(info.routing_key) .. ']', properties.delivery_tag
     end)
-    redis.call('LTRIM', wake, 0, 999)
     if ok then
       redis.call('HSET', unacked, tag, value)
-      redis.call('ZADD', index, redis.call('TIME')[1], tag)
+      redis.call('ZADD', index, now, tag)
     end
-    return {KEYS[i], payload}
+    table.insert(taken, KEYS[i])
+    table.insert(taken, payload)
   end
 end
-redis.call('DEL', wake)
-return false
+if #taken < most then redis.call('DEL', wake) else redis.call('LTRIM', wake, 0, 999) end
+return taken
 """
 
 
@@ -69,6 +84,8 @@ def _wake_of(queues: Iterable[str]) -> str:
 # The stubs leave out what is overridden here.
 _QoS: Any = kombu_redis.QoS
 _Channel: Any = kombu_redis.Channel
+_Poller: Any = kombu_redis.MultiChannelPoller
+_Transport: Any = kombu_redis.Transport
 
 
 class QoS(_QoS):  # type: ignore[misc]
@@ -80,6 +97,13 @@ class QoS(_QoS):  # type: ignore[misc]
             virtual.QoS.append(self, message, delivery_tag)
         else:
             super().append(message, delivery_tag)
+
+    def ack(self, delivery_tag: str) -> None:
+        """Acknowledge, with others where that is possible."""
+        if self.channel.acknowledge(delivery_tag):
+            virtual.QoS.ack(self, delivery_tag)
+        else:
+            super().ack(delivery_tag)
 
     def restore_visible(self, *arguments: Any, **options: Any) -> Any:
         """Restore what others left too long; what this process has in hand is not left."""
@@ -115,7 +139,11 @@ class Channel(_Channel):  # type: ignore[misc]
         self._asked = _Asked.KOMBU
         self._found = True  # so that it looks before it waits
         self._is_careless = False  # consumes without acknowledgement
-        self._is_refused = False
+        self._is_refused = self._is_closed = False
+        self._own: Any = None
+        self._room = 1
+        self._acknowledged: list[str] = []  # tags that nobody has told Redis of
+        self._carried: list[str] = []  # those that went along with the take that is on its way
         super().__init__(*arguments, **options)
 
     @property
@@ -139,6 +167,15 @@ class Channel(_Channel):  # type: ignore[misc]
         with self.conn_or_acquire() as client:
             client.lpush(_wake_of([queue]), "1")
 
+    @contextmanager
+    def conn_or_acquire(self, client: Any = None) -> Iterator[Any]:
+        """Yield a client; kombu makes a new one each time, which costs more than what it is for."""
+        if client is None:
+            if self._own is None or self._own.connection_pool is not self.pool:
+                self._own = self._create_client()
+            client = self._own
+        yield client
+
     # Called by kombu's poller when the channel may take a message, and when there is an answer.
 
     def _brpop_start(self, timeout: float | None = None) -> None:
@@ -153,11 +190,17 @@ class Channel(_Channel):  # type: ignore[misc]
         self._brpop_sent_at = time.monotonic()
         if self._found:
             self._asked = _Asked.TAKE
+            self._room = self._free_slots()
+            fits = CARRIED_AT_ONCE - len(self._carried)
+            self._carried += self._acknowledged[:fits]
+            del self._acknowledged[:fits]
             keys = [
                 self._q_for_pri(queue, step) for step in self.priority_steps for queue in queues
             ]
             names = [_wake_of(self.active_queues), self.unacked_key, self.unacked_index_key, *keys]
-            self.client.connection.send_command("EVAL", TAKE, len(names), *names)
+            self.client.connection.send_command(
+                "EVAL", TAKE, len(names), *names, self._room, *self._carried
+            )
         else:
             self._asked = _Asked.WAKE
             wake, wait_s = _wake_of(self.active_queues), timeout or self.brpop_timeout
@@ -166,27 +209,76 @@ class Channel(_Channel):  # type: ignore[misc]
     def _brpop_read(self, **options: Any) -> Any:
         asked, self._found = self._asked, False
         try:
+            if asked is _Asked.KOMBU:
+                return super()._brpop_read(**options)
             if asked is _Asked.WAKE:
-                self._wake_up(**options)
-            # The script's answer has the form of BRPOP's.
-            self._found = super()._brpop_read(**options)
+                self._answer("BRPOP", **options)
+                self._found = True  # woken or not, look
+                raise Empty
+            self._deliver_all(self._answer("EVAL", **options) or ())
         except self.ResponseError as error:
             self._refused(error)
         finally:
             self._asked = _Asked.KOMBU
-        self._is_refused = False
-        return self._found
+        return True
 
-    def _wake_up(self, **options: Any) -> NoReturn:
+    def _answer(self, command: str, **options: Any) -> Any:
         try:
-            self.client.parse_response(self.client.connection, "BRPOP", **options)
+            return self.client.parse_response(self.client.connection, command, **options)
         except self.connection_errors:
             self.client.connection.disconnect()
             raise
         finally:
             self._in_poll = None
-        self._found = True  # woken or not, look
-        raise Empty
+            self._flush_brpop_reauth()
+
+    def _deliver_all(self, taken: Sequence[bytes]) -> None:
+        """Hand on what the script took: names of queues and messages, in turn."""
+        self._carried.clear()
+        self._is_refused = False
+        # With fewer than there was room for the queues are empty: another look would find nothing.
+        self._found = len(taken) == 2 * self._room
+        if not taken:
+            raise Empty
+        for name, payload in zip(taken[::2], taken[1::2], strict=True):
+            queue = bytes_to_str(name).rsplit(self.sep, 1)[0]
+            self._queue_cycle.rotate(queue)
+            self.connection._deliver(loads(bytes_to_str(payload)), queue)
+
+    def _free_slots(self) -> int:
+        """Return how many messages may be taken: no more than are worked on at once."""
+        room = self.qos.can_consume_max_estimate()
+        return 1 if room is None else max(1, min(int(room), TAKEN_AT_ONCE))
+
+    # Acknowledgements, which in an event loop go along with the next take, or together.
+
+    def acknowledge(self, tag: str) -> bool:
+        """Take a tag to be acknowledged before the loop waits next; False outside of a loop."""
+        if self.connection.cycle.is_in_loop and not self._is_closed:
+            self._acknowledged.append(tag)
+            return True
+        return False
+
+    def settle(self) -> None:
+        """Acknowledge what no take has carried along, or will in a moment."""
+        if self._in_poll and self._asked is _Asked.TAKE:
+            return
+        tags = [*self._carried, *self._acknowledged]
+        if not tags:
+            return
+        with self.conn_or_acquire() as client, client.pipeline() as both:
+            both.zrem(self.unacked_index_key, *tags).hdel(self.unacked_key, *tags).execute()
+        self._carried.clear()
+        self._acknowledged.clear()
+
+    def close(self) -> None:
+        """Close; what is acknowledged from now on goes at once, by a connection of its own."""
+        self._is_closed = True
+        if self.do_restore:  # else the connection is lost
+            with suppress(*self.connection_errors, self.ResponseError):
+                self._asked = _Asked.KOMBU
+                self.settle()
+        super().close()
 
     def _refused(self, error: Exception) -> NoReturn:
         """Wait; such as a replica after a failover, or a user that may not run scripts.
@@ -201,7 +293,28 @@ class Channel(_Channel):  # type: ignore[misc]
         raise Empty from None
 
 
-class Transport(kombu_redis.Transport):
+class Poller(_Poller):  # type: ignore[misc]
+    """Sends before each wait what its channels have acknowledged."""
+
+    is_in_loop = False
+
+    def on_poll_start(self) -> None:
+        """Ask for messages, then acknowledge what could not go along with that."""
+        super().on_poll_start()
+        for channel in self._channels:
+            channel.settle()
+
+
+class Transport(_Transport):  # type: ignore[misc]
     """Registered for ``redis://`` and ``rediss://`` by :mod:`contract.broker`."""
 
     Channel = Channel
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.cycle = Poller()
+
+    def register_with_event_loop(self, connection: Any, loop: Any) -> None:
+        """Have ``loop`` wait for this transport's connections."""
+        super().register_with_event_loop(connection, loop)
+        self.cycle.is_in_loop = True

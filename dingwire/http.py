@@ -1,4 +1,4 @@
-"""One careful request with JSON, for the gateway, the webhooks and the API.
+"""One careful request with JSON, for the gateway and the API; webhooks have ``posting.py``.
 
 Careful means: a time limit, no redirect followed, no netrc, no cookie kept, a bounded answer, and
 no exception of the HTTP library let through, since those hold the whole address.
@@ -12,6 +12,7 @@ from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
 import requests
+import urllib3
 import urllib3.exceptions
 from requests.adapters import HTTPAdapter
 from urllib3.util import parse_url
@@ -19,6 +20,7 @@ from urllib3.util import parse_url
 from dingwire.values import without_surrogates
 
 __all__ = [
+    "FAILURES",
     "Answer",
     "NoAnswer",
     "explained",
@@ -27,10 +29,14 @@ __all__ = [
     "post_file",
     "post_json",
     "proxies_for",
+    "read_answer",
     "send_json",
 ]
 
 MAX_ANSWER_BYTES = 64 * 1024
+
+FAILURES = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
+"""What a request may raise, for :func:`explained`."""
 
 # An IP over its limit is banned for five minutes; docs/protocol.md, "Throttling".
 _BANNED_STATUS = 1111
@@ -123,8 +129,8 @@ def send_json(
             proxies=proxies_for(url),
             stream=True,
         ) as response:
-            return _read(response)
-    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+            return read_answer(response.raw)
+    except FAILURES as error:
         return explained(error)
 
 
@@ -149,8 +155,8 @@ def post_file(
             proxies=proxies_for(url),
             stream=True,
         ) as response:
-            return _read(response)
-    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+            return read_answer(response.raw)
+    except FAILURES as error:
         return explained(error)
 
 
@@ -160,12 +166,13 @@ def proxies_for(url: str) -> dict[str, str]:
     return {"no_proxy": host} if is_loopback(host) else {}
 
 
-def _read(response: requests.Response) -> Answer:
-    content = response.raw.read(MAX_ANSWER_BYTES, decode_content=True)
+def read_answer(response: urllib3.BaseHTTPResponse) -> Answer:
+    """Read an answer that was not read yet, as far as it is of a size to be one."""
+    content = response.read(MAX_ANSWER_BYTES, decode_content=True)
     body = _json_object(content)
     banned = body is not None and body.get("status") == _BANNED_STATUS
     return Answer(
-        status=response.status_code,
+        status=response.status,
         body=body,
         date=response.headers.get("Date"),
         retry_after_s=_BAN_S if banned else _seconds(response.headers.get("Retry-After")),
@@ -187,7 +194,7 @@ def _seconds(value: str | None) -> float | None:
 def explained(error: Exception) -> NoAnswer:
     """Say what failed without the library's own words, which hold the address."""
     cause = error.args[0] if error.args else None
-    cause = getattr(cause, "reason", None) or cause
+    cause = getattr(cause, "reason", None) or getattr(error, "reason", None) or cause
     match error, cause:
         case requests.ConnectTimeout(), _:
             return NoAnswer("no connection within the time limit", may_have_arrived=False)
@@ -199,7 +206,11 @@ def explained(error: Exception) -> NoAnswer:
             return NoAnswer("host name not found", may_have_arrived=False)
         case _, urllib3.exceptions.NewConnectionError():
             return NoAnswer("no connection", may_have_arrived=False)
-        case requests.exceptions.SSLError(), _ if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        case _, urllib3.exceptions.ConnectTimeoutError():
+            return NoAnswer("no connection within the time limit", may_have_arrived=False)
+        case (requests.exceptions.SSLError(), _) | (_, urllib3.exceptions.SSLError()) if (
+            "CERTIFICATE_VERIFY_FAILED" in str(error)
+        ):
             return NoAnswer("TLS certificate not trusted", may_have_arrived=False)
         case ValueError(), _:  # requests' own errors for an address it cannot use
             return NoAnswer("address not usable", may_have_arrived=False)

@@ -15,7 +15,8 @@ from dingwire.errors import (
     shown,
 )
 from dingwire.guarded import guarded_session
-from dingwire.http import Answer, NoAnswer, post_json
+from dingwire.http import Answer, NoAnswer
+from dingwire.posting import JsonPoster
 from dingwire.replies import Reply, webhook_body
 from dingwire.values import text, whole_number
 from dingwire.verdicts import Verdict, classify, classify_name
@@ -34,8 +35,8 @@ class WebhookClient:
         self, hosts: WebhookHosts, *, timeout_s: tuple[float, float] = (3.05, 10.0)
     ) -> None:
         self._hosts = hosts
-        self._timeout_s = timeout_s
-        self._session = guarded_session(USER_AGENT, hosts.addresses)
+        session = guarded_session(USER_AGENT, hosts.addresses)
+        self._poster = JsonPoster(session, timeout_s=timeout_s)
 
     def post(self, url: str, reply: Reply, *, msg_uuid: str | None = None) -> None:
         """Post ``reply``; returning means that DingTalk took it.
@@ -49,7 +50,7 @@ class WebhookClient:
         """
         self._hosts.check(url)
         body = webhook_body(reply, msg_uuid=msg_uuid)
-        answer = post_json(self._session, url, body, timeout_s=self._timeout_s)
+        answer = self._poster.post(url, body)
         if isinstance(answer, NoAnswer):
             raise WebhookUnreachableError(answer.reason, answer.may_have_arrived)
         fault = _fault(answer)
@@ -58,7 +59,7 @@ class WebhookClient:
 
     def close(self) -> None:
         """Close the kept connections."""
-        self._session.close()
+        self._poster.close()
 
 
 def _fault(answer: Answer) -> WebhookError | None:

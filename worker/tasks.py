@@ -38,7 +38,7 @@ from worker.pushes import PushModel, pushed_in
 from worker.reports import record
 from worker.sending.late import FIRST_RESCUE
 from worker.store import DueMessage, StoreError, StoreUnavailableError
-from worker.telling import metrics
+from worker.telling import events, metrics
 from worker.wiring import Runtime, begin, runtime
 
 __all__ = [
@@ -169,6 +169,8 @@ def _tell(task: Task, outcome: Outcome, *, runtime_s: float) -> None:  # type: i
     fields: dict[str, Any] = {}
     if not outcome.duplicate:  # whose first copy has told this
         fields = _shown(kind, outcome, runtime_s)
+    if events.send(kind, uuid=str(task.request.id), **fields):
+        return
     try:
         task.send_event(kind, retry_policy={"max_retries": 1}, **fields)
     except (OperationalError, OSError) as error:
@@ -208,6 +210,10 @@ def tell_of_another(
     """
     if not app.conf.worker_send_task_events:
         return
+    if message_id is None:
+        told = [(kind, _shown(kind, each, 0)) for each in outcomes if (kind := _kind_of(each))]
+        if all(events.send(kind, uuid=task_id, **fields) for kind, fields in told):
+            return
     try:
         with app.events.default_dispatcher(hostname=sender) as dispatcher:
             if message_id is not None:

@@ -10,10 +10,12 @@ from urllib.parse import urlsplit
 import kombu
 import pytest
 import redis
+from kombu.asynchronous import Hub
+from kombu.asynchronous.timer import Timer
 from kombu.transport.redis import Transport as KombuTransport
 
 from contract.broker import Broker
-from contract.redis_broker import WAKE, WAKE_COMMANDS
+from contract.redis_broker import TAKEN_AT_ONCE, WAKE, WAKE_COMMANDS
 from contract.routing import COMMANDS
 from tests import servers
 from tests.listening import empty
@@ -34,6 +36,12 @@ def _publishing(broker: Broker, **arguments: Any) -> Iterator[Callable[[str], No
     with broker.connection(**arguments) as connection:
         producer = kombu.Producer(connection.default_channel, serializer="json")
         yield lambda words: producer.publish(words, exchange="", routing_key=ADDRESS)
+
+
+def _steps(client: Any) -> dict[str, int]:
+    """Return how often Redis did what, within scripts too, since its count was reset."""
+    stats: Any = client.info("commandstats")
+    return {name.removeprefix("cmdstat_"): told["calls"] for name, told in stats.items()}
 
 
 @contextmanager
@@ -154,6 +162,104 @@ def test_who_takes_messages_leaves_the_wake_up_calls_for_commands(broker):
             drain(0.3)
 
         assert client.llen(WAKE_COMMANDS) == client.llen(COMMANDS) == 1
+
+
+def test_as_many_are_taken_at_once_as_there_is_room_for(broker):
+    with (
+        redis.Redis.from_url(broker.url) as client,
+        _publishing(broker) as publish,
+        broker.connection() as connection,
+    ):
+        for number in range(5):
+            publish(f"message {number}")
+        read: list[Any] = []
+        queue = next(q for q in broker.queues() if q.name == ADDRESS)
+        with connection.Consumer(queue, on_message=read.append, prefetch_count=3):
+            client.config_resetstat()
+            connection.drain_events(timeout=5)
+            assert [message.payload for message in read] == [f"message {n}" for n in range(3)]
+            assert client.hlen("unacked") == 3, "the others are anybody's"
+            assert _steps(client)["eval"] == 1
+
+
+def test_in_an_event_loop_takes_carry_acknowledgements_along(broker):
+    """As in a worker: a round trip to take some, which also ends those before them."""
+    with (
+        redis.Redis.from_url(broker.url) as client,
+        _publishing(broker) as publish,
+        broker.connection() as connection,
+    ):
+        for number in range(40):
+            publish(f"message {number}")
+        loop, read = Hub(timer=Timer()), list[Any]()
+
+        def take(message: Any) -> None:
+            read.append(message)
+            loop.call_soon(message.ack)
+
+        connection.transport.register_with_event_loop(connection.connection, loop)
+        queue = next(q for q in broker.queues() if q.name == ADDRESS)
+        with connection.Consumer(queue, on_message=take, prefetch_count=TAKEN_AT_ONCE):
+            client.config_resetstat()
+
+            def has_settled() -> bool:
+                loop.run_once()
+                return len(read) == 40 and client.hlen("unacked") == 0
+
+            wait_for(has_settled, what="40 messages to be read and acknowledged")
+            assert client.zcard("unacked_index") == 0
+            steps = _steps(client)
+            assert steps["eval"] == 40 / TAKEN_AT_ONCE + 1, "the last finds nothing"
+            assert "multi" not in steps, "no round trip for acknowledgements alone"
+        loop.close()
+
+
+def test_what_is_acknowledged_while_the_loop_only_waits_is_so_at_once(broker):
+    with (
+        redis.Redis.from_url(broker.url) as client,
+        _publishing(broker) as publish,
+        broker.connection() as connection,
+    ):
+        loop, read = Hub(timer=Timer()), list[Any]()
+        connection.transport.register_with_event_loop(connection.connection, loop)
+        queue = next(q for q in broker.queues() if q.name == ADDRESS)
+        with connection.Consumer(queue, on_message=read.append, prefetch_count=2):
+            publish("hello")
+
+            def is_read() -> bool:
+                loop.run_once()
+                return bool(read)
+
+            wait_for(is_read, what="the message")
+            loop.run_once()  # looks, or waits for more
+            read[0].ack()
+
+            def is_settled() -> bool:
+                loop.run_once()
+                return bool(client.hlen("unacked") == 0)
+
+            wait_for(is_settled, what="the end of it")
+        loop.close()
+
+
+def test_what_is_acknowledged_before_the_end_is_not_given_out_again(broker):
+    with redis.Redis.from_url(broker.url) as client, _publishing(broker) as publish:
+        publish("hello")
+        with broker.connection() as connection:
+            loop, read = Hub(timer=Timer()), list[Any]()
+            connection.transport.register_with_event_loop(connection.connection, loop)
+            queue = next(q for q in broker.queues() if q.name == ADDRESS)
+            consumer = connection.Consumer(queue, on_message=read.append, prefetch_count=1)
+            consumer.consume()
+
+            def is_read() -> bool:
+                loop.run_once()
+                return bool(read)
+
+            wait_for(is_read, what="the message")
+            read[0].ack()
+        assert client.hlen("unacked") == client.zcard("unacked_index") == 0
+        loop.close()
 
 
 def test_a_batch_wakes_as_well(broker):

@@ -8,6 +8,7 @@ ahead. Named in ``celeryconfig.py``.
 import logging
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from celery.exceptions import CPendingDeprecationWarning
@@ -21,13 +22,18 @@ from contract.settings import SettingsError
 from worker.outcome import Outcome
 from worker.running.set_aside import SetAside, Stranger, stranger_in
 from worker.store import StoreError
-from worker.telling import metrics
+from worker.telling import events, metrics
 
 __all__ = ["Consumer"]
 
 logger = logging.getLogger(__name__)
 
 _BACK_AFTER_S = 5.0
+# So long events wait for each other: one message to the broker for many of them, where Celery sends
+# one or two for every task. Flower is that much behind.
+EVENTS_EVERY_S = 0.25
+# Beyond so many they do not wait.
+_EVENTS_AT_ONCE = 500
 
 # Said at every reconnection about a setting that celeryconfig.py sets on purpose.
 warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
@@ -43,7 +49,14 @@ class Consumer(CeleryConsumer):
     connection_errors: tuple[type[BaseException], ...]
     connection: Any
     event_dispatcher: Any
+    hub: Any
     timer: Any
+
+    _are_events_due = False
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        events.begin(lambda: self.event_dispatcher)
 
     class Blueprint(CeleryConsumer.Blueprint):  # type: ignore[misc, valid-type]
         """Celery's steps without one that is not needed."""
@@ -66,12 +79,45 @@ class Consumer(CeleryConsumer):
                 exc,
                 extra={"action": "broker_silent", "queue": exc.queue},
             )
+        self._carry_events_over()
         # Not its public name, which would connect again first, and end the worker when it cannot.
         transport = getattr(self.connection, "_connection", None)
         if isinstance(transport, virtual.Transport):
             for channel in transport.channels or ():
                 channel.do_restore = False
         super().on_connection_error_after_connected(exc)
+
+    def on_send_event_buffered(self) -> None:  # type: ignore[override]
+        """Have events sent in a moment, with those that come until then; from any thread."""
+        if not self._are_events_due and self.hub:
+            self._are_events_due = True
+            self.event_dispatcher.buffer_limit = _EVENTS_AT_ONCE
+            self.hub.call_soon(self._send_events_later)
+
+    def _send_events_later(self) -> None:
+        self.timer.call_after(EVENTS_EVERY_S, self._flush_events)
+
+    def _flush_events(self) -> None:
+        self._are_events_due = False
+        super()._flush_events()  # type: ignore[misc]
+
+    def shutdown(self) -> None:
+        """Send the last events, then shut down."""
+        if self.event_dispatcher:
+            with suppress(Exception):  # a broker that is away does not keep us from ending
+                self._flush_events()
+        super().shutdown()
+
+    def _carry_events_over(self) -> None:
+        """Put what waits to be sent where the next connection's dispatcher finds it."""
+        dispatcher = self.event_dispatcher
+        if dispatcher is None:
+            return
+        for group, buffer in dispatcher._group_buffer.items():
+            waiting = list(buffer)
+            if waiting:
+                dispatcher._outbound_buffer.append((waiting, f"{group}.multi"))
+                del buffer[: len(waiting)]
 
     def call_soon_ack(self, p: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """Acknowledge, unless the message's connection is gone by now.

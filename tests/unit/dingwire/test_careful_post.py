@@ -7,20 +7,36 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
 
 from dingwire.http import Answer, NoAnswer, is_loopback, new_session, post_json
+from dingwire.posting import JsonPoster
 from tests.servers import free_port
 from tests.unit.dingwire.local_server import LocalServer, Told, running
 
 SECRET = "0123456789abcdef"
 
 
-def post(url: str) -> Answer | NoAnswer:
+def _by_requests(url: str) -> Answer | NoAnswer:
     with new_session("tests/1") as session:
         return post_json(session, f"{url}/?session={SECRET}", {}, timeout_s=(5, 5))
+
+
+def _by_kept_connections(url: str) -> Answer | NoAnswer:
+    poster = JsonPoster(new_session("tests/1"), timeout_s=(5, 5))
+    try:
+        return poster.post(f"{url}/?session={SECRET}", {})
+    finally:
+        poster.close()
+
+
+@pytest.fixture(params=[_by_requests, _by_kept_connections])
+def post(request) -> Any:
+    """What both ways to post make of a failure is the same."""
+    return request.param
 
 
 @contextmanager
@@ -55,27 +71,27 @@ def assert_not_arrived(answer: Answer | NoAnswer, reason: str) -> None:
     assert answer == NoAnswer(reason, may_have_arrived=False)
 
 
-def test_a_host_that_does_not_exist_cannot_have_been_reached():
+def test_a_host_that_does_not_exist_cannot_have_been_reached(post):
     assert_not_arrived(post("http://nowhere.invalid"), "host name not found")
 
 
-def test_a_closed_port_cannot_have_been_reached():
+def test_a_closed_port_cannot_have_been_reached(post):
     assert_not_arrived(post(f"http://127.0.0.1:{free_port()}"), "no connection")
 
 
-def test_a_certificate_nobody_trusts_stops_before_the_post(tmp_path):
+def test_a_certificate_nobody_trusts_stops_before_the_post(post, tmp_path):
     with tls_server(tmp_path) as url:
         assert_not_arrived(post(url), "TLS certificate not trusted")
 
 
-def test_a_proxy_that_is_away_stops_before_the_post(monkeypatch):
+def test_a_proxy_that_is_away_stops_before_the_post(post, monkeypatch):
     for name in ("HTTP_PROXY", "http_proxy"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
 
     assert_not_arrived(post("http://nowhere.invalid"), "the proxy failed")
 
 
-def test_an_answer_that_breaks_off_may_mean_that_the_post_arrived(server: LocalServer):
+def test_an_answer_that_breaks_off_may_mean_that_the_post_arrived(post, server: LocalServer):
     server.default = Told(hangs_up=True)
 
     answer = post(server.url)
@@ -85,7 +101,7 @@ def test_an_answer_that_breaks_off_may_mean_that_the_post_arrived(server: LocalS
     assert SECRET not in answer.reason
 
 
-def test_a_compressed_answer_that_is_none_may_mean_that_the_post_arrived(server: LocalServer):
+def test_a_compressed_answer_that_is_none_may_mean_that_the_post_arrived(post, server: LocalServer):
     server.answers("not gzip", headers={"Content-Encoding": "gzip"})
 
     answer = post(server.url)
@@ -95,7 +111,7 @@ def test_a_compressed_answer_that_is_none_may_mean_that_the_post_arrived(server:
 
 
 @pytest.mark.parametrize("url", ["nonsense", "http://", "ftp://a", "http://a..b", "http://*"])
-def test_an_address_that_is_none_is_an_answer_too(url):
+def test_an_address_that_is_none_is_an_answer_too(post, url):
     answer = post(url)
 
     assert isinstance(answer, NoAnswer)
@@ -122,7 +138,7 @@ def test_a_session_keeps_no_cookie(server: LocalServer):
         assert requests.utils.dict_from_cookiejar(session.cookies) == {}
 
 
-def test_a_redirect_is_an_answer_wherever_it_leads():
+def test_a_redirect_is_an_answer_wherever_it_leads(post):
     """Also to what is no address: whoever asked for it to be posted gets an answer."""
     with running() as server:
         server.default = Told(302, {"x": 1}, {"Location": "http://[nowhere"})
