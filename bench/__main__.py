@@ -1,7 +1,7 @@
 """Run the benchmarks: ``make bench``, or ``python -m bench --only listening --rounds 1``.
 
-With all of them it writes ``bench/results.json``, ``docs/performance.md`` and its plots; with some
-it only prints. Nothing else should run meanwhile.
+With all of them it writes ``bench/results.json`` and the measured parts of docs/performance.md and
+docs/scaling.md; with some it only prints. Nothing else should run meanwhile.
 """
 
 import argparse
@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from bench import answering, listening
+from bench import answering, listening, scaling
 from bench.place import Place
 from bench.report import line, write
 from bench.rows import Plot, Row
@@ -51,6 +51,7 @@ def main() -> int:
     print(f"{len(rows)} rows in {took_s / 60:.1f} min, {len(missed)} goals missed")
     if not options.only:
         write(rows, plots, rounds=options.rounds, took_s=took_s)
+        scaling.main()
     return 1 if missed else 0
 
 

@@ -7,6 +7,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
+
+import psutil
 
 from bench.load import Load
 from tests.processes import ROOT, Process, procfile
@@ -76,6 +79,14 @@ class Place:
         if "postgresql" not in self._servers:
             self._servers["postgresql"] = self._exits.enter_context(postgresql(self.folder()))
         return self._servers["postgresql"]
+
+    def server_cpu_s(self, name: str) -> float:
+        """Return the processor time of a server that :meth:`broker` has started, in seconds."""
+        port = urlsplit(self._servers[name]).port
+        listening = [c for c in psutil.net_connections("tcp4") if c.status == psutil.CONN_LISTEN]
+        [pid] = {c.pid for c in listening if c.laddr and c.laddr.port == port}
+        times = psutil.Process(pid).cpu_times()
+        return times.user + times.system
 
     @contextmanager
     def load(self) -> Iterator[Load]:

@@ -1,6 +1,6 @@
 """Shows rows: on the terminal, as ``bench/results.json``, and as ``docs/performance.md``.
 
-In the page everything between the two markers is written here, the words around it by people.
+In the page everything between the markers is written here, the words around it by people.
 """
 
 import importlib.metadata
@@ -14,15 +14,14 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
+from bench.pages import RESULTS, write_between
 from bench.plots import draw
 from bench.rows import Plot, Row
 from tests.processes import ROOT
 
 __all__ = ["line", "write"]
 
-RESULTS = ROOT / "bench" / "results.json"
 PAGE = ROOT / "docs" / "performance.md"
-BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 _LIBRARIES = ("celery", "kombu", "redis", "websockets", "pydantic", "requests", "sqlalchemy")
 _VERDICT = {True: "met", False: "missed", None: ""}
 
@@ -56,10 +55,7 @@ def write(rows: Sequence[Row], plots: Sequence[Plot], *, rounds: int, took_s: fl
     }
     RESULTS.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     pictures = draw(rows, plots, ROOT / "docs" / "images")
-    page = PAGE.read_text(encoding="utf-8")
-    measured = "\n".join((BEGIN, "", *_measured(rows, about, pictures), END))
-    page = re.sub(f"{BEGIN}.*{END}", lambda _: measured, page, flags=re.DOTALL)
-    PAGE.write_text(page, encoding="utf-8")
+    write_between(PAGE, "\n".join(_measured(rows, about, pictures)).strip())
 
 
 def _measured(

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from bench import report
+from bench.pages import BEGIN, END
 from bench.rows import Goal, Plot, Row
 
 
@@ -48,7 +49,7 @@ def test_a_line_names_the_figures_the_goal_and_whether_it_is_met():
 
 def test_the_page_is_written_between_its_markers(tmp_path, monkeypatch):
     page = tmp_path / "performance.md"
-    page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
     monkeypatch.setattr(report, "PAGE", page)
     monkeypatch.setattr(report, "RESULTS", tmp_path / "results.json")
     monkeypatch.setattr(report, "draw", lambda *_: [("goals.svg", "Goals")])
