@@ -38,6 +38,7 @@ from worker.store import (
     Exchange,
     Finished,
     Held,
+    Kept,
     Lease,
     LeaseLostError,
     Merged,
@@ -269,20 +270,28 @@ class Answering:
         thought: Thought,
         *,
         if_expired: Reason = Reason.EXPIRED_AT_SEND,
+        kept: Kept | None = None,
     ) -> Outcome:
-        """Send what the card of the answer, if it has one, does not carry."""
+        """Send what the card of the answer, if it has one, does not carry.
+
+        An answer that is ``kept`` only by this is kept before anything of it is sent.
+        """
+        if kept is not None and thought.card is not None:
+            self._keep(claim, kept)
+            kept = None
         carried = thought.carry(claim, envelope, replies)
         if isinstance(carried, Outcome):
             return carried
-        return self._delivery.deliver(carried, envelope, replies, if_expired=if_expired)
+        return self._delivery.deliver(carried, envelope, replies, if_expired=if_expired, kept=kept)
 
     def _think(self, claim: Claimed, envelope: Envelope, thought: Thought) -> Outcome:
         refusal = self._refusal(claim, envelope, thought) or self._without_content(claim, envelope)
         if refusal is not None:
             return refusal
         queued_s = self._age_s(envelope)
-        if self._handover is not None and not self._is_over(envelope):
-            self._handover.deliver(envelope)
+        handover = self._handover if claim.others_kept else None
+        if handover is not None and not self._is_over(envelope):
+            handover.deliver(envelope)
         envelope = self._commands.begun_anew(envelope)
         command = self._commands.find(envelope)
         if command is not None and command.built_in is not None:
@@ -307,24 +316,29 @@ class Answering:
         ended = self._asking.ask(claim, envelope, thought, command)
         if isinstance(ended, Outcome):
             return ended
-        self._keep(claim, ended.replies, ended.steps, ended.exchange)
+        kept = self._kept(ended.replies, ended.steps, ended.exchange)
         claim = replace(claim, attempts=0)  # from now on those of the delivery
         if claim.rerun:
+            self._keep(claim, kept)
             outcome = self._send_after_all(claim, envelope, ended.replies)
         else:
-            expired = Reason.EXPIRED_RUNNING
-            outcome = self._deliver(claim, envelope, ended.replies, thought, if_expired=expired)
+            outcome = self._deliver(
+                claim,
+                envelope,
+                ended.replies,
+                thought,
+                if_expired=Reason.EXPIRED_RUNNING,
+                kept=kept,
+            )
         return outcome.with_facts(**ended.facts)
 
-    def _keep(
-        self,
-        claim: Claimed,
-        replies: Sequence[Reply],
-        steps: Sequence[Step],
-        exchange: Exchange | None = None,
-    ) -> None:
-        answer = self._sealer.seal_text(replies_to_json(replies))
-        self._store.keep_answer(claim.lease, answer, steps, exchange=exchange)
+    def _kept(
+        self, replies: Sequence[Reply], steps: Sequence[Step], exchange: Exchange | None = None
+    ) -> Kept:
+        return Kept(self._sealer.seal_text(replies_to_json(replies)), steps, exchange)
+
+    def _keep(self, claim: Claimed, kept: Kept) -> None:
+        self._store.keep_answer(claim.lease, kept.answer, kept.steps, exchange=kept.exchange)
 
     def _send_after_all(
         self, claim: Claimed, envelope: Envelope, replies: Sequence[Reply]
@@ -416,10 +430,11 @@ class Answering:
     ) -> Outcome:
         """Answer without the agent; kept and sent as every other answer."""
         replies = [Text(content=words)]
-        self._keep(claim, replies, [told])
+        kept = self._kept(replies, [told])
         if claim.rerun:
+            self._keep(claim, kept)
             return self._send_after_all(claim, envelope, replies)
-        outcome = self._delivery.deliver(claim, envelope, replies)
+        outcome = self._delivery.deliver(claim, envelope, replies, kept=kept)
         if outcome.state is not FinalState.SUCCESS:
             return outcome
         return outcome.with_facts(outcome=as_what)

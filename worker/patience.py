@@ -14,6 +14,7 @@ from worker.store import (
     Claim,
     DueMessage,
     Exchange,
+    Kept,
     Lease,
     LeaseLostError,
     Limit,
@@ -197,10 +198,11 @@ class PatientStore:
         sent: int,
         steps: Sequence[Step] = (),
         limits: Sequence[Limit] = (),
+        kept: Kept | None = None,
     ) -> float:
         """See :meth:`worker.store.Store.sending`."""
         return self._patiently(
-            lambda: self._store.sending(lease, sent=sent, steps=steps, limits=limits)
+            lambda: self._store.sending(lease, sent=sent, steps=steps, limits=limits, kept=kept)
         )
 
     def route(self, bot: str, conversation_id: str) -> dict[str, Any] | None:

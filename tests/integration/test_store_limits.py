@@ -8,7 +8,7 @@ from sqlalchemy import event
 
 from tests.integration.store_place import envelope
 from tests.servers import wait_for
-from worker.store import Claimed, LeaseLostError, Limit, Step, Store
+from worker.store import Claimed, Exchange, Kept, LeaseLostError, Limit, Scope, Step, Store
 
 THREE_A_MINUTE = Limit("three", 3, 60)
 AFTER_A_HOLD = Limit("webhook", 2, 60, is_dormant=True)
@@ -229,6 +229,50 @@ def test_a_post_that_may_go_is_noted_and_counted(store, clock, is_dormant):
     story = store.story("task1")
     assert story is not None
     assert [step.name for step in story.steps].count("sending") == 2
+
+
+@pytest.mark.parametrize("wait_s", [0, 7])
+def test_the_answer_is_kept_by_the_step_that_notes_its_post_or_that_it_waits(store, clock, wait_s):
+    claimed = claim(store)
+    store.hold_back("webhook", for_s=wait_s, slow_s=60)
+    kept = Kept("the answer", [Step("agent_ended")])
+
+    told = [Step("sending")]
+    limit = Limit("webhook", 2, 60, is_dormant=True)
+    assert store.sending(claimed.lease, sent=0, steps=told, limits=[limit], kept=kept) == wait_s
+
+    clock.advance(3601)
+    again = store.claim("task1", owner="you", lease_s=15, envelope=None)
+    assert isinstance(again, Claimed)
+    assert (again.answer, again.in_doubt) == ("the answer", wait_s == 0)
+    story = store.story("task1")
+    assert story is not None
+    names = [step.name for step in story.steps if step.name in {"agent_ended", "sending"}]
+    assert names == ["agent_ended", "sending"][: 2 if wait_s == 0 else 1]
+
+
+def test_what_is_kept_along_with_a_post_is_remembered_when_it_has_arrived(store):
+    lease = claim(store).lease
+    scope = Scope("robot", "cid1")
+    exchange = Exchange(scope, "you", (1, 1), {"q": "said"}, turns=20, ttl_s=60)
+    store.sending(lease, sent=0, kept=Kept("the answer", exchange=exchange))
+    store.finish(lease, "SUCCESS")
+
+    assert store.exchanges(scope, before=(2, 2), turns=9, within_s=60) == [{"q": "said"}]
+
+
+def test_an_answer_under_a_lost_lease_is_not_kept(store, clock):
+    lease = claim(store).lease
+    clock.advance(3601)
+    assert isinstance(store.claim("task1", owner="you", lease_s=15, envelope=None), Claimed)
+
+    with pytest.raises(LeaseLostError):
+        store.sending(lease, sent=0, kept=Kept("too late"))
+
+    clock.advance(3601)
+    again = store.claim("task1", owner="me", lease_s=15, envelope=None)
+    assert isinstance(again, Claimed)
+    assert again.answer == "answer", "what was kept before"
 
 
 @pytest.mark.parametrize("is_dormant", [True, False])

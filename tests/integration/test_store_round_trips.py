@@ -17,6 +17,7 @@ from worker.store import (
     Exchange,
     Finished,
     Held,
+    Kept,
     Limit,
     Parked,
     Reason,
@@ -134,15 +135,15 @@ def test_a_message_on_its_usual_way(store, counting, trips):
     with counting() as claiming:
         mine = claim(store)
     assert isinstance(mine, Claimed)
-    with counting() as keeping:
-        store.keep_answer(mine.lease, "answer", [Step("agent_ended")])
+    assert not (mine.others_kept and trips(True, False, False)), "else it asks for them"
     with counting() as sending:
-        store.sending(mine.lease, sent=0, steps=[Step("sending")], limits=LIMITS)
+        told, kept = [Step("sending")], Kept("answer", [Step("agent_ended")])
+        store.sending(mine.lease, sent=0, steps=told, limits=LIMITS, kept=kept)
     with counting() as finishing:
         assert store.finish(mine.lease, "SUCCESS", [Step("finished")]) is None
 
-    found = [len(each) for each in (claiming, keeping, sending, finishing)]
-    assert found == trips([1, 1, 1, 1], [3, 1, 1, 3], [2, 1, 1, 2])
+    found = [len(each) for each in (claiming, sending, finishing)]
+    assert found == trips([1, 1, 1], [3, 2, 3], [2, 2, 2])
 
 
 def test_what_follows_one_that_is_known_and_done_waits_for_nothing(store, counting, trips):

@@ -8,7 +8,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -33,7 +33,7 @@ from worker.sending.carrying import About, Carrier, Route
 from worker.sending.late import LateReplies, log_doubt
 from worker.sending.pacing import paced_s
 from worker.sending.parts import parts_of, uuid_of
-from worker.store import Claimed, LeaseLostError, Limit, Reason, Step
+from worker.store import Claimed, Kept, Lease, LeaseLostError, Limit, Reason, Step, StoreError
 from worker.timing import judged, spare_s
 from worker.words import LATE, Language
 
@@ -48,6 +48,13 @@ _API_ATTEMPTS = 3
 # All workers leave an API alone for as long or longer when DingTalk said so: counts as an attempt,
 # other than the moments in which our own calls queue for it.
 _API_HOLD_S = 10.0
+
+
+@dataclass
+class _Unkept:
+    """The answer as long as the store does not have it."""
+
+    kept: Kept | None = None
 
 
 class Delivery:
@@ -77,6 +84,7 @@ class Delivery:
         replies: Sequence[Reply],
         *,
         if_expired: Reason = Reason.EXPIRED_AT_SEND,
+        kept: Kept | None = None,
     ) -> Outcome:
         """Try once to send what is left of an answer.
 
@@ -85,13 +93,17 @@ class Delivery:
             envelope: Holds the route and the deadline.
             replies: The kept answer.
             if_expired: The reason, should the deadline be over before anything is posted.
+            kept: The answer, when it is not kept yet; then that is done by the step that notes the
+                first post.
 
         Raises:
             LeaseLostError: This process is ending, or another one has the message.
         """
+        timeliness, unkept = self._judge(envelope), _Unkept(kept)
+        if envelope.session_webhook is None or timeliness is Timeliness.EXPIRED:
+            self._keep(claimed.lease, unkept)
         if envelope.session_webhook is None:
             return self._late.apply(claimed, envelope, Reason.NO_ROUTE, replies=replies)
-        timeliness = self._judge(envelope)
         if timeliness is Timeliness.EXPIRED:
             return self._late.apply(claimed, envelope, if_expired, replies=replies)
         note = LATE.in_(self._language_of(envelope)) if timeliness is Timeliness.LATE else ""
@@ -99,7 +111,15 @@ class Delivery:
             log_doubt(claimed, envelope, "its worker ended in the middle of a post")
         started = time.monotonic()
         with self._heartbeat.sending(claimed.lease):
-            claimed, error, told = self.post(claimed, envelope, replies, note=note)
+            try:
+                claimed, error, told = self.post(
+                    claimed, envelope, replies, note=note, unkept=unkept
+                )
+            except StoreError:
+                raise
+            except Exception:  # before it was to be posted; nobody shall ask the agent again
+                self._keep(claimed.lease, unkept)
+                raise
             if error is not None:
                 return self._failed(error, claimed, envelope, replies)
             facts = {
@@ -113,8 +133,19 @@ class Delivery:
             self._store.finish(claimed.lease, FinalState.SUCCESS, [outcome.step])
         return outcome
 
+    def _keep(self, lease: Lease, unkept: _Unkept) -> None:
+        kept, unkept.kept = unkept.kept, None
+        if kept is not None:
+            self._store.keep_answer(lease, kept.answer, kept.steps, exchange=kept.exchange)
+
     def post(
-        self, claimed: Claimed, envelope: Envelope, replies: Sequence[Reply], *, note: str
+        self,
+        claimed: Claimed,
+        envelope: Envelope,
+        replies: Sequence[Reply],
+        *,
+        note: str,
+        unkept: _Unkept | None = None,
     ) -> tuple[Claimed, WebhookError | OpenApiError | None, dict[str, Any]]:
         """Send the parts that have not arrived yet, in order.
 
@@ -125,6 +156,7 @@ class Delivery:
             envelope: Holds the webhook, of this message or of a later one.
             replies: The whole answer.
             note: Stands before the first part that is sent.
+            unkept: What the step keeps that notes the first post.
 
         Returns:
             How far it came, what stopped it, and what the outcome tells of the ways it went.
@@ -135,7 +167,7 @@ class Delivery:
         parts, routes = parts_of(replies), Counter[Route]()
         while claimed.sent < len(parts):
             try:
-                routes[self._post_part(claimed, envelope, parts, note)] += 1
+                routes[self._post_part(claimed, envelope, parts, note, unkept or _Unkept())] += 1
             except (WebhookError, OpenApiError) as error:
                 is_ambiguous = getattr(error, "ambiguous", False)
                 if is_ambiguous:
@@ -149,20 +181,30 @@ class Delivery:
         return claimed, None, _told(claimed, routes)
 
     def _post_part(
-        self, claimed: Claimed, envelope: Envelope, parts: Sequence[Reply], note: str
+        self,
+        claimed: Claimed,
+        envelope: Envelope,
+        parts: Sequence[Reply],
+        note: str,
+        unkept: _Unkept,
     ) -> Route:
         """Send the next part, after its note if that does not go into it."""
         part, url = parts[claimed.sent], envelope.session_webhook or ""
         uuid = uuid_of(claimed.lease.task_id, claimed.sent, len(parts))
-        send = partial(self._store.sending, claimed.lease, sent=claimed.sent)
+
+        def send(limits: Sequence[Limit], steps: Sequence[Step] = ()) -> float:
+            wait_s = self._store.sending(
+                claimed.lease, sent=claimed.sent, steps=steps, limits=limits, kept=unkept.kept
+            )
+            unkept.kept = None
+            return wait_s
 
         def about(route: Route, because: str, limits: Sequence[Limit]) -> float:
             facts: dict[str, Any] = {"part": claimed.sent + 1, "of": len(parts)}
             facts["route"] = route.value
             if because:
                 facts["because"] = because
-            steps = [Step("sending", facts)]
-            wait_s = send(steps=steps, limits=limits)
+            wait_s = send(limits, [Step("sending", facts)])
             if not note and self._judge(envelope) is Timeliness.EXPIRED:
                 raise WebhookExpiredError(None)
             return wait_s
@@ -170,7 +212,7 @@ class Delivery:
         *before, part = with_note(part, note) if note else [part]
         for notice in before:
             # No part of the answer, and told to nobody but DingTalk, who counts it.
-            untold: About = lambda _route, _why, limits: send(limits=limits)  # noqa: E731
+            untold: About = lambda _route, _why, limits: send(limits)  # noqa: E731
             self._carrier.post(url, envelope, notice, uuid=f"{uuid}-note", about=untold)
         waits_for = partial(self._waits_for, claimed, envelope)
         return self._carrier.post(url, envelope, part, uuid=uuid, about=about, waits_for=waits_for)

@@ -36,6 +36,7 @@ __all__ = [
     "Exchange",
     "Finished",
     "Held",
+    "Kept",
     "Lease",
     "LeaseLostError",
     "Limit",
@@ -206,6 +207,15 @@ class Exchange:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """An answer that is to be kept; see :meth:`Store.keep_answer`."""
+
+    answer: str = field(repr=False)
+    steps: Sequence[Step] = ()
+    exchange: Exchange | None = None
+
+
+@dataclass(frozen=True)
 class Claimed:
     """The message is ours.
 
@@ -216,7 +226,8 @@ class Claimed:
     arrived or not; ``crowded``
     whether too many wait in its lane already, where it has no place then; ``rerun`` whether an
     operator wants it answered although it was missed before; ``missed`` as what it was taken to be
-    sent, by somebody who died over it.
+    sent, by somebody who died over it; ``others_kept`` whether :meth:`Store.take_missed` would find
+    anything in its conversation, as far as that is known.
     """
 
     lease: Lease
@@ -229,6 +240,7 @@ class Claimed:
     crowded: bool = False
     rerun: bool = False
     missed: "Taken | None" = None
+    others_kept: bool = True
 
 
 @dataclass(frozen=True)
@@ -528,6 +540,7 @@ class Store(Protocol):
         sent: int,
         steps: Sequence[Step] = (),
         limits: Sequence[Limit] = (),
+        kept: Kept | None = None,
     ) -> float:
         """Note that the part after the ``sent`` ones is about to be posted, if it may be.
 
@@ -539,6 +552,8 @@ class Store(Protocol):
             sent: How many parts have arrived.
             steps: As in :meth:`keep_answer`.
             limits: What the post has to keep to; as in :meth:`admit`, in the same step.
+            kept: The answer, when it is not kept yet: that is done first, as by
+                :meth:`keep_answer`, whatever the limits say.
 
         Returns:
             0 when it may be posted now; else for how many seconds not: then nothing is noted but

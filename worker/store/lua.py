@@ -277,9 +277,10 @@ redis.call('HSET', key, 'state', 'running', 'owner', owner, 'lease_until', lease
 redis.call('ZADD', due, lease_until, id)
 local how = state == 'running' and 'taken_over' or 'taken'
 tell(key, '[[0,"' .. how .. '",' .. ARGV[20] .. ']]')
-return {'claimed', redis.call('HMGET', key,
+local mine = redis.call('HMGET', key,
   'token', 'envelope', 'answer', 'attempts', 'takeovers', 'sent', 'in_doubt', 'merged',
-  'crowded', 'rerun', 'was', 'facts', 'handled_at')}
+  'crowded', 'rerun', 'was', 'facts', 'handled_at', 'conversation')
+return {'claimed', mine, redis.call('EXISTS', desk .. 'kept:' .. (mine[14] or ''))}
 """
 )
 

@@ -93,23 +93,31 @@ return {found[1], string.format('%.0f', now - found[2])}
 """
 )
 
-# KEYS: record, limits. ARGV: token, parts that arrived, steps, then of the limits as above. Returns
-# whether it is ours, and for how many ms it has to wait: then only that is noted which has arrived.
+# KEYS: record, limits. ARGV: token, parts that arrived, steps, an answer that is to be kept or '',
+# the first of the steps (those of that), what was said or '', where it goes, then of the limits as
+# above. Returns whether it is ours, and for how many ms it has to wait: then only that is noted
+# which has arrived, and the answer.
 SENDING = (
     PRELUDE
     + LIMITS
     + """
-if not is_ours(KEYS[1], ARGV[3]) then return {0, 0} end
-local wait = admit(2, 6)
+local key, sent, answer = KEYS[1], ARGV[4], ARGV[6]
+if not is_ours(key, ARGV[3]) then return {0, 0} end
+local wait = admit(2, 10)
+if answer ~= '' then
+  redis.call('HSET', key, 'answer', answer, 'attempts', 0)
+  if ARGV[8] ~= '' then redis.call('HSET', key, 'said', ARGV[8], 'said_in', ARGV[9]) end
+end
 if wait > 0 then
-  if redis.call('HGET', KEYS[1], 'sent') ~= ARGV[4] then
-    redis.call('HSET', KEYS[1], 'sent', ARGV[4])
-    redis.call('HDEL', KEYS[1], 'in_doubt')
+  if redis.call('HGET', key, 'sent') ~= sent then
+    redis.call('HSET', key, 'sent', sent)
+    redis.call('HDEL', key, 'in_doubt')
   end
+  tell(key, ARGV[7])
   return {1, wait}
 end
-redis.call('HSET', KEYS[1], 'sent', ARGV[4], 'in_doubt', 1)
-tell(KEYS[1], ARGV[5])
+redis.call('HSET', key, 'sent', sent, 'in_doubt', 1)
+tell(key, ARGV[5])
 return {1, 0}
 """
 )

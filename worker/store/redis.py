@@ -21,6 +21,7 @@ from worker.store.base import (
     Exchange,
     Finished,
     Held,
+    Kept,
     Lease,
     LeaseLostError,
     Limit,
@@ -148,7 +149,7 @@ class RedisStore(RedisMemory):
                 assert next_ is not None  # noqa: S101, it was put first by the same step
                 return Merged(next_, tuple((id_, message_id) for id_, message_id in found[1]))
         token, kept, answer, attempts, takeovers, sent, in_doubt, merged, *marks = found[0]
-        crowded, rerun, was, facts, handled_at = marks
+        crowded, rerun, was, facts, handled_at, _ = marks
         return Claimed(
             Lease(task_id, owner, int(token), lease_s),
             with_earlier(kept, merged),
@@ -160,6 +161,7 @@ class RedisStore(RedisMemory):
             bool(crowded),
             bool(rerun),
             read_taken(was, facts, is_handled=handled_at is not None),
+            others_kept=bool(found[1]),
         )
 
     def _turn(self, turn: Turn | None) -> list[str | int]:
@@ -200,10 +202,15 @@ class RedisStore(RedisMemory):
         sent: int,
         steps: Sequence[Step] = (),
         limits: Sequence[Limit] = (),
+        kept: Kept | None = None,
     ) -> float:
         """See :meth:`Store.sending <worker.store.base.Store.sending>`."""
         keys = [self._key(lease.task_id), *self._limit_keys(limits)]
-        values = (lease.token, sent, pack_steps(steps), *told_of(limits))
+        answer: tuple[str, ...] = ("", "", "", "")
+        if kept is not None:
+            told, said = pack_steps(kept.steps), pack_exchange(kept.exchange)
+            answer, steps = (pack(kept.answer), told, *said), [*kept.steps, *steps]
+        values = (lease.token, sent, pack_steps(steps), *answer, *told_of(limits))
         is_ours, wait_ms = self._run(self._sending, keys, *values)
         if not is_ours:
             raise LeaseLostError(lease.task_id)

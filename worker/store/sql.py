@@ -34,6 +34,7 @@ from worker.store.base import (
     Exchange,
     Finished,
     Held,
+    Kept,
     Lease,
     LeaseLostError,
     Limit,
@@ -337,8 +338,11 @@ class SqlStore(SqlMemory):
         sent: int,
         steps: Sequence[Step] = (),
         limits: Sequence[Limit] = (),
+        kept: Kept | None = None,
     ) -> float:
         """See :meth:`Store.sending <worker.store.base.Store.sending>`."""
+        if kept is not None:
+            self.keep_answer(lease, kept.answer, kept.steps, exchange=kept.exchange)
         values: dict[str, Any] = {"its_sent": sent, **_by(lease, steps)}
         post = self._statements.post
         if all(limit.is_dormant for limit in limits):

@@ -87,11 +87,11 @@ def asked_of_the_store(desk, **how: Any) -> list[str]:
     return counting.asked
 
 
-def test_a_plain_answer_asks_the_store_no_more_than_five_times(desk):
+def test_a_plain_answer_asks_the_store_no_more_than_four_times(desk):
     """Each is a round trip that the person waits for."""
     asked = asked_of_the_store(desk)
 
-    assert asked == ["claim", "take_missed", "keep_answer", "sending", "finish"]
+    assert asked == ["claim", "take_missed", "sending", "finish"]
     assert desk.webhook.attempts == 1
     assert desk.proactive.sent == []
 
@@ -100,7 +100,7 @@ def test_memory_costs_one_round_trip_and_that_after_the_handover(desk):
     """What is handed over then is in the memory already."""
     asked = asked_of_the_store(desk, history={"history_turns": 5})
 
-    assert asked == ["claim", "take_missed", "exchanges", "keep_answer", "sending", "finish"]
+    assert asked == ["claim", "take_missed", "exchanges", "sending", "finish"]
 
 
 def test_every_post_of_a_message_carries_the_same_id(desk):

@@ -22,6 +22,7 @@ from tests.unit.worker.answering_parts import START, Desk, envelope
 from worker.outcome import FinalState
 from worker.sending.api_gate import PACED
 from worker.sending.budget import ApiBudgetUsedUpError
+from worker.sending.pacing import Pacing
 from worker.store import Claimed, Reason
 from worker.turns import Turns
 
@@ -287,3 +288,16 @@ def test_without_budget_a_rescue_is_flagged_and_says_why(desk):
 
     assert outcome.state is FinalState.FLAGGED
     assert "API_BUDGET is used up: all 5000 calls of 2026-11 are made" in outcome.detail
+
+
+def test_an_answer_that_something_unexpected_keeps_from_its_post_is_kept(desk, monkeypatch):
+    """Whoever has the message next delivers, and asks no agent again."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(Pacing, "wait", fail)
+    with pytest.raises(RuntimeError):
+        desk.answer(desk.worker())
+
+    assert json.loads(json.loads(desk.record()["answer"]))["content"] == "an answer"
