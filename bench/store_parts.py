@@ -121,9 +121,9 @@ def finish(store: Store, message: Said, *, remembers: bool = False) -> None:
     store.finish(claimed.lease, FinalState.SUCCESS, [outcome.step])
 
 
-def fill(store: Store, count: int, *, remembers: bool = False) -> None:
+def fill(store: Store, count: int, *, remembers: bool = False, now: datetime | None = None) -> None:
     """Have ``count`` conversations (numbers 0 and up) with a finished message each in the store."""
-    now = datetime.now(UTC)
+    now = now or datetime.now(UTC)
     template = said(0, now=now)
     finish(store, template, remembers=remembers)
     others = [said(number, now=now).ids for number in range(1, count)]

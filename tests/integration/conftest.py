@@ -1,7 +1,7 @@
 """Fixtures of the integration tests."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
@@ -45,3 +45,18 @@ def store(store_place: StorePlace, clock: FakeClock) -> Iterator[Store]:
     store.prepare()
     yield store
     store.close()
+
+
+@pytest.fixture
+def sql_places(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], StorePlace]:
+    """Return an empty store in the SQL database of this kind."""
+
+    def place(kind: str) -> StorePlace:
+        if kind == "sqlite":
+            return StorePlace(f"sqlite:///{tmp_path}/data/store.db")
+        url, name = request.getfixturevalue("postgresql_url"), f"test{uuid.uuid4().hex}"
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(f"CREATE SCHEMA {name}")
+        return StorePlace(f"{url}?options=-csearch_path%3D{name}")
+
+    return place

@@ -17,7 +17,7 @@ __all__ = ["Sweeper"]
 logger = logging.getLogger(__name__)
 
 _BATCH = 100
-_PRUNE_EVERY_S = 600.0
+_PRUNE_EVERY_S, _PRUNE_ON_S = 600.0, 5.0
 
 
 class Sweeper:
@@ -101,7 +101,8 @@ class Sweeper:
         self._until_prune_s -= self._every_s
         if self._until_prune_s <= 0:
             self._until_prune_s = _PRUNE_EVERY_S
-            self._store.prune()
+            if self._store.prune():
+                self._until_prune_s = _PRUNE_ON_S  # a part at a time, as this waits for it
 
 
 def _log(message: DueMessage) -> None:

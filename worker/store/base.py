@@ -848,7 +848,11 @@ class Store(Protocol):
         """
 
     def prune(self) -> int:
-        """Forget what is past its time; return how many records went, where we do it ourselves."""
+        """Forget what is past its time, some thousands at once; call again until it returns 0.
+
+        Returns:
+            How many records went, or lost what is over, where we do it ourselves.
+        """
 
     def close(self) -> None:
         """Close connections; the store can be used again after it."""

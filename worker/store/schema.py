@@ -237,8 +237,11 @@ _VERSION_5 = (
     "CREATE INDEX dingtalk_exchanges_expiry ON dingtalk_exchanges (expires_at)",
 )
 
+# Notes are many where limits are kept for each conversation, or people are told no once an hour.
+_VERSION_6 = ("CREATE INDEX dingtalk_notes_expiry ON dingtalk_notes (expires_at)",)
+
 # The step at index n leads from version n to n + 1.
-STEPS = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5)
+STEPS = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5, _VERSION_6)
 
 
 def prepare(connection: Connection) -> None:

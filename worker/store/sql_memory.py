@@ -109,10 +109,10 @@ class SqlMemory(SqlStopping):
     ) -> int:
         """See :meth:`Store.forget <worker.store.base.Store.forget>`."""
         these = []
+        if conversation_id:  # which an index knows
+            these.append(_e.conversation_id == plain(conversation_id))
         if bot:
             these.append(_e.conversation == conversation_key(bot, conversation_id))
-        elif conversation_id:
-            these.append(_e.conversation_id == plain(conversation_id))
         if person:
             these.append(_e.person == key_of(person))
         with self._database.transaction() as connection:

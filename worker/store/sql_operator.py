@@ -6,7 +6,7 @@ The half of :class:`worker.store.sql.SqlStore` that holds no lease: missed repli
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Row, Select, Update, delete, func, or_, select, update
+from sqlalchemy import Row, Select, Update, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from worker.store.base import (
@@ -34,7 +34,8 @@ from worker.store.records import (
     reason_in,
     unpack,
 )
-from worker.store.schema import DONE, MISSED, RUNNING, WAITING, exchanges, messages, notes
+from worker.store.schema import DONE, MISSED, RUNNING, WAITING, messages, notes
+from worker.store.sql_prune import prune
 from worker.store.sql_story import told
 
 __all__ = ["SqlOperator"]
@@ -288,14 +289,7 @@ class SqlOperator:
 
     def prune(self) -> int:
         """See :meth:`Store.prune <worker.store.base.Store.prune>`."""
-        now = self._database.now()
-        with self._database.one() as connection:
-            connection.execute(delete(notes).where(_n.expires_at <= now))
-            connection.execute(delete(exchanges).where(exchanges.c.expires_at <= now))
-            # A webhook that is over leads nowhere, and is nobody's business any more.
-            over = _m.route.is_not(None), _m.route_until <= now
-            connection.execute(update(messages).where(*over).values(route=None))
-            return connection.execute(delete(messages).where(_m.expires_at <= now)).rowcount
+        return prune(self._database)
 
 
 _OF_STORY = (_m.task_id, _m.state, _m.outcome, _m.owner, _m.steps)
