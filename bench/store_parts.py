@@ -19,7 +19,7 @@ from contract.routing import task_id
 from dingwire.replies import Text as TextReply
 from dingwire.replies import replies_to_json
 from worker.outcome import FinalState, Outcome
-from worker.store import Claimed, Exchange, Limit, Scope, Step, Store
+from worker.store import Claimed, Exchange, Kept, Limit, Scope, Step, Store
 from worker.store.records import conversation_key
 from worker.store.redis import RedisStore
 from worker.store.schema import metadata
@@ -112,10 +112,11 @@ def finish(store: Store, message: Said, *, remembers: bool = False) -> None:
         place = turns.place_of(data) or (0, 0)
         turn = {"text": envelope.text, "answer": answer}
         exchange = Exchange(scope, envelope.sender_id, place, turn, turns=20, ttl_s=86_400)
-    store.keep_answer(claimed.lease, answer, agent_steps(1.734, "answered"), exchange=exchange)
+    kept = Kept(answer, agent_steps(1.734, "answered"), exchange)
     key = f"webhook {conversation_key(BOT, envelope.conversation_id)}"
     sending = Step("sending", {"part": 1, "of": 1, "route": "webhook"})
-    store.sending(claimed.lease, sent=0, steps=[sending], limits=[Limit(key, 20, 60, True)])
+    limits = [Limit(key, 20, 60, is_dormant=True)]
+    store.sending(claimed.lease, sent=0, steps=[sending], limits=limits, kept=kept)
     facts = {"outcome": "on_time", "attempts": 1, "post_s": 0.113, "spare_s": 5383.147}
     outcome = Outcome(FinalState.SUCCESS, facts=facts)
     store.finish(claimed.lease, FinalState.SUCCESS, [outcome.step])

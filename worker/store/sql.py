@@ -180,11 +180,11 @@ class SqlStore(SqlMemory):
         """Claim a message that nobody knows, and that nothing is in the way of."""
         told = pack_steps([*steps, Step("taken", {"owner": owner})])
         values = {"its_owner": owner, "lease_ms": ms(lease_s), "told": told}
-        taken = connection.execute(self._statements.take_new, new | values).scalar_one_or_none()
+        taken = connection.execute(self._statements.take_new, new | values).first()
         if taken is None:
             return None
-        lease = Lease(new["task"], owner, taken, lease_s, new["its_lane"] or "")
-        return Claimed(lease, unpack(new["its_envelope"]))
+        lease = Lease(new["task"], owner, taken.token, lease_s, new["its_lane"] or "")
+        return Claimed(lease, unpack(new["its_envelope"]), others_kept=bool(taken.others_kept))
 
     def _is_crowded(self, connection: Connection, task_id: str, turn: Turn) -> bool:
         if turn.max_waiting is None:
@@ -322,13 +322,7 @@ class SqlStore(SqlMemory):
         exchange: Exchange | None = None,
     ) -> None:
         """See :meth:`Store.keep_answer <worker.store.base.Store.keep_answer>`."""
-        said, said_in = pack_exchange(exchange)
-        values = {
-            "its_answer": pack(answer),
-            "its_said": said or None,
-            "its_said_in": said_in or None,
-            **_by(lease, steps),
-        }
+        values = _kept(Kept(answer, (), exchange)) | _by(lease, steps)
         with self._database.one() as connection:
             if connection.execute(self._statements.keep, values).rowcount != 1:
                 raise LeaseLostError(lease.task_id)
@@ -343,18 +337,12 @@ class SqlStore(SqlMemory):
         kept: Kept | None = None,
     ) -> float:
         """See :meth:`Store.sending <worker.store.base.Store.sending>`."""
+        if all(limit.is_dormant for limit in limits) and self._post_at_once(
+            lease, sent, steps, limits, kept
+        ):
+            return 0.0
         if kept is not None:
             self.keep_answer(lease, kept.answer, kept.steps, exchange=kept.exchange)
-        values: dict[str, Any] = {"its_sent": sent, **_by(lease, steps)}
-        post = self._statements.post
-        if all(limit.is_dormant for limit in limits):
-            at_once, keys = post, {}
-            if limits:
-                at_once = self._statements.post_unless
-                keys = {"keys": [plain(limit.key) for limit in limits]}
-            with self._database.one() as connection:
-                if connection.execute(at_once, values | keys).rowcount == 1:
-                    return 0.0
         with self._database.transaction() as connection:
             is_ours = select(_m.task_id).where(*_is_ours(lease)).with_for_update()
             if connection.execute(is_ours).first() is None:
@@ -364,8 +352,31 @@ class SqlStore(SqlMemory):
                 arrived = _ours(lease).where(_m.sent != sent).values(sent=sent, in_doubt=0)
                 connection.execute(arrived)
             else:
-                connection.execute(post, values)
+                values = {"its_sent": sent, **_by(lease, steps)}
+                connection.execute(self._statements.post, values)
             return wait_s
+
+    def _post_at_once(
+        self,
+        lease: Lease,
+        sent: int,
+        steps: Sequence[Step],
+        limits: Sequence[Limit],
+        kept: Kept | None,
+    ) -> bool:
+        """As :meth:`sending` with dormant limits; False when one is not, or the lease is lost."""
+        these = self._statements
+        values: dict[str, Any] = {"its_sent": sent}
+        if kept is None:
+            post = these.post_unless if limits else these.post
+            values |= _by(lease, steps)
+        else:
+            post = these.keep_and_post_unless if limits else these.keep_and_post
+            values |= _kept(kept) | _by(lease, [*kept.steps, *steps])
+        if limits:
+            values["keys"] = [plain(limit.key) for limit in limits]
+        with self._database.one() as connection:
+            return bool(connection.execute(post, values).rowcount == 1)
 
     def release(
         self,
@@ -534,6 +545,13 @@ class SqlStore(SqlMemory):
 def _by(lease: Lease, steps: Sequence[Step]) -> dict[str, Any]:
     """Return what :class:`Statements` take of a lease, and how its story goes on."""
     return {"task": lease.task_id, "lease": lease.token, "told": pack_steps(steps)}
+
+
+def _kept(kept: Kept) -> dict[str, Any]:
+    """Return what :class:`Statements` take of an answer."""
+    said, said_in = pack_exchange(kept.exchange)
+    answer = {"its_answer": pack(kept.answer)}
+    return answer | {"its_said": said or None, "its_said_in": said_in or None}
 
 
 def _given(

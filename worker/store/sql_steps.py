@@ -47,10 +47,10 @@ class Statements:
 
     ``take_new`` claims a message that nobody knows and that need not wait: nobody is in its lane,
     who was written before it is known, and its conversation was not stopped. It returns the token,
-    and no row when it is not so.
+    and whether answers are kept in its conversation; no row when it is not so.
 
-    ``keep``, ``post`` and ``post_unless`` (one of the limits with the ``keys`` is awake) change the
-    record of a lease, and no row when that is lost.
+    ``keep``, ``post``, ``keep_and_post``, and the latter ``_unless`` one of the limits with the
+    ``keys`` is awake, change the record of a lease, and no row when that is lost.
 
     ``finish`` returns what is to be remembered, and whether anybody else is in the lane; no row
     when the lease is lost.
@@ -65,22 +65,24 @@ class Statements:
             _m.task_id == _given("task"), _m.token == _given("lease", BigInteger),
             _m.state == RUNNING,
         )  # fmt: skip
-        self.keep = ours.values(
-            answer=_given("its_answer", Text),
-            attempts=0,
-            said=func.coalesce(_given("its_said", Text), _m.said),
-            said_in=func.coalesce(_given("its_said_in", Text), _m.said_in),
-            steps=self._longer_story(),
-        )
-        self.post = ours.values(
-            sent=_given("its_sent", Integer), in_doubt=1, steps=self._longer_story()
-        )
+        answer: dict[str, Any] = {
+            "answer": _given("its_answer", Text),
+            "attempts": 0,
+            "said": func.coalesce(_given("its_said", Text), _m.said),
+            "said_in": func.coalesce(_given("its_said_in", Text), _m.said_in),
+        }
+        posted: dict[str, Any] = {"sent": _given("its_sent", Integer), "in_doubt": 1}
+        told = {"steps": self._longer_story()}
+        self.keep = ours.values(**answer, **told)
+        self.post = ours.values(**posted, **told)
+        self.keep_and_post = ours.values(**answer, **posted, **told)
         is_awake = exists().where(
             _n.kind == "limit",
             _n.key.in_(bindparam("keys", expanding=True, type_=String)),
             _n.expires_at > now,
         )
         self.post_unless = self.post.where(~is_awake)
+        self.keep_and_post_unless = self.keep_and_post.where(~is_awake)
         other = aliased(messages)
         is_followed = exists().where(
             other.c.lane == _given("its_lane"),
@@ -150,4 +152,7 @@ class Statements:
             and_(~is_occupied, or_(after.is_(None), is_known), ~is_stopped)
         )
         added = new.from_select(list(values), row)
-        return added.on_conflict_do_nothing(index_elements=[_m.task_id]).returning(_m.token)
+        other = aliased(messages)
+        are_kept = exists().where(other.c.kept_for == _given("its_conversation"))
+        unknown = added.on_conflict_do_nothing(index_elements=[_m.task_id])
+        return unknown.returning(_m.token, are_kept.label("others_kept"))

@@ -87,20 +87,19 @@ def asked_of_the_store(desk, **how: Any) -> list[str]:
     return counting.asked
 
 
-def test_a_plain_answer_asks_the_store_no_more_than_four_times(desk):
+def test_a_plain_answer_asks_the_store_three_times(desk):
     """Each is a round trip that the person waits for."""
     asked = asked_of_the_store(desk)
 
-    assert asked == ["claim", "take_missed", "sending", "finish"]
+    assert asked == ["claim", "sending", "finish"]
     assert desk.webhook.attempts == 1
     assert desk.proactive.sent == []
 
 
-def test_memory_costs_one_round_trip_and_that_after_the_handover(desk):
-    """What is handed over then is in the memory already."""
+def test_memory_costs_one_round_trip(desk):
     asked = asked_of_the_store(desk, history={"history_turns": 5})
 
-    assert asked == ["claim", "take_missed", "exchanges", "sending", "finish"]
+    assert asked == ["claim", "exchanges", "sending", "finish"]
 
 
 def test_every_post_of_a_message_carries_the_same_id(desk):
