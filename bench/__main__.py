@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from bench import answering, listening, scaling
+from bench import answering, listening, scaling, store_growth
 from bench.place import Place
 from bench.report import line, write
 from bench.rows import Plot, Row
@@ -21,6 +21,7 @@ Scenario = Callable[[Place], Iterator[Row | Plot]]
 SCENARIOS: Mapping[str, Scenario] = {
     "listening": listening.run,
     "answering": answering.run,
+    "store_growth": store_growth.run,
 }
 
 

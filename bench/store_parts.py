@@ -122,12 +122,27 @@ def finish(store: Store, message: Said, *, remembers: bool = False) -> None:
     store.finish(claimed.lease, FinalState.SUCCESS, [outcome.step])
 
 
-def fill(store: Store, count: int, *, remembers: bool = False, now: datetime | None = None) -> None:
-    """Have ``count`` conversations (numbers 0 and up) with a finished message each in the store."""
+def fill(
+    store: Store,
+    count: int,
+    *,
+    first: int = 0,
+    remembers: bool = False,
+    now: datetime | None = None,
+) -> None:
+    """Have ``count`` conversations more, each with a finished message.
+
+    Args:
+        store: Where.
+        count: How many.
+        first: Number of the first of them, as in :func:`said`.
+        remembers: As in :func:`finish`.
+        now: When they were written; just now without.
+    """
     now = now or datetime.now(UTC)
-    template = said(0, now=now)
+    template = said(first, now=now)
     finish(store, template, remembers=remembers)
-    others = [said(number, now=now).ids for number in range(1, count)]
+    others = [said(number, now=now).ids for number in range(first + 1, first + count)]
     if isinstance(store, RedisStore):
         _copy_keys(store, template.ids, others)
     elif isinstance(store, SqlStore):
