@@ -12,12 +12,13 @@ which says no more than "look"::
     unacked, unacked_index      read and not acknowledged yet (kombu's)
 
 An entry that gets lost costs a second, as every worker looks once a second anyway. Publishing with
-kombu's own transport works as well, at that price.
+kombu's own transport works as well, at that price. The listener writes the same without kombu
+(``listener/redis_publisher.py``).
 """
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from enum import Enum, auto
 from queue import Empty
@@ -28,14 +29,12 @@ from kombu.transport import virtual
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import loads
 
-from contract.routing import COMMANDS, QUEUES
+from contract.routing import QUEUES, wake_of
 
 __all__ = ["Channel", "Transport"]
 
 logger = logging.getLogger(__name__)
 
-WAKE = "dingtalk:wake"
-WAKE_COMMANDS = "dingtalk:wake:commands"
 REFUSED_PAUSE_S = 1.0
 
 # As many messages at once, if there is room for them: each is one that a worker starts now.
@@ -74,11 +73,6 @@ end
 if #taken < most then redis.call('DEL', wake) else redis.call('LTRIM', wake, 0, 999) end
 return taken
 """
-
-
-def _wake_of(queues: Iterable[str]) -> str:
-    """Return the list that a consumer of these queues waits for."""
-    return WAKE_COMMANDS if set(queues) == {COMMANDS} else WAKE
 
 
 # The stubs leave out what is overridden here.
@@ -162,10 +156,10 @@ class Channel(_Channel):  # type: ignore[misc]
         if queue not in QUEUES:
             return
         if batch is not None:
-            batch.add("lpush", _wake_of([queue]), "1")
+            batch.add("lpush", wake_of([queue]), "1")
             return
         with self.conn_or_acquire() as client:
-            client.lpush(_wake_of([queue]), "1")
+            client.lpush(wake_of([queue]), "1")
 
     @contextmanager
     def conn_or_acquire(self, client: Any = None) -> Iterator[Any]:
@@ -197,13 +191,13 @@ class Channel(_Channel):  # type: ignore[misc]
             keys = [
                 self._q_for_pri(queue, step) for step in self.priority_steps for queue in queues
             ]
-            names = [_wake_of(self.active_queues), self.unacked_key, self.unacked_index_key, *keys]
+            names = [wake_of(self.active_queues), self.unacked_key, self.unacked_index_key, *keys]
             self.client.connection.send_command(
                 "EVAL", TAKE, len(names), *names, self._room, *self._carried
             )
         else:
             self._asked = _Asked.WAKE
-            wake, wait_s = _wake_of(self.active_queues), timeout or self.brpop_timeout
+            wake, wait_s = wake_of(self.active_queues), timeout or self.brpop_timeout
             self.client.connection.send_command("BRPOP", wake, wait_s)
 
     def _brpop_read(self, **options: Any) -> Any:

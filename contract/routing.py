@@ -3,6 +3,7 @@
 Deployments, dashboards and messages in flight depend on every one of them.
 """
 
+from collections.abc import Iterable
 from uuid import UUID, uuid5
 
 __all__ = [
@@ -18,9 +19,12 @@ __all__ = [
     "REPLIES",
     "REPORT",
     "TURNS",
+    "WAKE",
+    "WAKE_COMMANDS",
     "queue_arguments",
     "safe_kwargsrepr",
     "task_id",
+    "wake_of",
 ]
 
 ANSWER = "answer"
@@ -36,6 +40,10 @@ TURNS = "turns"  # messages that were taken before, and need not queue behind al
 EVENTS = "events"
 COMMANDS = "commands"  # overtake: taken beside the pool, whatever its slots do
 QUEUES = (MESSAGES, TURNS, REPLIES, EVENTS, COMMANDS)
+
+# On Redis, see contract/redis_broker.py.
+WAKE = "dingtalk:wake"
+WAKE_COMMANDS = "dingtalk:wake:commands"
 
 _NAMESPACE = UUID("6ba20f0e-3f5c-5c1b-9d25-61f7c6b0a4d1")
 
@@ -64,3 +72,8 @@ def queue_arguments(broker_url: str) -> dict[str, str]:
     Quorum queues on RabbitMQ: they survive a node and a crash, and a broker upgrade keeps them.
     """
     return {"x-queue-type": "quorum"} if broker_url.startswith(("amqp://", "amqps://")) else {}
+
+
+def wake_of(queues: Iterable[str]) -> str:
+    """Return the list that who consumes these queues from Redis waits for."""
+    return WAKE_COMMANDS if set(queues) == {COMMANDS} else WAKE

@@ -14,17 +14,16 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from urllib.parse import unquote, urlsplit
 
-from contract.broker import Broker
-from contract.pushes import CardAction
+from contract.broker_address import Broker
 from listener.backoff import Backoff
 from listener.offers import Offers
-from listener.publisher import NotConfirmedError, Publisher
+from listener.publisher import NotConfirmedError, new_publisher
 from listener.spool import Batch, Spool
 from listener.spooling import Spooling, spool_errors_said
 from listener.task_message import TaskMessage
-from listener.waiting import EnqueueError, Kept, Pending, TooManyWaitingError, Waiting
+from listener.waiting import EnqueueError, Kept, Pending, Told, TooManyWaitingError, Waiting
 
-__all__ = ["EnqueueError", "Enqueuer", "Kept", "TooManyWaitingError"]
+__all__ = ["EnqueueError", "Enqueuer", "Kept", "Told", "TooManyWaitingError"]
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +58,7 @@ class Enqueuer:
             delays: Between attempts to reach the broker; for tests.
         """
         self._broker, self._batch, self._clock = broker, batch, clock
-        self._publisher = Publisher(broker)
+        self._publisher = new_publisher(broker)
         self._backoff = Backoff(first_s=0.2, cap_s=5, delays=delays)
         self._spool = spool
         self._waiting = Waiting(limit=WAITING_LIMIT, limit_bytes=WAITING_LIMIT_BYTES)
@@ -144,11 +143,10 @@ class Enqueuer:
             self._changed.notify()
         return taken
 
-    def accept(self, task: TaskMessage) -> asyncio.Future[Kept]:
-        """Take a task; the future tells where it got to, in the order of these calls.
+    def take(self, task: TaskMessage, told: Told) -> None:
+        """Take a task, in the order of these calls; ``told`` is called when something has it.
 
-        It fails with :class:`EnqueueError` on stop, when neither had it in time. Shield it: others
-        may wait for it, too.
+        It is called with :class:`EnqueueError` on stop, when neither had it in time.
 
         Raises:
             TooManyWaitingError: Neither broker nor disk takes any.
@@ -157,9 +155,23 @@ class Enqueuer:
         with self._changed:
             if self._stopping:
                 raise EnqueueError("the listener is stopping")
-            kept = self._waiting.add(task, self._loop)
+            self._waiting.add(task, told)
             self._changed.notify()
             self._spooling.nudge()
+
+    def accept(self, task: TaskMessage) -> asyncio.Future[Kept]:
+        """Take a task as :meth:`take` does; the future tells where it got to, or fails."""
+        kept: asyncio.Future[Kept] = self._loop.create_future()
+
+        def told(outcome: Kept | EnqueueError) -> None:
+            if kept.done():
+                return
+            if isinstance(outcome, EnqueueError):
+                kept.set_exception(outcome)
+            else:
+                kept.set_result(outcome)
+
+        self.take(task, told)
         return kept
 
     async def stop(self, limit_s: float) -> int:
@@ -180,8 +192,7 @@ class Enqueuer:
             left = self._waiting.take(self._waiting.first(len(self._waiting)))
         self.left_behind -= len(left)
         for pending in left:
-            if not pending.kept.done():
-                pending.kept.set_exception(EnqueueError("nothing has the message"))
+            pending.tell(EnqueueError("nothing has the message"))
         return len(left)
 
     # In the publishing thread.
@@ -255,9 +266,9 @@ class Enqueuer:
         settled_at = time.monotonic()
         self._stamp(tasks)
 
-        def on_confirm(task: TaskMessage) -> None:
+        def on_confirm(its: Sequence[TaskMessage]) -> None:
             nonlocal settled_at
-            confirmed.append(task)
+            confirmed.extend(its)
             if time.monotonic() - settled_at > SETTLE_EVERY_S:
                 self._settle(confirmed)
                 settled_at = time.monotonic()
@@ -289,7 +300,7 @@ class Enqueuer:
         self._stamp(batch.tasks)
         try:
             with self._giving():
-                self._publisher.publish(batch.tasks, confirmed.append)
+                self._publisher.publish(batch.tasks, confirmed.extend)
         finally:
             with spool_errors_said():
                 self._spool.remove(batch, [task.task_id for task in confirmed])
@@ -359,8 +370,7 @@ class Enqueuer:
     def _wake(self, taken: list[Pending], kept: Kept) -> None:
         def wake() -> None:
             for pending in taken:
-                if not pending.kept.done():
-                    pending.kept.set_result(kept)
+                pending.tell(kept)
 
         if taken:
             self._call_in_loop(wake)
@@ -379,23 +389,24 @@ def _say_drained(batch: Batch, confirmed: list[TaskMessage]) -> None:
                 "lost messages reported to the workers",
                 extra={"action": "loss_reported", "task_id": task.task_id},
             )
-        elif not task.envelope:
+        elif not task.is_message:
             logger.info(
                 "card action enqueued from the spool",
                 extra={
                     "action": "card_action_enqueued",
-                    "push_id": task.body[1].get(CardAction.argument, {}).get("push_id"),
+                    "push_id": task.body[1][task.argument].get("push_id"),
                     "task_id": task.task_id,
                     "queue": task.queue,
                 },
             )
         else:
+            envelope = task.envelope
             logger.info(
                 "message enqueued from the spool",
                 extra={
                     "action": "message_enqueued",
-                    "message_id": task.envelope.get("message_id"),
-                    "conversation_id": task.envelope.get("conversation_id"),
+                    "message_id": envelope.get("message_id"),
+                    "conversation_id": envelope.get("conversation_id"),
                     "task_id": task.task_id,
                     "queue": task.queue,
                 },

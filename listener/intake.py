@@ -6,7 +6,7 @@ go to ``listener/pushes.py``.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
 from contract.commands import overtaking
@@ -17,7 +17,7 @@ from dingwire.messages import QUOTA_USED_UP, BotMessage, parse_bot_message
 from dingwire.protocol import BotPush, CardPush, EventPush
 from listener.admission import Admission, Denial
 from listener.duplicates import Duplicates
-from listener.enqueue import EnqueueError, Enqueuer, Kept, TooManyWaitingError
+from listener.enqueue import EnqueueError, Enqueuer, Kept, Told, TooManyWaitingError
 from listener.notices import Notices
 from listener.predecessors import Predecessors
 from listener.pushes import PushIntake
@@ -73,21 +73,21 @@ class Intake:
             tally=tally,
         )
 
-    async def take(
+    def take(
         self, push: BotPush | CardPush | EventPush, clock_offset: timedelta
-    ) -> str | None:
+    ) -> Awaitable[str | None]:
         """Return the ack to send, once it may be sent; None when nothing has the message.
 
-        Messages are enqueued in the order in which these calls began: nothing is awaited before.
+        Messages are enqueued in the order of these calls, before they return.
         """
         match push:
             case CardPush():
-                return await self._pushes.take_card(push)
+                return self._pushes.take_card(push)
             case EventPush():
-                return await self._pushes.take_event(push)
-        return await self._take_message(push, clock_offset)
+                return self._pushes.take_event(push)
+        return self._take_message(push, clock_offset)
 
-    async def _take_message(self, push: BotPush, clock_offset: timedelta) -> str | None:
+    def _take_message(self, push: BotPush, clock_offset: timedelta) -> Awaitable[str | None]:
         started = self._monotonic()
         message = parse_bot_message(push.payload)
         denial = self._admission.denial(
@@ -97,14 +97,15 @@ class Intake:
             self._say_denied(message, denial)
             if self._settings.denied_notice:
                 self._notices.tell(self._translated(message, push, clock_offset), denial)
-            return ack(push.frame)
+            return _at_once(ack(push.frame))
         if message.error_code == QUOTA_USED_UP:
             self._say_quota(message)
         envelope = self._translated(message, push, clock_offset)
-        seen = await self._seen(envelope)
-        if seen is not None:
-            return ack(push.frame) if seen else None
-        return await self._enqueue(envelope, push, started)
+        key = (envelope.bot, envelope.message_id)
+        in_hand = self._duplicates.in_hand(key)
+        if in_hand is not None or self._duplicates.is_done(key):
+            return self._drop(envelope, push, in_hand)
+        return self._enqueue(envelope, push, started)
 
     def _translated(self, message: BotMessage, push: BotPush, clock_offset: timedelta) -> Envelope:
         return to_envelope(
@@ -117,76 +118,87 @@ class Intake:
             reply_within_s=self._settings.reply_within_s,
         )
 
-    async def _seen(self, envelope: Envelope) -> bool | None:
-        """Return None for a new message, else whether the broker has the first of it."""
-        key = (envelope.bot, envelope.message_id)
-        in_hand = self._duplicates.in_hand(key)
-        if in_hand is None and not self._duplicates.is_done(key):
-            self._duplicates.begin(key)
-            return None
-        confirmed = await asyncio.shield(in_hand) if in_hand else True
-        self._say(logging.INFO, "duplicate_dropped", "duplicate dropped", envelope)
-        return confirmed
+    async def _drop(
+        self, envelope: Envelope, push: BotPush, first: asyncio.Future[bool] | None
+    ) -> str | None:
+        """Return the ack of a message that came before, once something has the first of it."""
+        confirmed = await asyncio.shield(first) if first else True
+        self._say(logging.INFO, "duplicate_dropped", "duplicate dropped", _identity(envelope))
+        return ack(push.frame) if confirmed else None
 
-    async def _enqueue(self, envelope: Envelope, push: BotPush, started: float) -> str | None:
-        kept = None
+    def _enqueue(
+        self, envelope: Envelope, push: BotPush, started: float
+    ) -> asyncio.Future[str | None]:
+        """Enqueue a new message.
+
+        What waits for the broker holds on to texts only, as many may wait.
+        """
+        key, identity = (envelope.bot, envelope.message_id), _identity(envelope)
+        is_group = envelope.conversation is Conversation.GROUP
+        taken = ack(push.frame)
+        answer: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+
+        def told(kept: Kept | EnqueueError) -> None:
+            is_lost = isinstance(kept, EnqueueError)
+            self._duplicates.finish(key, confirmed=not is_lost)
+            if not isinstance(kept, EnqueueError):
+                self._tally.group_messages += is_group
+                self._say_kept(identity, task, kept, self._monotonic() - started)
+            if not answer.done():
+                answer.set_result(None if is_lost else taken)
+
+        self._duplicates.begin(key)
         try:
-            envelope, task, accepted = self._accept(envelope)
-            kept = await asyncio.shield(accepted)
+            task = self._accept(envelope, told)
         except TooManyWaitingError as error:
-            self._say(
-                logging.ERROR,
-                "message_refused",
-                "message refused, nobody will answer it",
-                envelope,
-                reason=str(error),
-            )
-            return ack(push.frame, code=500, message="too many messages wait")
+            self._duplicates.finish(key, confirmed=False)
+            words = "message refused, nobody will answer it"
+            self._say(logging.ERROR, "message_refused", words, identity, reason=str(error))
+            answer.set_result(ack(push.frame, code=500, message="too many messages wait"))
         except EnqueueError:
-            return None
-        finally:
-            key = (envelope.bot, envelope.message_id)
-            self._duplicates.finish(key, confirmed=kept is not None)
-        self._say_kept(envelope, task, kept, self._monotonic() - started)
-        return ack(push.frame)
+            self._duplicates.finish(key, confirmed=False)
+            answer.set_result(None)
+        except Exception:
+            self._duplicates.finish(key, confirmed=False)
+            raise
+        return answer
 
-    def _accept(self, envelope: Envelope) -> tuple[Envelope, TaskMessage, asyncio.Future[Kept]]:
+    def _accept(self, envelope: Envelope, told: Told) -> TaskMessage:
         """Name the predecessor and enqueue, in one step of the event loop.
 
         A command that overtakes has no predecessor and is nobody's: it waits for no turn.
         """
         if self._settings.chat_commands and overtaking(envelope) is not None:
             task = command_task(envelope, self._sealer)
-            return envelope, task, self._enqueuer.accept(task)
+            self._enqueuer.take(task, told)
+            return task
         its_lane = lane(envelope, self._settings.order)
         previous = self._predecessors.of(envelope.message_id, its_lane)
-        envelope = envelope.model_copy(update={"previous_message_id": previous})
+        if previous is not None:
+            envelope = envelope.model_copy(update={"previous_message_id": previous})
         task = answer_task(envelope, self._sealer)
-        accepted = self._enqueuer.accept(task)
+        self._enqueuer.take(task, told)
         self._predecessors.accepted(envelope.message_id, its_lane)
-        return envelope, task, accepted
+        return task
 
     # Log lines; what was written and the webhook are never among the fields.
 
     def _say(
-        self, level: int, action: str, words: str, envelope: Envelope, **fields: object
+        self, level: int, action: str, words: str, identity: dict[str, str], **fields: object
     ) -> None:
         self._tally.messages[action] += 1
-        identity = {
-            "message_id": envelope.message_id,
-            "conversation_id": envelope.conversation_id,
-        }
         logger.log(level, words, extra={"action": action, **identity, **fields})
 
-    def _say_kept(self, envelope: Envelope, task: TaskMessage, kept: Kept, took_s: float) -> None:
+    def _say_kept(
+        self, identity: dict[str, str], task: TaskMessage, kept: Kept, took_s: float
+    ) -> None:
         is_spooled = kept is Kept.SPOOL
         self._tally.last_message_at = self._monotonic()
-        self._tally.group_messages += envelope.conversation is Conversation.GROUP
         self._say(
             logging.INFO,
             "message_spooled" if is_spooled else "message_enqueued",
             "message spooled until the broker is back" if is_spooled else "message enqueued",
-            envelope,
+            identity,
             task_id=task.task_id,
             queue=task.queue,
             ack_ms=round(took_s * 1000, 1),
@@ -216,3 +228,13 @@ class Intake:
                 "errcode": message.error_code,
             },
         )
+
+
+def _identity(envelope: Envelope) -> dict[str, str]:
+    return {"message_id": envelope.message_id, "conversation_id": envelope.conversation_id}
+
+
+def _at_once(answer: str) -> asyncio.Future[str | None]:
+    future: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+    future.set_result(answer)
+    return future

@@ -7,8 +7,10 @@ all the same, until its successor is up and it is told to :meth:`Link.finish`.
 import asyncio
 import logging
 import uuid
+from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -16,7 +18,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from dingwire.errors import GatewayError
-from dingwire.frames import ack
+from dingwire.frames import Frame, ack
 from dingwire.protocol import (
     BotPush,
     CardPush,
@@ -37,9 +39,10 @@ logger = logging.getLogger(__name__)
 DRAIN_S = 15.0  # DingTalk drops a socket 10 s after its disconnect frame
 TICKS = 12  # parts of the silence limit
 PING_TICKS = frozenset({4, 8})
-# Fewer than may wait for broker and disk: what comes faster than the disk can write waits in the
-# socket instead of being refused, and so do pushes from a peer that does not read its acks.
-MAX_IN_HAND = 4000
+# A few batches of the broker's, and less than what makes the disk step in (listener/spooling.py):
+# what comes faster than broker or disk can take it waits in the socket, not in our memory, and so
+# do pushes from a peer that does not read its acks.
+MAX_IN_HAND = 600
 
 Push = BotPush | CardPush | EventPush
 Take = Callable[[Push, timedelta], Awaitable[str | None]]
@@ -53,6 +56,14 @@ _TYPES: dict[type[Received], FrameType] = {
     Malformed: FrameType.MALFORMED,
     Unhandled: FrameType.UNHANDLED,
 }
+
+
+@dataclass(slots=True, eq=False)
+class _InHand:
+    """A push until its answer is written; ``came_at`` is None for what is no message."""
+
+    came_at: float | None
+    answer: str | None = None
 
 
 class Link:
@@ -77,7 +88,10 @@ class Link:
         # Ours: DingTalk's own is the ticket.
         self.connection_id = uuid.uuid4().hex[:8]
         self.opened_at = self._loop.time()
-        self.taking: set[asyncio.Task[None]] = set()
+        self._in_hand: set[_InHand] = set()
+        self._answers: deque[_InHand] = deque()
+        self._writing: asyncio.Task[None] | None = None
+        self._written = asyncio.Event()
         self.over = asyncio.Event()
         self.reason, self.cause = "", Cause.CLOSED
         self.is_reading = True
@@ -122,10 +136,14 @@ class Link:
             await self.close()
 
     async def settle(self, limit_s: float) -> None:
-        """Wait until the messages now in hand are acknowledged."""
-        # Only these: on a busy day there is always a next one.
-        if in_hand := set(self.taking):
-            await asyncio.wait(in_hand, timeout=limit_s)
+        """Wait until the messages now in hand are acknowledged, and those that come meanwhile."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                for _ in range(2):  # and no more: on a busy day there is always a next one
+                    in_hand = set(self._in_hand)
+                    while in_hand & self._in_hand:
+                        self._written.clear()
+                        await self._written.wait()
 
     async def close(self) -> None:
         """Say goodbye; what DingTalk sent before it heard that is still read."""
@@ -175,39 +193,65 @@ class Link:
         await self._socket.send(disconnect.reply)
 
     async def _start_taking(self, push: Push) -> None:
-        # Beside the reading, as the broker may take its time and pings do not wait.
-        came_at = self._loop.time()
+        # Beside the reading, as the broker may take its time and pings do not wait. The push itself
+        # is not kept meanwhile: many may wait.
+        kind, frame = _TYPES[type(push)], Frame(push.frame.kind, push_id=push.frame.push_id)
+        it = _InHand(self._loop.time() if kind is FrameType.BOT else None)
         await self._room.acquire()
-        task = asyncio.create_task(self._take_and_ack(push, came_at))
-        self.taking.add(task)
-        task.add_done_callback(self._taken)
+        self._in_hand.add(it)
 
-    def _taken(self, task: asyncio.Task[None]) -> None:
-        self.taking.discard(task)
-        self._room.release()
+        def taken(taking: asyncio.Future[str | None]) -> None:
+            error = None if taking.cancelled() else taking.exception()
+            if error is not None:
+                it.answer = self._failed(kind, frame, error)
+            elif not taking.cancelled():
+                it.answer = taking.result()
+            self._answer(it)
 
-    async def _take_and_ack(self, push: Push, came_at: float) -> None:
         try:
-            answer = await self._take(push, self._clock_offset)
+            taking = asyncio.ensure_future(self._take(push, self._clock_offset))
         except Exception as error:  # noqa: BLE001, one message must not take the others with it
-            self._tally.failed(_TYPES[type(push)])
-            # By its kind alone: its text may hold what was written.
-            logger.error(  # noqa: TRY400, a traceback shows values
-                "message lost to an error of ours",
-                extra={
-                    "action": "message_failed",
-                    "kind": _TYPES[type(push)].value,
-                    "push_id": push.frame.push_id,
-                    "reason": type(error).__name__,
-                },
-            )
-            answer = ack(push.frame, code=500, message="internal error")
-        if answer is not None:
-            # A socket that closed meanwhile: the message is enqueued, its redelivery is dropped.
-            with suppress(ConnectionClosed):
-                await self._socket.send(answer)
-                if isinstance(push, BotPush):
-                    self._tally.acks.add(self._loop.time() - came_at)
+            it.answer = self._failed(kind, frame, error)
+            self._answer(it)
+        else:
+            taking.add_done_callback(taken)
+
+    def _failed(self, kind: FrameType, frame: Frame, error: BaseException) -> str:
+        """Return the answer to a push that was lost to an error of ours."""
+        self._tally.failed(kind)
+        # By its kind alone: its text, or a traceback, may hold what was written.
+        logger.error(
+            "message lost to an error of ours",
+            extra={
+                "action": "message_failed",
+                "kind": kind.value,
+                "push_id": frame.push_id,
+                "reason": type(error).__name__,
+            },
+        )
+        return ack(frame, code=500, message="internal error")
+
+    def _answer(self, it: "_InHand") -> None:
+        """Have an answer written, behind those that wait already."""
+        self._answers.append(it)
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._write())
+
+    async def _write(self) -> None:
+        try:
+            while self._answers:
+                it = self._answers.popleft()
+                # A socket that closed meanwhile: its redelivery will be dropped.
+                with suppress(ConnectionClosed):
+                    if it.answer is not None:
+                        await self._socket.send(it.answer)
+                        if it.came_at is not None:
+                            self._tally.acks.add(self._loop.time() - it.came_at)
+                self._in_hand.discard(it)
+                self._room.release()
+                self._written.set()
+        finally:
+            self._writing = None
 
     def _say(self, action: str, words: str, **fields: Any) -> None:
         extra = {"action": action, "connection_id": self.connection_id, **fields}

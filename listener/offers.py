@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
-from listener.publisher import NotConfirmedError
+from listener.publisher import Confirmed, NotConfirmedError
 from listener.task_message import TaskMessage
 
 __all__ = ["Offers"]
@@ -41,9 +41,7 @@ class Offers:
 
     # In the publishing thread.
 
-    def publish(
-        self, publish: Callable[[list[TaskMessage], Callable[[TaskMessage], None]], None]
-    ) -> None:
+    def publish(self, publish: Callable[[list[TaskMessage], Confirmed], None]) -> None:
         """Hand all to ``publish``, which calls back for each that the broker has.
 
         Raises:
@@ -55,7 +53,7 @@ class Offers:
         try:
             if wanted:
                 with suppress(NotConfirmedError):
-                    publish(wanted, lambda task: confirmed.add(task.task_id))
+                    publish(wanted, lambda tasks: confirmed.update(t.task_id for t in tasks))
         finally:
             for task, taken in offered:
                 _settle(taken, is_taken=task.task_id in confirmed)

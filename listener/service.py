@@ -13,7 +13,7 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from contract.broker import Broker
+from contract.broker_address import Broker
 from listener.connection import Stream
 from listener.daemon_thread import in_daemon_thread
 from listener.enqueue import Enqueuer

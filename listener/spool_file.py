@@ -121,7 +121,7 @@ class SpoolFile:
         while rows := self._messages.oldest_over(self.size - self._max_bytes):
             for row in rows:
                 task = TaskMessage.from_json(row.content)
-                if not task.envelope:  # a card button, which nobody waits for an answer to
+                if not task.is_message:  # a card button, which nobody waits for an answer to
                     unreported += 1
                     continue
                 lost = LostMessage.model_validate(task.envelope)

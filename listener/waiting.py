@@ -5,18 +5,17 @@ place, also while it is being published or written, until one of the two has it:
 the order is kept.
 """
 
-import asyncio
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
 
 from listener.task_message import TaskMessage
 
-__all__ = ["EnqueueError", "Kept", "Pending", "TooManyWaitingError", "Waiting"]
+__all__ = ["EnqueueError", "Kept", "Pending", "Told", "TooManyWaitingError", "Waiting"]
 
 
 class Kept(StrEnum):
@@ -41,14 +40,23 @@ class TooManyWaitingError(EnqueueError):
         return f"{self.count} messages wait for the broker and the disk, as many as may"
 
 
-@dataclass(eq=False)
+Told = Callable[[Kept | EnqueueError], None]
+"""Called in the event loop, once, with where a message got to, or why nowhere; raises nothing."""
+
+
+@dataclass(eq=False, slots=True)
 class Pending:
-    """One message, and the future that tells where it got to."""
+    """One message, and who is to be told where it got to."""
 
     task: TaskMessage
     size: int
     since: float
-    kept: asyncio.Future[Kept]
+    told: tuple[Told, ...]
+
+    def tell(self, kept: Kept | EnqueueError) -> None:
+        """Tell all of them."""
+        for told in self.told:
+            told(kept)
 
 
 class Waiting:
@@ -63,20 +71,20 @@ class Waiting:
     def __len__(self) -> int:
         return len(self._pending)
 
-    def add(self, task: TaskMessage, loop: asyncio.AbstractEventLoop) -> asyncio.Future[Kept]:
+    def add(self, task: TaskMessage, told: Told) -> None:
         """Add a message at the end; one that is here keeps its place.
 
         Raises:
             TooManyWaitingError: There is no room.
         """
         if (here := self._pending.get(task.task_id)) is not None:
-            return here.kept
+            here.told += (told,)
+            return
         if len(self) >= self._limit or self.size >= self._limit_bytes:
             raise TooManyWaitingError(len(self))
-        pending = Pending(task, task.size, time.monotonic(), loop.create_future())
+        pending = Pending(task, task.size, time.monotonic(), (told,))
         self._pending[task.task_id] = pending
         self.size += pending.size
-        return pending.kept
 
     def first(self, count: int) -> list[TaskMessage]:
         """Return the first messages; they stay."""

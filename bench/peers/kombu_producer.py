@@ -8,21 +8,29 @@ part of the time.
 import sys
 import time
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import kombu
 
 from contract.envelope import Envelope
-from listener.task_message import TaskMessage, answer_task
+from listener.task_message import answer_task
 
 __all__ = ["main"]
 
 QUEUE = "producer"
 
 
-def _task(number: int) -> TaskMessage:
+class _Task(NamedTuple):
+    """What is handed to kombu."""
+
+    identity: str
+    headers: dict[str, Any]
+    body: list[Any]
+
+
+def _task(number: int) -> _Task:
     now = datetime.now(UTC)
-    return answer_task(
+    made = answer_task(
         Envelope(
             bot="bench", client_id="bench", message_id=f"msg{number:032}", push_id=f"{number:024}",
             conversation_id=f"cid{number % 500}", sender_id=f"$:LWCP_v1:$sender{number % 500:08}",
@@ -32,6 +40,7 @@ def _task(number: int) -> TaskMessage:
             webhook_expires_at=now, deadline=now, created_at=now, received_at=now,
         )
     )  # fmt: skip
+    return _Task(made.task_id, made.headers, made.body)
 
 
 class _Producer:
@@ -50,7 +59,7 @@ class _Producer:
     def _on_ack(self, tag: int, multiple: bool) -> None:
         self._confirmed = max(self._confirmed, tag) if multiple else self._confirmed + 1
 
-    def publish(self, tasks: list[TaskMessage]) -> None:
+    def publish(self, tasks: list[_Task]) -> None:
         """Publish one batch and wait until the broker has it."""
         if not self._is_amqp:
             with self._producer.batch():
@@ -62,14 +71,14 @@ class _Producer:
         while self._confirmed < self._sent:
             self._connection.drain_events(timeout=30)
 
-    def _send(self, task: TaskMessage) -> None:
+    def _send(self, task: _Task) -> None:
         self._sent += 1
         self._producer.publish(
             task.body,
             exchange="",
             routing_key=QUEUE,
             headers=task.headers,
-            correlation_id=task.task_id,
+            correlation_id=task.identity,
             delivery_mode=2,
         )
 

@@ -17,7 +17,7 @@ from contract.envelope import Envelope
 from contract.report import Report
 from contract.routing import QUEUES
 from contract.sealing import IN_CLEAR, Sealer
-from listener.publisher import Publisher
+from listener.publisher import new_publisher
 from listener.task_message import answer_task, report_task
 from tests import warm
 from tests.integration.store_place import FakeClock, StorePlace, envelope
@@ -45,7 +45,7 @@ def letter(number: int, *, age_s: float, spare_s: float) -> Envelope:
 
 
 def publish(broker: Broker, letters: Sequence[Envelope], sealer: Sealer = IN_CLEAR) -> None:
-    publisher = Publisher(broker)
+    publisher = new_publisher(broker)
     publisher.open()
     reports = [report_task(Report(reason="spool_full", messages=()))]
     tasks = [answer_task(each, sealer) for each in letters]

@@ -3,7 +3,7 @@
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
@@ -16,7 +16,7 @@ import redis
 from contract.broker import Broker
 from contract.envelope import Envelope
 from contract.routing import COMMAND, COMMANDS, task_id
-from listener.publisher import Publisher
+from listener.publisher import new_publisher
 from listener.task_message import TaskMessage, answer_task, command_task
 from tests.servers import wait_for
 from worker.outcome import FinalState, Outcome
@@ -110,10 +110,16 @@ def _command(message_id: str, text: str = "/stop") -> TaskMessage:
 
 
 def _publish(broker: Broker, *tasks: TaskMessage) -> None:
-    publisher = Publisher(broker)
+    publisher = new_publisher(broker)
     publisher.open()
     publisher.publish(tasks, lambda task: None)
     publisher.close()
+
+
+def _publish_no_task(broker: Broker) -> None:
+    with broker.connection() as connection:
+        producer: Any = kombu.Producer(connection.default_channel, serializer="json")
+        producer.publish([[], {}, {}], exchange="", routing_key=COMMANDS, correlation_id="x")
 
 
 def _until_gone(broker: Broker) -> None:
@@ -201,10 +207,10 @@ def test_what_this_release_does_not_know_is_set_aside(each_broker, work, tmp_pat
     store.prepare()
     known = _command("m1")
     another = answer_task(Envelope.from_wire(known.envelope))
-    strange = TaskMessage(another.task_id, COMMANDS, another.headers, another.body)
-    no_task = TaskMessage("x", COMMANDS, {}, [[], {}, {}])
+    strange = replace(another, queue=COMMANDS)
     with _running(each_broker, work):
-        _publish(each_broker, strange, no_task)
+        _publish(each_broker, strange)
+        _publish_no_task(each_broker)
         wait_for(lambda: len(work.told) == 1, what="it to be set aside")
         _until_gone(each_broker)
 

@@ -14,7 +14,7 @@ from celery import Celery
 from contract.broker import Broker
 from contract.envelope import Envelope
 from contract.routing import ANSWER, safe_kwargsrepr, task_id
-from listener.publisher import Publisher
+from listener.publisher import new_publisher
 from listener.task_message import answer_task
 from tests.servers import wait_for
 from tests.watching import watching
@@ -85,7 +85,7 @@ def events(each_broker: Broker) -> Iterator[list[dict[str, object]]]:
 
 @pytest.mark.usefixtures("_anybody")
 def test_a_celery_worker_runs_it_and_its_events_show_only_the_id(events, each_broker, tmp_path):
-    publisher = Publisher(each_broker)
+    publisher = new_publisher(each_broker)
     publisher.open()
     publisher.publish([answer_task(ENVELOPE)], lambda task: None)
     publisher.close()

@@ -89,7 +89,7 @@ async def test_an_idle_connection_to_rabbitmq_is_kept_by_heartbeats(
     rabbitmq_url, tmp_path, monkeypatch, caplog
 ):
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr("listener.publisher.HEARTBEAT_S", 2)
+    monkeypatch.setattr("listener.kombu_publisher.RabbitMQPublisher.heartbeat_s", 2)
     monkeypatch.setattr("listener.enqueue.IDLE_S", 0.3)
     broker = empty(Broker.from_url(rabbitmq_url, tmp_path))
     async with _enqueuer(broker, tmp_path) as enqueuer:

@@ -195,7 +195,7 @@ async def test_a_broker_that_lets_in_and_takes_nothing_is_not_up(
     simulator, tmp_path, health, rabbitmq_url, monkeypatch
 ):
     """Each connection opens at once, and each attempt to publish over it ends in vain."""
-    monkeypatch.setattr("listener.publisher.CONFIRM_LIMIT_S", 1.5)
+    monkeypatch.setattr("listener.kombu_publisher.CONFIRM_LIMIT_S", 1.5)
     monkeypatch.setattr("listener.enqueue.SLOW_S", 1.0)
     async with running_listener(
         simulator, tmp_path, broker_url=rabbitmq_url, health_port=health.port, spool_max_mb=1

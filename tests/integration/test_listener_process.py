@@ -211,8 +211,8 @@ def test_it_stays_light(broker, tmp_path, request):
     code = (
         "import sys, pathlib, listener.__main__\n"
         "from contract.broker import Broker\n"
-        "from listener.publisher import Publisher\n"
-        "publisher = Publisher(Broker.from_url(sys.argv[1], pathlib.Path(sys.argv[2])))\n"
+        "from listener.publisher import new_publisher\n"
+        "publisher = new_publisher(Broker.from_url(sys.argv[1], pathlib.Path(sys.argv[2])))\n"
         "publisher.open()\n"
         "publisher.publish([], print)\n"
         "publisher.close()\n"

@@ -182,7 +182,7 @@ async def test_a_broker_that_hangs_holds_up_neither_button_nor_pings(
         wait_for(lambda: released, limit_s=100, what="the end of the test")
 
     loop, released = asyncio.get_running_loop(), list[bool]()
-    monkeypatch.setattr("listener.publisher.Publisher.publish", hang)
+    monkeypatch.setattr("listener.kombu_publisher.EmbeddedPublisher.publish", hang)
     async with running_listener(simulator, tmp_path):
         push = await simulator.push(CARDS, card())
         await stuck.wait()

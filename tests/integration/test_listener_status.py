@@ -15,7 +15,7 @@ from contract.report import ListenerStatus, read_report
 from contract.routing import EVENTS
 from contract.sealing import Sealer
 from dingwire.simulator import Simulator
-from listener.publisher import FLEETING_LIMIT, Publisher
+from listener.publisher import FLEETING_LIMIT, new_publisher
 from listener.status import EVERY_S
 from listener.task_message import TaskMessage, status_task
 from tests.integration.listener_place import MovableBroker, said
@@ -172,7 +172,7 @@ def _status(number: int) -> TaskMessage:
 
 def test_where_no_worker_takes_them_statuses_do_not_pile_up(each_broker):
     """A worker that is given queues by -Q may leave this one to nobody, for months."""
-    publisher = Publisher(each_broker)
+    publisher = new_publisher(each_broker)
     publisher.open()
     for number in range(FLEETING_LIMIT + 5):
         publisher.publish_fleeting(_status(number))

@@ -15,8 +15,8 @@ from kombu.asynchronous.timer import Timer
 from kombu.transport.redis import Transport as KombuTransport
 
 from contract.broker import Broker
-from contract.redis_broker import TAKEN_AT_ONCE, WAKE, WAKE_COMMANDS
-from contract.routing import COMMANDS
+from contract.redis_broker import TAKEN_AT_ONCE
+from contract.routing import COMMANDS, WAKE, WAKE_COMMANDS
 from tests import servers
 from tests.listening import empty
 from tests.servers import wait_for

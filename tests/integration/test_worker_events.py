@@ -15,7 +15,7 @@ from celery import Celery
 from contract.broker import Broker
 from contract.envelope import Envelope
 from contract.routing import task_id
-from listener.publisher import Publisher
+from listener.publisher import new_publisher
 from listener.task_message import answer_task
 from tests.servers import free_port, wait_for
 from tests.watching import watching
@@ -103,7 +103,7 @@ def test_each_end_of_a_message_is_an_event_that_tells_why_and_nothing_private(
         message("foreign", session_webhook=f"https://evil.example/?session={SESSION}"),
         message("unreachable"),
     ]
-    publisher = Publisher(Broker.from_url(url, tmp_path))
+    publisher = new_publisher(Broker.from_url(url, tmp_path))
     publisher.open()
     publisher.publish([answer_task(m) for m in messages], lambda task: None)
     publisher.close()
