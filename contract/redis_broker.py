@@ -268,9 +268,15 @@ class Channel(_Channel):  # type: ignore[misc]
     def close(self) -> None:
         """Close; what is acknowledged from now on goes at once, by a connection of its own."""
         self._is_closed = True
+        if self._in_poll and self._asked is _Asked.WAKE:
+            # kombu would wait up to a second for an answer that says no more than "look".
+            self._in_poll = None
+            self.client.connection.disconnect()
         if self.do_restore:  # else the connection is lost
+            with suppress(Empty, *self.connection_errors, self.ResponseError):
+                if self._in_poll:
+                    self._brpop_read()
             with suppress(*self.connection_errors, self.ResponseError):
-                self._asked = _Asked.KOMBU
                 self.settle()
         super().close()
 

@@ -15,7 +15,7 @@ from kombu.asynchronous.timer import Timer
 from kombu.transport.redis import Transport as KombuTransport
 
 from contract.broker import Broker
-from contract.redis_broker import TAKEN_AT_ONCE
+from contract.redis_broker import TAKEN_AT_ONCE, Transport
 from contract.routing import COMMANDS, WAKE, WAKE_COMMANDS
 from tests import servers
 from tests.listening import empty
@@ -75,6 +75,24 @@ def _until_read(drain: Any, read: list[Any], count: int) -> float:
 
     wait_for(has_read, what=f"{count} message(s)")
     return time.monotonic() - started
+
+
+def test_one_that_waits_for_messages_leaves_without_waiting_for_the_answer(broker, monkeypatch):
+    """Else each worker would stop a second or two later, one for every connection it takes by."""
+    monkeypatch.setattr(Transport, "brpop_timeout", 3600)
+
+    with _consuming(broker) as (drain, read), redis.Redis.from_url(broker.url) as client:
+
+        def is_waited() -> bool:
+            drain(0.05)
+            return any(each["cmd"] == "brpop" for each in client.client_list())
+
+        wait_for(is_waited, what="it to wait")
+
+    with _publishing(broker) as publish, _consuming(broker) as (drain, read):
+        publish("still there")
+        _until_read(drain, read, 1)
+        read[0].ack()
 
 
 def test_a_message_that_was_read_is_noted_until_it_is_acknowledged(broker):

@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from celery.exceptions import CPendingDeprecationWarning
+from celery.worker import state
 from celery.worker.consumer import Consumer as CeleryConsumer
 from kombu.exceptions import OperationalError
 from kombu.transport import virtual
@@ -21,6 +22,7 @@ from contract.routing import safe_kwargsrepr
 from contract.settings import SettingsError
 from worker.outcome import Outcome
 from worker.running.set_aside import SetAside, Stranger, stranger_in
+from worker.running.waking import Waking
 from worker.store import StoreError
 from worker.telling import events, metrics
 
@@ -50,12 +52,14 @@ class Consumer(CeleryConsumer):
     connection: Any
     event_dispatcher: Any
     hub: Any
+    pool: Any
     timer: Any
 
     _are_events_due = False
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        self._waking = Waking()
         events.begin(lambda: self.event_dispatcher)
 
     class Blueprint(CeleryConsumer.Blueprint):  # type: ignore[misc, valid-type]
@@ -119,6 +123,11 @@ class Consumer(CeleryConsumer):
                 dispatcher._outbound_buffer.append((waiting, f"{group}.multi"))
                 del buffer[: len(waiting)]
 
+    def register_with_event_loop(self, hub: Any) -> None:
+        """Have the event loop look at what it waits for, and be woken."""
+        super().register_with_event_loop(hub)
+        self._waking.register(hub)
+
     def call_soon_ack(self, p: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """Acknowledge, unless the message's connection is gone by now.
 
@@ -132,9 +141,13 @@ class Consumer(CeleryConsumer):
             except AttributeError:
                 logger.info("cannot acknowledge on a lost connection; the copy will be dropped")
 
-        return super().call_soon_ack(  # type: ignore[misc]
+        promised = super().call_soon_ack(  # type: ignore[misc]
             on_its_channel, *arguments, **options
         )
+        # A slot is free, which another message may be waiting for.
+        if len(state.reserved_requests) >= self.pool.num_processes // 2:
+            self._waking.wake()
+        return promised
 
     def create_task_handler(self, *arguments: Any, **options: Any) -> Callable[[Any], None]:
         """Return Celery's handler, which a malformed task cannot bring down.
