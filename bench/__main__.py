@@ -11,7 +11,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from bench import answering, listening, scaling, store_growth
+from bench import (
+    answering,
+    idle,
+    in_flight,
+    listening,
+    more_workers,
+    scaling,
+    store_growth,
+    tls_webhook,
+)
 from bench.place import Place
 from bench.report import line, write
 from bench.rows import Plot, Row
@@ -22,6 +31,10 @@ SCENARIOS: Mapping[str, Scenario] = {
     "listening": listening.run,
     "answering": answering.run,
     "store_growth": store_growth.run,
+    "in_flight": in_flight.run,
+    "more_workers": more_workers.run,
+    "tls_webhook": tls_webhook.run,
+    "idle": idle.run,
 }
 
 
