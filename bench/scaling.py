@@ -15,11 +15,11 @@ from bench.answering import COSTS
 from bench.listening import WAITING
 from bench.pages import RESULTS, write_between
 from bench.rush import Rush, play
+from bench.store_growth import FINISHED
 from tests.processes import ROOT
 
-__all__ = ["FINISHED", "main", "reckon"]
+__all__ = ["main", "reckon"]
 
-FINISHED = "store: bytes of a finished message"  # a row for each store, named as its broker
 PAGE = ROOT / "docs" / "scaling.md"
 RATES = (1, 10, 100, 1000, 10_000)
 BUSY = 0.7  # of a core; above it, what waits grows quickly

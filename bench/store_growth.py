@@ -27,7 +27,10 @@ from worker.store import Store, open_store
 from worker.store.redis import RedisStore
 from worker.store.sql import SqlStore
 
-__all__ = ["run"]
+__all__ = ["FINISHED", "run"]
+
+# Rows that docs/scaling.md is reckoned from (bench/scaling.py).
+FINISHED = "store: kept of a finished message, for a day"
 
 _FEW, _MANY = 100, 100_000
 _FEWER = "100 conversations"
@@ -110,9 +113,8 @@ def _grown(kind: _Kind, rounds: int) -> Iterator[Row]:
         full = kind.size(kind.urls[1])
         kind.size(kind.urls[0])
         yield _speed(kind, few, many, rounds)
-        what = "store: kept of a finished message, for a day"
         note = "its conversation's and its webhook, which is kept for 90 minutes, among it"
-        yield Row.of(what, kind.name, "bytes", [(full - empty) / _MANY], note=note)
+        yield Row.of(FINISHED, kind.name, "bytes", [(full - empty) / _MANY], note=note)
         if isinstance(many, SqlStore):
             yield _forgotten(kind, many, full)
         elif isinstance(many, RedisStore):

@@ -16,7 +16,7 @@ ROWS = [
     _row("processor time of a message: redis", 0.7),
     _row("processor time of a message: workers", 99.0, "rabbitmq"),
     _row("bytes of a message that waits on the broker", 2147.483648),
-    _row("store: bytes of a finished message", 1073.741824, "sqlite"),
+    _row("store: kept of a finished message, for a day", 1073.741824, "sqlite"),
 ]
 
 
