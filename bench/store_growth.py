@@ -114,6 +114,8 @@ def _grown(kind: _Kind, rounds: int) -> Iterator[Row]:
         kind.size(kind.urls[0])
         yield _speed(kind, few, many, rounds)
         note = "its conversation's and its webhook, which is kept for 90 minutes, among it"
+        if kind.name == "postgresql":
+            note += "; row versions before it take up to a third more until they are vacuumed"
         yield Row.of(FINISHED, kind.name, "bytes", [(full - empty) / _MANY], note=note)
         if isinstance(many, SqlStore):
             yield _forgotten(kind, many, full)

@@ -5,6 +5,7 @@ Called inside a transaction that holds the lane's lock.
 
 import re
 from collections.abc import Collection
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
@@ -12,6 +13,7 @@ from sqlalchemy import (
     Connection,
     Row,
     and_,
+    bindparam,
     exists,
     func,
     select,
@@ -93,11 +95,16 @@ def lock_records(connection: Connection, *these: ColumnElement[bool]) -> None:
         ).all()
 
 
-def _in_order(lane: str, now: ColumnElement[int]) -> Any:
+@lru_cache(maxsize=8)  # to build it takes longer than to run it; each store has one ``now``
+def _first(now: ColumnElement[int]) -> Any:
+    return _in_order(now).limit(1)
+
+
+def _in_order(now: ColumnElement[int]) -> Any:
     columns = (_m.task_id, _m.state, _m.sender, _m.place_ms, _m.after, _m.wait_until)
     return (
         select(*columns, _m.message_id, _m.envelope, _m.merged, _is_early(now).label("is_early"))
-        .where(_m.lane == lane, _UNFINISHED)
+        .where(_m.lane == bindparam("lane_to_read"), _UNFINISHED)
         .order_by(_m.place_ms, _m.place_us, _m.task_id)
     )
 
@@ -110,7 +117,7 @@ def _is_early(now: ColumnElement[int]) -> ColumnElement[bool]:
 
 def first_of(connection: Connection, lane: str, now: ColumnElement[int]) -> Row[Any] | None:
     """Return who has the turn, or should; ``is_early`` when it waits for one still to come."""
-    return connection.execute(_in_order(lane, now).limit(1)).first()
+    return connection.execute(_first(now), {"lane_to_read": lane}).first()
 
 
 def size(connection: Connection, lane: str) -> int:
@@ -155,7 +162,8 @@ def merge(
     ttl_ms: int,
 ) -> Merged | None:
     """Make the first, and those of its sender that wait right behind it, one turn: the last's."""
-    rows = list(connection.execute(_in_order(lane, now).limit(_MERGE_LIMIT)))
+    waiting = _in_order(now).limit(_MERGE_LIMIT)
+    rows = list(connection.execute(waiting, {"lane_to_read": lane}))
     run = rows[:1]
     for row in rows[1:]:
         if row.state != PARKED or row.sender != run[0].sender or row.is_early:
