@@ -10,7 +10,7 @@ from typing import IO, Any, Literal
 __all__ = ["configure"]
 
 # What a LogRecord carries of itself; everything else came in by ``extra``.
-_OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "data"}
 
 # At DEBUG they show frames and task bodies with what people wrote, and addresses with tickets and
 # session webhooks.
@@ -25,12 +25,17 @@ _FIRST = (
     *("outcome", "age_s", "spare_s"),
 )
 _WORDS_WIDTH = 60
+_JSON = json.JSONEncoder(ensure_ascii=False, default=str)
 _COLOURS = {"DEBUG": "2", "WARNING": "33", "ERROR": "31", "CRITICAL": "1;31"}
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    given = {k: v for k, v in vars(record).items() if k not in _OWN and k != "data"}
-    return {k: given[k] for k in _FIRST if k in given} | given
+    given = vars(record)
+    fields = {k: given[k] for k in _FIRST if k in given}
+    for name, value in given.items():
+        if name not in _OWN:
+            fields[name] = value
+    return fields
 
 
 class _JsonFormatter(logging.Formatter):
@@ -44,7 +49,7 @@ class _JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return _JSON.encode(line)
 
 
 class _TextFormatter(logging.Formatter):

@@ -96,6 +96,8 @@ def read_content(
 
 def read_media(kind: str, fields: dict[str, Any]) -> list[Media]:
     """Return the one medium that ``fields`` describe, or none; ``kind`` is empty for unknown."""
+    if not fields:
+        return []
     code = first_text(fields, "downloadCode", "pictureDownloadCode")
     name = first_text(fields, "fileName")
     duration_ms = _duration_ms(fields.get("duration"), kind)

@@ -31,14 +31,14 @@ def unread(payload: dict[str, Any], content: object) -> dict[str, Any]:
     left = {text(n): v for n, v in payload.items() if n not in _READ and "webhook" not in n.lower()}
     if content:
         left["content"] = content
-    sized = []
-    for name, value in left.items():
-        kept = plain(value)
-        sized.append((len(json.dumps({name: kept})), name, kept))
+    kept = {name: plain(value) for name, value in left.items()}
+    if len(json.dumps(kept)) <= MAX_BYTES:  # as long as its members one by one
+        return kept
+    sized = [(len(json.dumps({name: value})), name) for name, value in kept.items()]
     room, result = MAX_BYTES, dict[str, Any]()
-    for size, name, kept in sorted(sized, key=lambda each: each[:2]):
+    for size, name in sorted(sized):
         room -= size
         if room < 0:
             break
-        result[name] = kept
+        result[name] = kept[name]
     return result

@@ -31,6 +31,8 @@ _DEPTH = 12  # nobody nests deeper; a recursion must end
 
 def without_surrogates(value: str) -> str:
     """Replace lone surrogates: JSON can carry them, UTF-8 and our models cannot."""
+    if value.isascii():
+        return value
     return value.encode("utf-8", "replace").decode()
 
 
@@ -48,7 +50,10 @@ def text(value: object) -> str:
 
 def first_text(fields: dict[str, Any], *names: str) -> str:
     """Return the first of these members that is a text with something in it, or a number."""
-    return next((words for name in names if (words := text(fields.get(name)))), "")
+    for name in names:
+        if name in fields and (words := text(fields[name])):
+            return words
+    return ""
 
 
 def whole_number(value: object) -> int | None:

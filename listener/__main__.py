@@ -36,6 +36,16 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
+def _log_cheaply() -> None:
+    """Leave out of log records what no line of ours shows: a third of what a line costs.
+
+    The switches are those of the standard library's logging HOWTO, "Optimization". Not for workers,
+    where an agent may log by a format of its own.
+    """
+    logging._srcfile = None
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+
+
 def _warn_if_everybody_is_denied(settings: ListenerSettings) -> None:
     bots = settings.of_bots
     for bot in bots:
@@ -91,6 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stderr.write(f"cannot read settings: {line}\n")
         return 2
     configure(settings.log_level, settings.log_format)
+    _log_cheaply()
     _warn_if_everybody_is_denied(settings)
     try:
         asyncio.run(_run(settings))

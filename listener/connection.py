@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 MAX_FRAME = 2 * 1024 * 1024  # a larger one ends the socket, not the listener
 OPEN_LIMIT_S = 10.0
+FRAMES_AHEAD = 64  # read from the socket before they are looked at
 SILENCE_LIMIT_S = 60.0
 AT_ONCE_EVERY_S = 5.0
 STABLE_S = 10.0
@@ -117,6 +118,7 @@ class Stream:
             registration.url,
             max_size=MAX_FRAME,
             open_timeout=OPEN_LIMIT_S,
+            max_queue=FRAMES_AHEAD,
             ping_interval=None,  # the link has a watchdog that counts frames as well as pongs
             close_timeout=1,
         )

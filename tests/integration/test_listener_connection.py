@@ -13,7 +13,7 @@ from dingwire.simulator import Simulator
 from listener.connection import Stream
 from listener.gate import Gate
 from listener.link import Push
-from tests.integration.stream_place import running_stream
+from tests.integration.stream_place import ack_at_once, running_stream
 from tests.listening import envelopes_on, running_listener
 from tests.servers import wait_for
 
@@ -254,3 +254,27 @@ async def test_dingtalks_clock_goes_with_the_message(tmp_path):
     assert envelope.created_at is not None
     on_dingtalks_clock = envelope.received_at.timestamp() + envelope.clock_offset_s
     assert on_dingtalks_clock == pytest.approx(envelope.created_at.timestamp(), abs=5)
+
+
+async def test_no_more_is_read_than_may_be_in_hand(simulator, monkeypatch):
+    """The rest waits in the socket, and is read as answers go out."""
+    monkeypatch.setattr("listener.link.MAX_IN_HAND", 5)
+    taken: list[asyncio.Future[str]] = []
+
+    async def take(push: Push, clock_offset: timedelta) -> str:
+        taken.append(asyncio.get_running_loop().create_future())
+        await taken[-1]
+        return await ack_at_once(push, clock_offset)
+
+    async with running_stream(simulator, take):
+        for number in range(12):
+            await simulator.say(f"hello {number}")
+        for held in (5, 6, 7):
+            await asyncio.to_thread(wait_for, lambda: len(taken) >= held, what="it to be read")  # noqa: B023
+            assert len(taken) == held
+            taken[held - 5].set_result("")
+        await simulator.until(lambda s: len(s.message_acks) == 3)
+        for number in range(3, 12):
+            await asyncio.to_thread(wait_for, lambda: len(taken) > number, what="the next")  # noqa: B023
+            taken[number].set_result("")
+        await simulator.until(lambda s: len(s.message_acks) == 12)
