@@ -206,15 +206,26 @@ class Channel(_Channel):  # type: ignore[misc]
             if asked is _Asked.KOMBU:
                 return super()._brpop_read(**options)
             if asked is _Asked.WAKE:
-                self._answer("BRPOP", **options)
+                is_woken = self._answer("BRPOP", **options)
                 self._found = True  # woken or not, look
-                raise Empty
+                if not is_woken or not self._looks_at_once():
+                    raise Empty
             self._deliver_all(self._answer("EVAL", **options) or ())
         except self.ResponseError as error:
             self._refused(error)
         finally:
             self._asked = _Asked.KOMBU
         return True
+
+    def _looks_at_once(self) -> bool:
+        """Ask for messages before the loop turns, which takes longer than the answer."""
+        if not self.qos.can_consume():
+            return False
+        self._brpop_start()
+        is_asked = self._asked is _Asked.TAKE
+        if is_asked:
+            self._found = False
+        return is_asked
 
     def _answer(self, command: str, **options: Any) -> Any:
         try:

@@ -33,7 +33,7 @@ from contract.routing import (
 from contract.settings import Settings, SettingsError
 from worker.agents.base import AgentLoadError
 from worker.celery import app
-from worker.outcome import FinalState, Outcome
+from worker.outcome import FinalState, Outcome, Told
 from worker.pushes import PushModel, pushed_in
 from worker.reports import record
 from worker.sending.late import FIRST_RESCUE
@@ -71,7 +71,16 @@ class _UnexpectedError(Exception):
 
 
 class SafeRequest(Request):
-    """A task at work as remote control sees it: ``inspect active`` and the like."""
+    """A task at work as remote control sees it: ``inspect active`` and the like.
+
+    Its body was parsed to find the arguments; the pool is given that, or would parse it once more.
+    """
+
+    def __init__(self, message: Any, **options: Any) -> None:
+        super().__init__(message, **options)
+        if not options.get("decoded"):
+            self._body, self._decoded = message.payload, True
+            self._content_type = self._content_encoding = None
 
     def info(self, safe: bool = False) -> Any:
         """Describe it without its arguments, however they are asked for."""
@@ -103,18 +112,18 @@ def _id_in(kwargs: dict[str, Any]) -> str:
     return kwargs.get("message_id") or next(filter(None, carried), "")
 
 
-def _work(task: Task, envelope: dict[str, Any] | None) -> dict[str, Any]:  # type: ignore[type-arg]
+def _work(task: Task, envelope: dict[str, Any] | None) -> Told:  # type: ignore[type-arg]
     return _bring_on(task, lambda parts, id_: parts.answering.work(id_, envelope))
 
 
-def _handle(task: Task, model: PushModel, push: Any) -> dict[str, Any]:  # type: ignore[type-arg]
+def _handle(task: Task, model: PushModel, push: Any) -> Told:  # type: ignore[type-arg]
     return _bring_on(task, lambda parts, id_: parts.pushes.work(model, id_, push))
 
 
 def _bring_on(
     task: Task,  # type: ignore[type-arg]
     work: Callable[[Runtime, str], Outcome],
-) -> dict[str, Any]:
+) -> Told:
     started = time.monotonic()
     try:
         outcome = work(_parts(task), str(task.request.id))
@@ -123,7 +132,7 @@ def _bring_on(
     except Exception as error:  # noqa: BLE001, whatever it is, Celery would take the message for done
         _give_back(_UnexpectedError(error))
     if outcome.state is FinalState.SUCCESS and not outcome.duplicate:
-        return outcome.summary()
+        return Told(outcome.summary())
     _tell(task, outcome, runtime_s=time.monotonic() - started)
     raise Ignore
 
@@ -228,7 +237,7 @@ def tell_of_another(
 
 
 @app.task(name=ANSWER, base=_SafeTask, bind=True)
-def answer(self: Task, *, envelope: dict[str, Any]) -> dict[str, Any]:  # type: ignore[type-arg]
+def answer(self: Task, *, envelope: dict[str, Any]) -> Told:  # type: ignore[type-arg]
     """Answer one chat message: claim, agent, first delivery attempt."""
     # Published by an earlier release, which takes all that is due for messages.
     if isinstance(envelope, dict) and (pushed := pushed_in(envelope)) is not None:
@@ -237,25 +246,25 @@ def answer(self: Task, *, envelope: dict[str, Any]) -> dict[str, Any]:  # type: 
 
 
 @app.task(name=COMMAND, base=_SafeTask, bind=True)
-def command(self: Task, *, envelope: dict[str, Any]) -> dict[str, Any]:  # type: ignore[type-arg]
+def command(self: Task, *, envelope: dict[str, Any]) -> Told:  # type: ignore[type-arg]
     """Obey a command, should one get into the pool; see ``worker/running/lane.py``."""
     return _work(self, envelope)
 
 
 @app.task(name=DELIVER, base=_SafeTask, bind=True)
-def deliver(self: Task, *, message_id: str) -> dict[str, Any]:  # type: ignore[type-arg]
+def deliver(self: Task, *, message_id: str) -> Told:  # type: ignore[type-arg]
     """Try again to deliver an answer that exists; ``message_id`` is for people to see."""
     return _work(self, None)
 
 
 @app.task(name=HANDLE_CARD_ACTION, base=_SafeTask, bind=True)
-def handle_card_action(self: Task, *, action: dict[str, Any]) -> dict[str, Any]:  # type: ignore[type-arg]
+def handle_card_action(self: Task, *, action: dict[str, Any]) -> Told:  # type: ignore[type-arg]
     """Have the user's handler act on a card's button, and update the card."""
     return _handle(self, CardAction, action)
 
 
 @app.task(name=HANDLE_EVENT, base=_SafeTask, bind=True)
-def handle_event(self: Task, *, event: dict[str, Any]) -> dict[str, Any]:  # type: ignore[type-arg]
+def handle_event(self: Task, *, event: dict[str, Any]) -> Told:  # type: ignore[type-arg]
     """Have the user's handler act on an event of the organisation."""
     return _handle(self, OrgEvent, event)
 

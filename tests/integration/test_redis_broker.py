@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from queue import Empty
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -93,6 +94,30 @@ def test_one_that_waits_for_messages_leaves_without_waiting_for_the_answer(broke
         publish("still there")
         _until_read(drain, read, 1)
         read[0].ack()
+
+
+def test_one_that_is_woken_has_the_message_at_the_same_turn_of_the_loop(broker):
+    read: list[Any] = []
+    with _publishing(broker) as publish, broker.connection() as connection:
+        queue = next(q for q in broker.queues() if q.name == ADDRESS)
+        with connection.Consumer(queue, on_message=read.append, prefetch_count=0):
+            transport = connection.transport
+
+            def turn(seconds: float) -> None:
+                with suppress(Empty):
+                    transport.cycle.get(transport._deliver, timeout=seconds)
+
+            with redis.Redis.from_url(broker.url) as client:
+
+                def is_waited() -> bool:
+                    turn(0.05)
+                    return any(each["cmd"] == "brpop" for each in client.client_list())
+
+                wait_for(is_waited, what="it to wait")
+                publish("hello")
+            turn(10)
+            (message,) = read
+            message.ack()
 
 
 def test_a_message_that_was_read_is_noted_until_it_is_acknowledged(broker):

@@ -3,8 +3,10 @@
 import json
 
 import pytest
+from celery.utils.saferepr import saferepr
+from kombu.utils.json import dumps, loads
 
-from worker.outcome import FinalState, Outcome
+from worker.outcome import FinalState, Outcome, Told
 from worker.store import Reason
 
 
@@ -40,3 +42,10 @@ def test_what_is_not_known_is_left_out():
 )
 def test_each_end_has_its_word_in_the_log(outcome, action):
     assert outcome.action == action
+
+
+def test_celery_shows_what_a_task_returns_as_it_is_and_a_backend_keeps_it_as_json():
+    summary = {"state": "SUCCESS", "outcome": "posted", "agent_s": 0.25, "usage": [{"calls": 1}]}
+
+    assert saferepr(Told(summary), 1024) == repr(summary)
+    assert loads(dumps(Told(summary))) == summary

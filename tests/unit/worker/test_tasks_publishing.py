@@ -32,7 +32,11 @@ SCRIPT = """
                 queue = app.amqp.queues[name](reading.default_channel)
                 queue.declare()
                 while message := queue.get(no_ack=True):
+                    task = app.tasks[message.headers["task"]]
+                    request = tasks.SafeRequest(message, app=app, task=task)
                     found.append({
+                        "is_parsed_once": request.body is message.payload,
+                        "parsed_as": request.content_type,
                         "queue": name,
                         "id": message.headers["id"],
                         "task": message.headers["task"],
@@ -112,6 +116,11 @@ def test_what_flower_sees_of_the_arguments_is_the_message_id_whatever_is_asked_f
     for message in result["published"]:
         assert message["args"] == "()"
         assert message["kwargs"] in {f"{{'message_id': '{id_}'}}" for id_ in ids}
+
+
+def test_a_body_is_parsed_once_for_the_consumer_and_the_pool(result):
+    for message in result["published"]:
+        assert (message["is_parsed_once"], message["parsed_as"]) == (True, None)
 
 
 def test_a_push_that_is_due_goes_to_its_own_task_as_it_came(result):
