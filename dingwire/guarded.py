@@ -18,6 +18,7 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 from urllib3.util.connection import create_connection
 
 from dingwire.http import new_session
+from dingwire.thrifty import ThriftyPool
 
 __all__ = ["Addresses", "guarded_session"]
 
@@ -56,10 +57,10 @@ def _pools(addresses: Addresses) -> dict[str, type[HTTPConnectionPool]]:
         def _new_conn(self) -> socket.socket:
             return _connected(self, addresses)
 
-    class PlainPool(HTTPConnectionPool):
+    class PlainPool(ThriftyPool):
         ConnectionCls = Plain
 
-    class SecurePool(HTTPSConnectionPool):
+    class SecurePool(ThriftyPool, HTTPSConnectionPool):
         ConnectionCls = Secure
 
     return {"http": PlainPool, "https": SecurePool}

@@ -6,6 +6,7 @@ what still runs then is handed back (``worker/running/process.py`` releases the 
 by another worker.
 """
 
+import _thread
 import logging
 import mmap
 import os
@@ -67,11 +68,13 @@ class ThreadPool(BasePool):
             self._running += 1
             if self._running > self._threads and self._threads < self.limit:
                 self._threads += 1
-                name = f"task-{self._threads}"
-                threading.Thread(target=self._work, name=name, daemon=True).start()
+                # Not by ``Thread.start``, which waits until the thread has begun: among hundreds
+                # that want to run, that keeps the event loop from taking messages.
+                _thread.start_new_thread(self._work, (f"task-{self._threads}",))
         self._jobs.put((apply_target, (target, args, kwargs, callback, accept_callback)))
 
-    def _work(self) -> None:
+    def _work(self, name: str) -> None:
+        threading.current_thread().name = name
         while True:
             run, arguments = self._jobs.get()
             try:
