@@ -19,6 +19,7 @@ from bench import (
     more_workers,
     scaling,
     store_growth,
+    storm,
     tls_webhook,
 )
 from bench.place import Place
@@ -31,6 +32,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "listening": listening.run,
     "answering": answering.run,
     "store_growth": store_growth.run,
+    "storm": storm.run,
     "in_flight": in_flight.run,
     "more_workers": more_workers.run,
     "tls_webhook": tls_webhook.run,

@@ -19,6 +19,9 @@ _TELL_TOO_MUCH = ("amqp", "celery.pool", "kombu", "urllib3", "websockets")
 # At INFO they show the whole address of every request.
 _TELL_ADDRESSES = ("httpcore2", "httpx2")
 
+# At INFO they say twice of each task what our own lines say once.
+_TELL_AGAIN = ("celery.app.trace", "celery.worker.strategy")
+
 # Those that most lines have come first, in this order.
 _FIRST = (
     *("action", "message_id", "conversation_id", "connection_id", "task_id", "attempt"),
@@ -101,6 +104,9 @@ def configure(
     root.setLevel(level)
     for name in _TELL_TOO_MUCH:
         logging.getLogger(name).setLevel(max(logging.INFO, root.level))
+    for name in _TELL_AGAIN:
+        least = logging.INFO if root.level <= logging.DEBUG else logging.WARNING
+        logging.getLogger(name).setLevel(max(least, root.level))
     for name in _TELL_ADDRESSES:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
     logging.captureWarnings(True)

@@ -258,8 +258,11 @@ class Channel(_Channel):  # type: ignore[misc]
     # Acknowledgements, which in an event loop go along with the next take, or together.
 
     def acknowledge(self, tag: str) -> bool:
-        """Take a tag to be acknowledged before the loop waits next; False outside of a loop."""
-        if self.connection.cycle.is_in_loop and not self._is_closed:
+        """Take a tag to be acknowledged before the loop waits next; False outside of a loop.
+
+        And on a connection that is lost, which no loop waits for any more.
+        """
+        if self.connection.cycle.is_in_loop and self.do_restore and not self._is_closed:
             self._acknowledged.append(tag)
             return True
         return False

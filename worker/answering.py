@@ -150,14 +150,16 @@ class Answering:
         """
         if data is not None and not isinstance(data, dict):
             data = {"not_an_envelope": data}  # kept as it came, and then told as what it is
+        read = _read(data)
+        carried = data if read is None else read
         claim = self._store.claim(
             task_id,
             owner=self._owner,
             lease_s=self._lease_s,
             envelope=data,
-            turn=self._turns.of(data),
-            written=self._turns.place_of(data),
-            steps=beginning(data, self._clock()),
+            turn=self._turns.of(carried),
+            written=self._turns.place_of(carried),
+            steps=beginning(carried, self._clock()),
         )
         if not isinstance(claim, Claimed):
             outcome = self._not_ours(claim)
@@ -165,7 +167,7 @@ class Answering:
             return outcome
         try:
             with self._heartbeat.holding(claim.lease):
-                outcome = self._decide(claim)
+                outcome = self._decide(claim, read if claim.envelope is data else None)
         except LeaseLostError:
             # Another worker took over while we were away; its result counts.
             outcome = Outcome(None, duplicate=True, detail=LEASE_LOST)
@@ -194,11 +196,15 @@ class Answering:
                     self._say(outcome, task_id, {"message_id": message_id})
                 return outcome
 
-    def _decide(self, claim: Claimed) -> Outcome:
+    def _decide(self, claim: Claimed, read: Envelope | None) -> Outcome:
+        """Do what is left to do; ``read`` is the claim's envelope, if it was read already."""
         if claim.missed is not None:
             return self._late.put_back(claim, claim.missed)
         try:
-            envelope = Envelope.from_wire(self._sealer.unseal(claim.envelope))
+            in_clear = self._sealer.unseal(claim.envelope)
+            if read is None or in_clear is not claim.envelope:
+                read = Envelope.from_wire(in_clear)
+            envelope = read
         except SealError as error:
             return self._sealed(claim, error)
         except EnvelopeError as error:
@@ -448,3 +454,14 @@ class Answering:
     def _say(self, outcome: Outcome, task_id: str, data: dict[str, Any]) -> None:
         self._observe(outcome)
         log_outcome(outcome, task_id, data)
+
+
+def _read(data: object) -> Envelope | None:
+    """Read what a task carried, once for all that ask; None of what is no envelope of this release.
+
+    What is private in it may be sealed.
+    """
+    try:
+        return Envelope.from_wire(data)
+    except EnvelopeError:
+        return None

@@ -13,15 +13,15 @@ from worker.store import Step
 __all__ = ["agent_steps", "beginning"]
 
 
-def beginning(data: dict[str, Any] | None, now: datetime) -> tuple[Step, ...]:
+def beginning(data: dict[str, Any] | Envelope | None, now: datetime) -> tuple[Step, ...]:
     """Return what happened to a message before a worker heard of it; nothing of what is none.
 
     Args:
-        data: The envelope as the task carried it.
+        data: The envelope, read or as the task carried it.
         now: Our clock; the listener's may differ by a little.
     """
     try:
-        envelope = Envelope.from_wire(data)
+        envelope = data if isinstance(data, Envelope) else Envelope.from_wire(data)
     except EnvelopeError:
         return ()
     facts = {

@@ -35,11 +35,11 @@ class Turns:
     max_waiting: int | None = None
     can_be_stopped: bool = True
 
-    def of(self, data: dict[str, Any] | None) -> Turn | None:
+    def of(self, data: dict[str, Any] | Envelope | None) -> Turn | None:
         """Return what a message waits for; None for nothing, or what the store has noted.
 
         Args:
-            data: The envelope as the task carried it; what is none waits for nothing.
+            data: The envelope, read or as the task carried it; what is none waits for nothing.
         """
         envelope = _read(data)
         if envelope is None:
@@ -58,7 +58,7 @@ class Turns:
             merge=self.burst is Burst.MERGE,
         )
 
-    def place_of(self, data: dict[str, Any] | None) -> tuple[int, int] | None:
+    def place_of(self, data: dict[str, Any] | Envelope | None) -> tuple[int, int] | None:
         """Return a message's place in its conversation, by which it can be stopped.
 
         Args:
@@ -68,7 +68,9 @@ class Turns:
         return None if envelope is None else place(envelope)
 
 
-def _read(data: dict[str, Any] | None) -> Envelope | None:
+def _read(data: dict[str, Any] | Envelope | None) -> Envelope | None:
+    if isinstance(data, Envelope):
+        return data
     try:
         return None if data is None else Envelope.from_wire(data)
     except EnvelopeError:

@@ -15,7 +15,6 @@ import asyncio
 import concurrent.futures
 import contextlib
 import inspect
-import itertools
 import logging
 import threading
 import time
@@ -32,6 +31,7 @@ from worker.agents.interrupting import InterruptedByUsError, interrupted_after
 from worker.agents.loop import AgentLoop
 from worker.agents.pieces import OnPiece, Pieces
 from worker.agents.shape import shape_of
+from worker.agents.threads import AgentThreads
 
 __all__ = [
     "AgentCancelledError",
@@ -43,6 +43,8 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
+
+_threads = AgentThreads()
 
 # Left out of what is shown of an agent's failure.
 _OURS = {__file__, interrupting.__file__, pieces.__file__}
@@ -99,10 +101,10 @@ def _result_of(
     future: concurrent.futures.Future[Any], limit_s: float, cancellation: Cancellation
 ) -> Any:
     """Wait for ``future``; an agent's own TimeoutError is not taken for ours."""
-    stopped: concurrent.futures.Future[None] = concurrent.futures.Future()
-    forget = cancellation.on_cancel(lambda: stopped.set_result(None))
-    first = concurrent.futures.FIRST_COMPLETED
-    concurrent.futures.wait([future, stopped], max(limit_s, 0), return_when=first)
+    ended = threading.Event()
+    future.add_done_callback(lambda _: ended.set())
+    forget = cancellation.on_cancel(ended.set)
+    ended.wait(max(limit_s, 0))
     forget()
     if not future.done():
         raise _end_of(cancellation)
@@ -166,7 +168,6 @@ class AgentRunner:
         self._on_abandoned, self._on_returned = on_abandoned, on_returned
         self._loop = AgentLoop() if loop is None else loop
         self._lock = threading.Lock()
-        self._numbers = itertools.count(1)
         self._is_ending = False
         self._running = set[Cancellation]()
         self.abandoned = 0
@@ -286,8 +287,7 @@ class AgentRunner:
             except BaseException as error:  # noqa: BLE001, an agent may raise anything
                 future.set_exception(error)
 
-        name = f"agent-{next(self._numbers)}"
-        threading.Thread(target=run, name=name, daemon=True).start()
+        _threads.run(run)
         try:
             return _result_of(future, limit_s, cancellation)
         except (AgentTimeoutError, AgentStoppedError):

@@ -280,6 +280,7 @@ tell(key, '[[0,"' .. how .. '",' .. ARGV[20] .. ']]')
 local mine = redis.call('HMGET', key,
   'token', 'envelope', 'answer', 'attempts', 'takeovers', 'sent', 'in_doubt', 'merged',
   'crowded', 'rerun', 'was', 'facts', 'handled_at', 'conversation')
+if not state then mine[2] = false end  -- its caller has just told it
 return {'claimed', mine, redis.call('EXISTS', desk .. 'kept:' .. (mine[14] or ''))}
 """
 )

@@ -10,8 +10,10 @@ is stopped in ``redis_stopping.py``, what was said in ``redis_memory.py``.
 """
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
+
+from redis.commands.core import Script
 
 from worker.store import lua, lua_limits, lua_operator
 from worker.store.base import (
@@ -152,7 +154,8 @@ class RedisStore(RedisMemory):
         crowded, rerun, was, facts, handled_at, _ = marks
         return Claimed(
             Lease(task_id, owner, int(token), lease_s),
-            with_earlier(kept, merged),
+            # Of a message that was not known before, what the task carried.
+            envelope if kept is None and envelope is not None else with_earlier(kept, merged),
             unpack(answer),
             int(attempts),
             int(takeovers),
@@ -289,7 +292,7 @@ class RedisStore(RedisMemory):
         self._redis.connection_pool.disconnect()
 
     def _write(
-        self, script: Callable[..., Any], lease: Lease, keys: list[str], *values: str | int
+        self, script: Script, lease: Lease, keys: list[str], *values: str | int
     ) -> DueMessage | None:
         """Write under the lease; return the message the turn went to, if the step gives it up."""
         keys = [self._key(lease.task_id), *keys]

@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import redis
 from redis.backoff import ExponentialBackoff
+from redis.commands.core import Script
 from redis.retry import Retry
 
 from contract.routing import task_id as task_id_of
@@ -128,7 +129,7 @@ class RedisOperator:
         return taken[0] if taken else None
 
     def _take(
-        self, script: Callable[..., Any], key: str, owner: str, lease_s: float, which: str | int
+        self, script: Script, key: str, owner: str, lease_s: float, which: str | int
     ) -> list[tuple[Lease, MissedReply]]:
         keys = [key, self._due, self._missed, self._handled]
         taken = self._run(script, keys, self._kept, owner, ms(lease_s), which)
@@ -269,10 +270,20 @@ class RedisOperator:
         time: Any = self._redis.time()
         return int(time[0]) * 1000 + int(time[1]) // 1000
 
-    def _run(self, script: Callable[..., Any], keys: list[str], *values: str | int) -> Any:
+    def _run(self, script: Script, keys: list[str], *values: str | int) -> Any:
+        """Run a script as the client does, without what it does for commands of other kinds."""
         now = "" if self._clock_ms is None else self._clock_ms()
+        arguments = [len(keys), *keys, now, self._record, *values]
+        pool = self._redis.connection_pool
         with self._errors():
-            return script(keys=keys, args=[now, self._record, *values])
+            connection = pool.get_connection()
+            try:
+                return connection.retry.call_with_retry(
+                    lambda: _run_by(connection, script, arguments),
+                    lambda _: connection.disconnect(),  # type: ignore[no-untyped-call]
+                )
+            finally:
+                pool.release(connection)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -303,6 +314,15 @@ class RedisOperator:
                     "STORE_URL"
                 ) from error
             raise StoreError(f"store {self._name} failed: {type(error).__name__}") from error
+
+
+def _run_by(connection: Any, script: Script, arguments: list[str | int]) -> Any:
+    connection.send_command("EVALSHA", script.sha, *arguments)
+    try:
+        return connection.read_response()
+    except redis.exceptions.NoScriptError:  # the first time, or after a restart of Redis
+        connection.send_command("EVAL", script.script, *arguments)
+        return connection.read_response()
 
 
 _STATE = lua.OF_MISSED.index("state")

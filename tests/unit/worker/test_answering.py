@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from contract.envelope import Envelope
 from contract.routing import task_id
 from dingwire.errors import WebhookUnreachableError
 from tests.servers import wait_for
@@ -100,6 +101,20 @@ def test_memory_costs_one_round_trip(desk):
     asked = asked_of_the_store(desk, history={"history_turns": 5})
 
     assert asked == ["claim", "exchanges", "sending", "finish"]
+
+
+def test_an_envelope_is_read_once_as_it_came_and_once_as_the_store_has_it(desk, monkeypatch):
+    """The store may have more: an earlier copy, or what was merged."""
+    read, from_wire = list[object](), Envelope.from_wire
+
+    def count(data: object) -> Envelope:
+        read.append(data)
+        return from_wire(data)
+
+    monkeypatch.setattr(Envelope, "from_wire", count)
+    desk.answer(desk.worker())
+
+    assert len(read) == 2
 
 
 def test_every_post_of_a_message_carries_the_same_id(desk):
