@@ -81,7 +81,14 @@ def _sqlite(place: Place) -> Iterator[_Kind]:
 def _memory_of(url: str) -> int:
     with closing(open_store(url)) as store:
         assert isinstance(store, RedisStore)
-        info: Any = store._redis.info("memory")
+        keys: Any = store._redis
+        # It has much to write down anew after so much at once, by a process that takes a core.
+        is_busy = ("aof_rewrite_in_progress", "aof_rewrite_scheduled")
+        wait_for(
+            lambda: not any(keys.info("persistence")[each] for each in is_busy),
+            what="Redis to have it all on disk",
+        )
+        info = keys.info("memory")
         # What waits to be written to disk, or is of a client, is no message's.
         return int(info["used_memory"] - info["mem_aof_buffer"] - info["mem_clients_normal"])
 
