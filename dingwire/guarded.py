@@ -48,12 +48,34 @@ class _Guarded(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = _pools(self._addresses)
 
 
+class _Whole(HTTPConnection):
+    """Sends the head of a request along with its body: apart they wake whoever reads them twice."""
+
+    _is_head_next = False
+    _head = b""
+
+    def request(self, *arguments: Any, **options: Any) -> None:
+        """Send one."""
+        self._is_head_next, self._head = True, b""
+        super().request(*arguments, **options)
+        if self._head:  # of one that has no body
+            self.send(b"")
+
+    def send(self, data: Any) -> None:
+        """Send what comes after what is held back."""
+        if self._is_head_next:
+            self._is_head_next, self._head = False, data
+            return
+        head, self._head = self._head, b""
+        super().send(head + data)
+
+
 def _pools(addresses: Addresses) -> dict[str, type[HTTPConnectionPool]]:
-    class Plain(HTTPConnection):
+    class Plain(_Whole):
         def _new_conn(self) -> socket.socket:
             return _connected(self, addresses)
 
-    class Secure(HTTPSConnection):
+    class Secure(_Whole, HTTPSConnection):
         def _new_conn(self) -> socket.socket:
             return _connected(self, addresses)
 

@@ -20,6 +20,7 @@ from dingwire.errors import (
 from dingwire.replies import Markdown, Text
 from dingwire.webhook import DEFAULT_HOSTS, Verdict, WebhookClient, WebhookHosts, classify
 from tests.servers import free_port
+from tests.socket_calls import socket_calls
 from tests.unit.dingwire.local_server import LocalServer, Told
 
 SESSION = "0123456789abcdef0123456789abcdef"
@@ -353,3 +354,15 @@ def test_an_error_crosses_a_process_border_whole(error):
 
     assert str(copy) == str(error)
     assert json.dumps(vars(copy), sort_keys=True) == json.dumps(vars(error), sort_keys=True)
+
+
+def test_a_post_by_a_kept_connection_leaves_in_one_piece(client, server):
+    server.answers({"errcode": 0, "errmsg": "ok"})
+    client.post(server.url + PATH, Text(content="first"))
+    server.answers({"errcode": 0, "errmsg": "ok"})
+
+    with socket_calls() as calls:
+        client.post(server.url + PATH, Text(content="second"))
+
+    assert [name for name in calls if name.startswith("send")] == ["sendall"]
+    assert [post.body["text"]["content"] for post in server.seen] == ["first", "second"]
