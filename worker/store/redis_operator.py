@@ -41,6 +41,7 @@ from worker.store.records import (
     reason_in,
     unpack,
 )
+from worker.store.redis_connections import connection_class
 
 __all__ = ["RedisOperator"]
 
@@ -353,6 +354,7 @@ def _connect(url: str) -> tuple[str, "redis.Redis"]:
             url = _with_certificate_rule(url, parts.query)
         pool = redis.BlockingConnectionPool.from_url(
             url,
+            connection_class=connection_class(parts.scheme),
             decode_responses=True,
             max_connections=CONNECTIONS,
             timeout=WAIT_S,
