@@ -83,7 +83,6 @@ class Link:
         self._loop = asyncio.get_running_loop()
         self._tick_s, self._silent_ticks = silence_limit_s / TICKS, 0
         self._protocol = StreamProtocol()
-        self._room = asyncio.Semaphore(MAX_IN_HAND)
         self._pings: set[asyncio.Task[None]] = set()
         # Ours: DingTalk's own is the ticket.
         self.connection_id = uuid.uuid4().hex[:8]
@@ -142,8 +141,12 @@ class Link:
                 for _ in range(2):  # and no more: on a busy day there is always a next one
                     in_hand = set(self._in_hand)
                     while in_hand & self._in_hand:
-                        self._written.clear()
-                        await self._written.wait()
+                        await self._until_written()
+
+    async def _until_written(self) -> None:
+        """Wait until one that is in hand is answered."""
+        self._written.clear()
+        await self._written.wait()
 
     async def close(self) -> None:
         """Say goodbye; what DingTalk sent before it heard that is still read."""
@@ -197,7 +200,8 @@ class Link:
         # is not kept meanwhile: many may wait.
         kind, frame = _TYPES[type(push)], Frame(push.frame.kind, push_id=push.frame.push_id)
         it = _InHand(self._loop.time() if kind is FrameType.BOT else None)
-        await self._room.acquire()
+        while len(self._in_hand) >= MAX_IN_HAND:
+            await self._until_written()
         self._in_hand.add(it)
 
         def taken(taking: asyncio.Future[str | None]) -> None:
@@ -241,15 +245,16 @@ class Link:
         try:
             while self._answers:
                 it = self._answers.popleft()
-                # A socket that closed meanwhile: its redelivery will be dropped.
-                with suppress(ConnectionClosed):
+                try:
                     if it.answer is not None:
                         await self._socket.send(it.answer)
                         if it.came_at is not None:
                             self._tally.acks.add(self._loop.time() - it.came_at)
-                self._in_hand.discard(it)
-                self._room.release()
-                self._written.set()
+                except ConnectionClosed:
+                    pass  # its redelivery will be dropped
+                finally:
+                    self._in_hand.discard(it)
+                    self._written.set()
         finally:
             self._writing = None
 
