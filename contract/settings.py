@@ -14,7 +14,7 @@ import tomllib
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from dotenv import dotenv_values
 from pydantic import (
@@ -234,6 +234,8 @@ class Settings(BaseSettings):
         if not value.startswith(("redis://", "rediss://", "amqp://", "amqps://", EMBEDDED_BROKER)):
             raise ValueError("must start with redis://, rediss://, amqp:// or amqps://")
         check_url(value)
+        if value.startswith("redis"):
+            _check_one_redis(value)
         return value
 
     @field_validator("envelope_key")
@@ -396,6 +398,15 @@ def check_url(url: str) -> None:
     # A password such as 123/4 makes a port of its beginning and a path of its end.
     if "@" not in parts.netloc and "@" in parts.path + parts.fragment:
         raise ValueError("cannot be read; is its password percent-encoded?")
+
+
+def _check_one_redis(url: str) -> None:
+    """Refuse what kombu would read and the listener does not."""
+    if ";" in url:
+        raise ValueError("must be one address, not a list; in a password write %3B for ;")
+    query = dict(parse_qsl(urlsplit(url).query))
+    if other := sorted(name for name in query if not name.startswith("ssl_")):
+        raise ValueError(f"has options that are not known: {', '.join(other)}")
 
 
 def _check_writable(folder: Path) -> None:

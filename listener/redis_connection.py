@@ -15,6 +15,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 __all__ = ["RedisConnection", "RedisError"]
 
 _PORT = 6379
+# A link that takes a while for a large batch is not a dead one: each piece has the time limit.
+_PIECE = 64 * 1024
 _CERTIFICATE_RULES = {
     "none": ssl.CERT_NONE,
     "optional": ssl.CERT_OPTIONAL,
@@ -38,7 +40,7 @@ class RedisConnection:
 
         Args:
             url: ``redis://`` or ``rediss://``, with user, password and database in it.
-            timeout_s: For the connection, and for each wait for an answer.
+            timeout_s: For the connection, for each piece that is sent, and for each answer.
 
         Raises:
             OSError: It cannot be reached.
@@ -51,8 +53,10 @@ class RedisConnection:
         try:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            if parts.scheme == "rediss":
-                context = _tls(dict(parse_qsl(parts.query)))
+            query = dict(parse_qsl(parts.query))
+            # By a rule for certificates alone, kombu speaks TLS as well.
+            if parts.scheme == "rediss" or any(name.startswith("ssl_") for name in query):
+                context = _tls(query)
                 self._socket = context.wrap_socket(self._socket, server_hostname=host)
             self._answers = self._socket.makefile("rb")
             self._log_in(unquote(parts.username or ""), unquote(parts.password or ""))
@@ -63,8 +67,10 @@ class RedisConnection:
             raise
 
     def _log_in(self, user: str, password: str) -> None:
-        if user or password:
-            self.ask("AUTH", *filter(None, (user, password)))
+        if user:
+            self.ask("AUTH", user, password)  # a user may need none
+        elif password:
+            self.ask("AUTH", password)
 
     @property
     def is_dead(self) -> bool:
@@ -90,7 +96,9 @@ class RedisConnection:
                 done or not.
         """
         sent = [_written(command) for command in commands]
-        self._socket.sendall(b"".join(sent))
+        everything = memoryview(b"".join(sent))
+        for start in range(0, len(everything), _PIECE):
+            self._socket.sendall(everything[start : start + _PIECE])
         return [self._answer() for _ in sent]
 
     def ask(self, *command: Argument) -> int | str:
@@ -116,7 +124,8 @@ class RedisConnection:
         if kind == b"+":
             return text
         if kind == b"-":
-            return RedisError(text)
+            # Of a command that it does not know, Redis repeats what was sent.
+            return RedisError(text.partition(", with args beginning")[0])
         raise ConnectionError("Redis sent an answer of another kind")
 
     def close(self) -> None:
@@ -138,10 +147,16 @@ def _written(command: Sequence[Argument]) -> bytes:
 def _tls(query: dict[str, str]) -> ssl.SSLContext:
     """Return how certificates are looked at, by the ``ssl_…`` parts of the address."""
     named = query.get("ssl_cert_reqs", "required").lower().removeprefix("cert_")
-    context = ssl.create_default_context(cafile=query.get("ssl_ca_certs"))
+    rule = _CERTIFICATE_RULES.get(named, ssl.CERT_REQUIRED)
+    context = ssl.create_default_context()
     wants_name = query.get("ssl_check_hostname", "").lower() != "false"
-    context.check_hostname = named != "none" and wants_name
-    context.verify_mode = _CERTIFICATE_RULES.get(named, ssl.CERT_REQUIRED)
+    context.check_hostname = rule is not ssl.CERT_NONE and wants_name
+    context.verify_mode = rule
     if certificate := query.get("ssl_certfile"):
-        context.load_cert_chain(certificate, query.get("ssl_keyfile"))
+        context.load_cert_chain(certificate, query.get("ssl_keyfile"), query.get("ssl_password"))
+    file, folder, data = (query.get(f"ssl_ca_{of}") for of in ("certs", "path", "data"))
+    if file or folder or data:
+        context.load_verify_locations(file, folder, data)
+    if ciphers := query.get("ssl_ciphers"):
+        context.set_ciphers(ciphers)
     return context

@@ -173,6 +173,46 @@ def test_user_password_and_database_are_read_from_the_address(client, url):
         RedisConnection(f"redis://writer:another@{at}/3", timeout_s=5)
 
 
+def test_a_user_without_a_password_is_let_in(client, url):
+    client.acl_setuser("open", enabled=True, nopass=True, commands=["+@all"], keys="*")
+    at = url.partition("//")[2]
+
+    connection = RedisConnection(f"redis://open@{at}", timeout_s=5)
+
+    assert [each["user"] for each in client.client_list() if each["cmd"] == "auth"] == ["open"]
+    connection.close()
+
+
+def test_what_was_sent_is_in_no_error(url):
+    connection = RedisConnection(url, timeout_s=5)
+    with pytest.raises(RedisError, match="unknown command") as refused:
+        connection.ask("NOSUCH", "a message")
+    connection.close()
+
+    assert "a message" not in str(refused.value)
+
+
+def test_a_batch_of_megabytes_arrives(publisher, client):
+    task = answer_task(_envelope(1).model_copy(update={"text": "长" * 100_000}))
+
+    publisher.publish([task] * 40, _nothing)
+
+    assert client.llen(MESSAGES) == 40
+
+
+def test_it_speaks_tls_whenever_workers_do(tmp_path):
+    """Also by an address of the other scheme that has a rule for certificates."""
+    with servers.redis_with_tls(tmp_path, "SECRET") as url:
+        by_rule = f"{url.replace('rediss', 'redis')}?ssl_cert_reqs"
+        trusted = f"required&ssl_check_hostname=false&ssl_ca_certs={tmp_path}/certificate.pem"
+        for address in (f"{by_rule}=none", f"{by_rule}={trusted}"):
+            with kombu.Connection(address) as connection:
+                connection.connect()
+            RedisConnection(address, timeout_s=5).close()
+        with pytest.raises(OSError, match="certificate"):
+            RedisConnection(f"{by_rule}=required&ssl_check_hostname=false", timeout_s=5)
+
+
 def test_it_reaches_a_redis_behind_tls_and_checks_its_certificate_when_told_to(tmp_path):
     with servers.redis_with_tls(tmp_path, "SECRET") as url:
         publisher = RedisPublisher(Broker.from_url(url, tmp_path))

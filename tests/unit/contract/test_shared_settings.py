@@ -146,6 +146,22 @@ def test_a_broker_address_that_cannot_be_read_is_refused_without_its_password(mo
 
 
 @pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("redis://a:6379/0;redis://b:6379/0", "must be one address, not a list"),
+        ("redis://:hunter2;x@h/0", "must be one address, not a list"),
+        ("rediss://h?ssl_cert_reqs=none&credential_provider=x.Y", "has options that are not known"),
+    ],
+)
+def test_an_address_of_redis_that_the_listener_cannot_use_is_refused(monkeypatch, url, why):
+    """Else it and the workers would not speak to the same Redis, or not as the same user."""
+    monkeypatch.setenv("BROKER_URL", url)
+    with pytest.raises(SettingsError, match=f"BROKER_URL: {why}") as e:
+        Settings.load()
+    assert "hunter2" not in str(e.value)
+
+
+@pytest.mark.parametrize(
     "url", ["redis://:hunter2%2Fx@h:6379/0", "amqp://u:p@h/vhost@x", "redis://h", "redis:///0"]
 )
 def test_a_broker_address_that_can_be_read_is_taken(monkeypatch, url):
