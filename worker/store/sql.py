@@ -94,6 +94,15 @@ class SqlStore(SqlMemory):
         super().__init__(url, **options)
         now, is_sqlite = self._database.now(), self._database.is_sqlite
         self._statements = Statements(now, is_sqlite=is_sqlite)
+        has_answer = _m.answer.is_not(None).label("has_answer")
+        # Made once: every worker asks it twice a second.
+        self._due = (
+            select(_m.task_id, _m.envelope, has_answer, _m.attempts)
+            .add_columns(sql_turns.is_behind().label("is_behind"))
+            .where(_m.due_at <= now)
+            .order_by(_m.due_at)
+            .with_for_update(skip_locked=True, of=messages)
+        )
 
     def __repr__(self) -> str:
         return f"<SqlStore {self._database.name}>"
@@ -484,15 +493,7 @@ class SqlStore(SqlMemory):
 
     def due(self, *, limit: int, hold_s: float) -> list[DueMessage]:
         """See :meth:`Store.due <worker.store.base.Store.due>`."""
-        has_answer = _m.answer.is_not(None).label("has_answer")
-        columns = (_m.task_id, _m.envelope, has_answer, _m.attempts)
-        pick = (
-            select(*columns, sql_turns.is_behind().label("is_behind"))
-            .where(_m.due_at <= self._database.now())
-            .order_by(_m.due_at)
-            .limit(limit)
-            .with_for_update(skip_locked=True, of=messages)
-        )
+        pick = self._due.limit(limit)
         with self._database.transaction() as connection:
             now = self._database.now()
             if grace_until(connection, now, ms(hold_s), is_sweep=True) is not None:
