@@ -4,6 +4,7 @@ Agents take half a second, eight at once in each worker. What one worker answers
 the workers, is the line that the others are held against.
 """
 
+import statistics
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -17,6 +18,7 @@ __all__ = ["run"]
 CALL_S, SLOTS, WAVES = 0.5, 8, 5
 WORKERS = (1, 2, 4, 8)
 BOT = "more-workers"
+FULL = 95.0  # percent of the machine's processors
 
 
 def run(place: Place) -> Iterator[Row]:
@@ -44,11 +46,13 @@ def run(place: Place) -> Iterator[Row]:
                 rates[workers].append(count / taken.replied_in_s)
     for workers in WORKERS:
         line = [rate * workers for rate in rates[1]]
-        taken_up = sorted(busy[workers])[len(busy[workers]) // 2]
+        taken_up = statistics.median(busy[workers])
+        is_judged = workers > 1 and taken_up < FULL
         yield Row.of(
             f"agents of {CALL_S:g} s, {SLOTS} slots each, {workers} workers",
             "redis", "replies/s", rates[workers],
             {"line": line} if workers > 1 else {},
-            goal=Goal(">=", 0.9, "line") if workers > 1 else None,
-            note=f"the machine's processors were {taken_up:.0f} % busy",
+            goal=Goal(">=", 0.9, "line") if is_judged else None,
+            note=f"the machine's processors were {taken_up:.0f} % busy"
+            + ("" if taken_up < FULL else ", which is full: no goal"),
         )  # fmt: skip
