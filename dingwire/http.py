@@ -8,6 +8,7 @@ import ipaddress
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
@@ -26,6 +27,7 @@ __all__ = [
     "explained",
     "is_loopback",
     "new_session",
+    "parsed_url",
     "post_file",
     "post_json",
     "proxies_for",
@@ -37,6 +39,9 @@ MAX_ANSWER_BYTES = 64 * 1024
 
 FAILURES = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
 """What a request may raise, for :func:`explained`."""
+
+parsed_url = lru_cache(maxsize=512)(parse_url)
+"""Parse an address, once for all who ask; a webhook is checked, and checked again for each post."""
 
 # An IP over its limit is banned for five minutes; docs/protocol.md, "Throttling".
 _BANNED_STATUS = 1111

@@ -12,13 +12,14 @@ from typing import Any
 import requests
 import urllib3
 from requests.utils import select_proxy
-from urllib3.util import Timeout, Url, parse_url
+from urllib3.util import Timeout, Url
 
 from dingwire.http import (
     FAILURES,
     Answer,
     NoAnswer,
     explained,
+    parsed_url,
     post_json,
     proxies_for,
     read_answer,
@@ -47,7 +48,7 @@ class JsonPoster:
     def post(self, url: str, body: Mapping[str, Any]) -> Answer | NoAnswer:
         """As :func:`dingwire.http.post_json`."""
         try:
-            parsed = parse_url(url)
+            parsed = parsed_url(url)
             pool = self._pool_of(url, parsed)
             if pool is None:
                 return post_json(self._session, url, body, timeout_s=self._timeout_s)

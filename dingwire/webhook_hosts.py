@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Self
 
 from urllib3.exceptions import LocationParseError
-from urllib3.util import Url, parse_url
+from urllib3.util import Url
 
 from dingwire.addresses import Network, PrivateAddressError, addresses_of
 from dingwire.errors import WebhookNotAllowedError
-from dingwire.http import is_loopback
+from dingwire.http import is_loopback, parsed_url
 
 __all__ = ["DEFAULT_HOSTS", "HTTPS_PORT", "PATHS", "WebhookHosts"]
 
@@ -112,7 +112,7 @@ def _parsed(url: str) -> Url | None:
     if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
         return None
     try:
-        return parse_url(url)
+        return parsed_url(url)
     except LocationParseError:
         return None
 

@@ -5,7 +5,7 @@ from contextlib import closing
 import pytest
 import redis
 
-from tests.socket_calls import socket_calls
+from tests.calls import socket_calls
 from worker.store import redis_connections
 from worker.store.redis import RedisStore
 

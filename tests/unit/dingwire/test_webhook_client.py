@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from urllib3.util import parse_url
 
 from dingwire.errors import (
     DingTalkError,
@@ -19,8 +20,8 @@ from dingwire.errors import (
 )
 from dingwire.replies import Markdown, Text
 from dingwire.webhook import DEFAULT_HOSTS, Verdict, WebhookClient, WebhookHosts, classify
+from tests.calls import calls_of, socket_calls
 from tests.servers import free_port
-from tests.socket_calls import socket_calls
 from tests.unit.dingwire.local_server import LocalServer, Told
 
 SESSION = "0123456789abcdef0123456789abcdef"
@@ -366,3 +367,16 @@ def test_a_post_by_a_kept_connection_leaves_in_one_piece(client, server):
 
     assert [name for name in calls if name.startswith("send")] == ["sendall"]
     assert [post.body["text"]["content"] for post in server.seen] == ["first", "second"]
+
+
+def test_an_address_is_parsed_once_for_its_checks_and_its_posts(client, server):
+    server.answers({"errcode": 0, "errmsg": "ok"})
+    client.post(server.url + PATH, Text(content="to be connected"))
+    server.answers({"errcode": 0, "errmsg": "ok"})
+    another = f"{server.url}{PATH}1"
+
+    with calls_of(parse_url) as parsing:
+        WebhookHosts.parse([f"127.0.0.1:{server.port}"]).check(another)
+        client.post(another, Text(content="hello"))
+
+    assert parsing == ["parse_url"]
