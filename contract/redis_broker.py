@@ -274,8 +274,13 @@ class Channel(_Channel):  # type: ignore[misc]
         tags = [*self._carried, *self._acknowledged]
         if not tags:
             return
-        with self.conn_or_acquire() as client, client.pipeline() as both:
-            both.zrem(self.unacked_index_key, *tags).hdel(self.unacked_key, *tags).execute()
+        try:
+            with self.conn_or_acquire() as client, client.pipeline() as both:
+                both.zrem(self.unacked_index_key, *tags).hdel(self.unacked_key, *tags).execute()
+        except self.ResponseError as error:  # Celery would end the worker; once more next time
+            self._say_refused(error)
+            self.pool.disconnect()
+            return
         self._carried.clear()
         self._acknowledged.clear()
 
@@ -299,12 +304,15 @@ class Channel(_Channel):  # type: ignore[misc]
 
         Celery would end the worker. A new connection may lead to another server.
         """
-        if not self._is_refused:
-            logger.error("the broker lets no message be taken: %s", type(error).__name__)
-        self._is_refused = True
+        self._say_refused(error)
         self.client.connection.disconnect()
         time.sleep(REFUSED_PAUSE_S)
         raise Empty from None
+
+    def _say_refused(self, error: Exception) -> None:
+        if not self._is_refused:
+            logger.error("the broker lets no message be taken: %s", type(error).__name__)
+        self._is_refused = True
 
 
 class Poller(_Poller):  # type: ignore[misc]

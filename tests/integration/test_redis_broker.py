@@ -285,6 +285,42 @@ def test_what_is_acknowledged_while_the_loop_only_waits_is_so_at_once(broker):
         loop.close()
 
 
+def test_an_acknowledgement_that_is_refused_is_sent_again(tmp_path):
+    with (
+        servers.redis(tmp_path) as url,
+        redis.Redis.from_url(url) as client,
+        _publishing(broker := Broker.from_url(url, tmp_path)) as publish,
+        broker.connection() as connection,
+    ):
+        loop, read = Hub(timer=Timer()), list[Any]()
+        connection.transport.register_with_event_loop(connection.connection, loop)
+        queue = next(q for q in broker.queues() if q.name == ADDRESS)
+        with connection.Consumer(queue, on_message=read.append, prefetch_count=1):
+            queue(connection.default_channel).declare()
+            publish("hello")
+
+            def is_read() -> bool:
+                loop.run_once()
+                return bool(read)
+
+            wait_for(is_read, what="the message")
+            client.config_set("min-replicas-to-write", 1)
+            # So that it cannot go along with a take.
+            channel: Any = connection.default_channel
+            channel.qos.can_consume = lambda: False
+            read[0].ack()
+            loop.run_once()
+            assert client.hlen("unacked") == 1
+            client.config_set("min-replicas-to-write", 0)
+
+            def is_settled() -> bool:
+                loop.run_once()
+                return bool(client.hlen("unacked") == 0)
+
+            wait_for(is_settled, what="the end of it")
+        loop.close()
+
+
 def test_what_is_acknowledged_before_the_end_is_not_given_out_again(broker):
     with redis.Redis.from_url(broker.url) as client, _publishing(broker) as publish:
         publish("hello")

@@ -53,6 +53,7 @@ class Consumer(CeleryConsumer):
     event_dispatcher: Any
     hub: Any
     pool: Any
+    task_consumer: Any
     timer: Any
 
     _are_events_due = False
@@ -83,13 +84,18 @@ class Consumer(CeleryConsumer):
                 exc,
                 extra={"action": "broker_silent", "queue": exc.queue},
             )
-        self._carry_events_over()
         # Not its public name, which would connect again first, and end the worker when it cannot.
         transport = getattr(self.connection, "_connection", None)
         if isinstance(transport, virtual.Transport):
             for channel in transport.channels or ():
                 channel.do_restore = False
         super().on_connection_error_after_connected(exc)
+
+    def connect(self) -> Any:
+        """Connect; what tasks told of themselves until then goes by the new connection."""
+        connection = super().connect()
+        self._carry_events_over()
+        return connection
 
     def on_send_event_buffered(self) -> None:  # type: ignore[override]
         """Have events sent in a moment, with those that come until then; from any thread."""
@@ -107,8 +113,8 @@ class Consumer(CeleryConsumer):
 
     def shutdown(self) -> None:
         """Send the last events, then shut down."""
-        if self.event_dispatcher:
-            with suppress(Exception):  # a broker that is away does not keep us from ending
+        if self.event_dispatcher and self.connection:  # else the broker is away
+            with suppress(Exception):  # as it may be by now, which does not keep us from ending
                 self._flush_events()
         super().shutdown()
 
@@ -117,16 +123,35 @@ class Consumer(CeleryConsumer):
         dispatcher = self.event_dispatcher
         if dispatcher is None:
             return
-        for group, buffer in dispatcher._group_buffer.items():
-            waiting = list(buffer)
-            if waiting:
-                dispatcher._outbound_buffer.append((waiting, f"{group}.multi"))
-                del buffer[: len(waiting)]
+        with dispatcher.mutex:  # threads go on telling, and send when there is much
+            for group, buffer in dispatcher._group_buffer.items():
+                waiting = list(buffer)
+                if waiting:
+                    dispatcher._outbound_buffer.append((waiting, f"{group}.multi"))
+                    del buffer[: len(waiting)]
 
     def register_with_event_loop(self, hub: Any) -> None:
         """Have the event loop look at what it waits for, and be woken."""
         super().register_with_event_loop(hub)
         self._waking.register(hub)
+        channel = self.task_consumer.channel
+        if isinstance(channel, virtual.Channel):
+            self._heed_tasks_of_before(channel.qos)
+
+    def _heed_tasks_of_before(self, qos: Any) -> None:
+        """Have no more messages taken at once than slots are free.
+
+        A channel does not know of those that an earlier connection brought and that are worked on
+        still: it would take up to eight where one slot is free, and keep them from other workers.
+        """
+        by_channel = qos.can_consume_max_estimate
+
+        def free() -> int:
+            slots: int = self.pool.num_processes - len(state.reserved_requests)
+            room = by_channel()
+            return max(0, slots if room is None else min(room, slots))
+
+        qos.can_consume_max_estimate = free
 
     def call_soon_ack(self, p: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """Acknowledge, unless the message's connection is gone by now.

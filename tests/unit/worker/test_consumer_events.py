@@ -1,9 +1,13 @@
 """Events of tasks go to the broker together, and none is lost on the way."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from celery.worker import state
+from celery.worker.consumer import Consumer as CeleryConsumer
+from kombu.transport.virtual import QoS
 
 from worker.celery import app
 from worker.running.consumer import EVENTS_EVERY_S, Consumer
@@ -73,9 +77,12 @@ def test_those_that_come_later_are_sent_as_well(consumer, later):
     assert [events[0]["uuid"] for _, events in consumer.sent] == ["0", "1"]
 
 
-def test_those_that_wait_outlive_the_connection(consumer):
+def test_those_that_come_until_there_is_another_connection_outlive_the_lost_one(
+    consumer, monkeypatch
+):
     consumer.event_dispatcher.send("task-received", uuid="1")
-    consumer._carry_events_over()
+    monkeypatch.setattr(CeleryConsumer, "connect", lambda _: None)
+    consumer.connect()
     following = app.events.Dispatcher(enabled=False)
     following.extend_buffer(consumer.event_dispatcher)
 
@@ -98,3 +105,16 @@ def test_when_the_dispatcher_is_closed_somebody_else_has_to_tell(consumer):
     consumer.event_dispatcher.disable()
 
     assert not events.send("task-flagged", uuid="1")
+
+
+def test_no_more_is_taken_at_once_than_slots_are_free(consumer, monkeypatch):
+    """Of tasks that an earlier connection brought, the channel of the new one knows nothing."""
+    channel: Any = SimpleNamespace(do_restore=False)
+    qos: Any = QoS(channel, prefetch_count=64)
+    consumer.pool = SimpleNamespace(num_processes=64)
+    monkeypatch.setattr(state, "reserved_requests", set(range(63)))
+    assert qos.can_consume_max_estimate() == 64
+
+    consumer._heed_tasks_of_before(qos)
+
+    assert qos.can_consume_max_estimate() == 1
