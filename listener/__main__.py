@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -102,6 +103,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     configure(settings.log_level, settings.log_format)
     _log_cheaply()
+    # What is loaded by now lives as long as the process: not to be looked through again for each
+    # few hundred messages.
+    gc.freeze()
     _warn_if_everybody_is_denied(settings)
     try:
         asyncio.run(_run(settings))
