@@ -18,7 +18,7 @@ __all__ = ["run"]
 CALL_S, SLOTS, WAVES = 0.5, 8, 5
 WORKERS = (1, 2, 4, 8)
 BOT = "more-workers"
-FULL = 95.0  # percent of the machine's processors
+FULL = 90.0  # percent of the machine's processors
 
 
 def run(place: Place) -> Iterator[Row]:
