@@ -21,7 +21,7 @@ __all__ = ["WAITING", "run"]
 
 # The goals are those on Redis; on the others fewer frames show as much.
 BURSTS = {"redis": 5000, "rabbitmq": 2000, "embedded": 2000}
-PER_S, STEADY = 200, 600
+PER_S, STEADY = 200, 400
 CONVERSATIONS = 500
 PRODUCER = "bare producer"
 BATCH = 200
