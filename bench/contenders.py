@@ -1,7 +1,7 @@
 """Who is measured: ours and the peers, each as the processes that its operator would start."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from bench.load import Load
@@ -35,11 +35,9 @@ class Contender:
     def working(self, place: Place, *, workers: int) -> Iterator[list[Running]]:
         """Run so many processes that answer, if those are others."""
         if self.name == OURS:
-            with (
-                place.worker(self.environment) as first,
-                place.worker(self.environment) as second,
-            ):
-                yield [first, second]
+            with ExitStack() as running:
+                starting = [place.worker(self.environment) for _ in range(workers)]
+                yield [running.enter_context(each) for each in starting]
         elif not self.worker_line:
             yield []
         else:

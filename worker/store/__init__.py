@@ -117,7 +117,8 @@ def open_store(
                 url, done_ttl_s=done_ttl_s, missed_ttl_s=missed_ttl_s, clock_ms=clock_ms
             )
     except ModuleNotFoundError as error:
-        raise StoreError(f"store {scheme}:// needs {error.name}, which is not installed") from error
+        library = (error.name or "a library").partition(".")[0]
+        raise StoreError(f"store {scheme}:// needs {library}, which is not installed") from error
     raise StoreError(
         f"store URL has scheme {scheme!r}; it must be one of redis, rediss, sqlite, postgres, "
         "postgresql"
