@@ -11,7 +11,7 @@ from contextlib import ExitStack
 import psutil
 
 from bench.place import Place
-from bench.rows import Goal, Row
+from bench.rows import Goal, Plot, Row
 
 __all__ = ["run"]
 
@@ -21,7 +21,7 @@ BOT = "more-workers"
 FULL = 90.0  # percent of the machine's processors
 
 
-def run(place: Place) -> Iterator[Row]:
+def run(place: Place) -> Iterator[Row | Plot]:
     """Start one after the other, and measure in between."""
     rates, busy = dict[int, list[float]](), dict[int, list[float]]()
     with place.load() as load, ExitStack() as running:
@@ -56,3 +56,8 @@ def run(place: Place) -> Iterator[Row]:
             note=f"the machine's processors were {taken_up:.0f} % busy"
             + ("" if taken_up < FULL else ", which is full: no goal"),
         )  # fmt: skip
+    measured = [(float(each), statistics.median(rates[each])) for each in WORKERS]
+    yield Plot(
+        "workers", f"Agents of {CALL_S:g} s, {SLOTS} slots in each worker", "workers", "replies/s",
+        {"ours": measured, "line": [(each, each * measured[0][1]) for each, _ in measured]},
+    )  # fmt: skip

@@ -7,6 +7,8 @@ from bench.rows import Plot, Row
 
 __all__ = ["draw"]
 
+_FACTORS = (0.25, 0.5, 1, 2, 4)
+
 
 def draw(rows: Sequence[Row], plots: Sequence[Plot], folder: Path) -> list[tuple[str, str]]:
     """Draw all; return each picture's file name and title."""
@@ -31,6 +33,9 @@ def _draw_ratios(rows: Sequence[Row], folder: Path) -> tuple[str, str]:
     axes.barh(names, values, color=["#2a7f62" if v >= 1 else "#b3432b" for v in values])
     axes.axvline(1, color="black", linewidth=1)
     axes.set_xscale("log")
+    axes.set_xticks(_FACTORS, labels=[f"{each:g}" for each in _FACTORS])
+    axes.minorticks_off()
+    axes.margins(y=0.01)
     axes.invert_yaxis()
     title = "Goal reached (right of the line) or missed, as a factor"
     axes.set_title(title)

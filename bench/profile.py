@@ -89,7 +89,15 @@ def _measure(process: str) -> tuple[Counter[str], float]:
             load.give(ours.bot, 200, conversations=50, wants_replies=is_worker)
             watched = workers[0] if is_worker else listener
             raw = Path(folder) / "profile"
-            command = ["py-spy", "record", "--gil", "--rate", str(PER_S), "--format", "raw"]
+            command = [
+                str(Path(sys.executable).with_name("py-spy")),
+                "record",
+                "--gil",
+                "--rate",
+                str(PER_S),
+                "--format",
+                "raw",
+            ]
             command += ["--duration", str(SECONDS), "--output", str(raw)]
             profiler = subprocess.Popen(
                 [*command, "--pid", str(watched.pid)],

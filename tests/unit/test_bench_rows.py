@@ -47,6 +47,15 @@ def test_a_line_names_the_figures_the_goal_and_whether_it_is_met():
     assert report.line(row) == "burst [redis]: 100 /s; (b) 80; ratio 1.25; ≥ 2.5 × (b): missed"
 
 
+def test_what_limits_a_goal_is_said_where_it_is_missed_and_nowhere_else():
+    what = "listener: resident memory after 5000 messages"
+    missed = Row.of(what, "redis", "MB", [51], {"(b)": [58]}, goal=Goal("<=", 0.75, "(b)"))
+    met = Row.of(what, "redis", "MB", [51], {"(a)": [95]}, goal=Goal("<=", 1, "(a)"))
+
+    assert report.line(missed).endswith(": missed (what is imported)")
+    assert report.line(met).endswith(": met")
+
+
 def test_the_page_is_written_between_its_markers(tmp_path, monkeypatch):
     page = tmp_path / "performance.md"
     page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
