@@ -8,7 +8,7 @@ __all__ = ["limit_of"]
 _LIMITS = {
     "listener: burst": "the frame, its JSON, the translation, the log line and the ack; "
     "publishing is a small part",
-    "listener: 200": "the broker's confirm, which both wait for",
+    "listener: 200": "not profiled; both wait for a quorum queue's confirm",
     "listener: resident memory": "what is imported",
     "listener: start": "what is imported",
     "50 messages/s": "two round trips to the store between frame and reply: claim, kept answer",
@@ -16,7 +16,6 @@ _LIMITS = {
     "store with": "the machine: no statement reads a whole table",
     "redelivery storm": "a copy's claim is a round trip, and it says so in log and Flower; "
     "the empty task does nothing",
-    "agents of": "all slots begin and end in the same instant, and wait for the cores then",
     "500": "processor time of 500 starts and ends under one interpreter lock",
     "200": "processor time of 200 starts and ends under one interpreter lock",
 }

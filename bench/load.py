@@ -30,6 +30,7 @@ class Taken:
     replies_s: list[float]
     took_s: float  # from the first push to the last ack
     replied_in_s: float  # from the first push to the last reply
+    replied_at_s: list[float]  # each, from the first push on
     doubled: int
 
 
@@ -128,5 +129,6 @@ class Load:
             replies_s=[at - since for at, since in zip(replied, pushed, strict=True)],
             took_s=max(acked) - pushed[0],
             replied_in_s=max(replied) - pushed[0],
+            replied_at_s=[at - pushed[0] for at in replied],
             doubled=found["doubled"],
         )

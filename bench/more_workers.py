@@ -1,7 +1,8 @@
 """Do twice as many workers answer twice as much, while the processor has room?
 
 Agents take half a second, eight at once in each worker. What one worker answers in a second, times
-the workers, is the line that the others are held against.
+the workers, is the line that the others are held against. Counted is between the first wave and the
+last, while all slots are taken: a burst's beginning and its end are as long for many as for one.
 """
 
 import statistics
@@ -43,7 +44,7 @@ def run(place: Place) -> Iterator[Row | Plot]:
                 psutil.cpu_percent()
                 taken = load.give(BOT, count, conversations=count, wants_replies=True)
                 busy[workers].append(psutil.cpu_percent())
-                rates[workers].append(count / taken.replied_in_s)
+                rates[workers].append(_steady(taken.replied_at_s, wave=workers * SLOTS))
     for workers in WORKERS:
         line = [rate * workers for rate in rates[1]]
         taken_up = statistics.median(busy[workers])
@@ -61,3 +62,9 @@ def run(place: Place) -> Iterator[Row | Plot]:
         "workers", f"Agents of {CALL_S:g} s, {SLOTS} slots in each worker", "workers", "replies/s",
         {"ours": measured, "line": [(each, each * measured[0][1]) for each, _ in measured]},
     )  # fmt: skip
+
+
+def _steady(replied_at_s: list[float], *, wave: int) -> float:
+    """Return replies a second, from the end of the first wave to the beginning of the last."""
+    between = sorted(replied_at_s)[wave - 1 : -wave]
+    return (len(between) - 1) / (between[-1] - between[0])
